@@ -1,0 +1,34 @@
+# Every target sets up what it needs. `make run` and `make test` are the first two commands of the README.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test lint setup clean
+
+run: setup  ## the quick default: results/quickstart and reports/quickstart
+	$(BIN)/metabench run --out results/quickstart
+	$(BIN)/metabench report results/quickstart --out reports/quickstart
+
+test: setup lint  ## style, types, tests
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: $(READY)
+
+# learn2learn 0.2.0 ships C files that no longer compile; built with a current Cython it regenerates them.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "cython<3.1" "setuptools<81" wheel
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --use-pep517 \
+	  --config-settings=--global-option=build_ext torch torchvision learn2learn
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip check
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,28 @@
+"""metabench: gradient-based meta-learners, compared fairly. From Python: run(...), load(...), load_tasks(...)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metabench.store import load, load_tasks
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["load", "load_tasks", "run"]
+
+
+def run(config: str | Path | None = None, **options: Any) -> DataFrame:
+    """Run an experiment and return its trials, a row each: `metabench run` for notebooks and scripts.
+
+    The options are those of the command line, as Python values:
+    `run(algos=["maml", "reptile"], suites=["sinusoid"], seeds=3, set={"maml": {"inner_lr": 0.1}})`.
+    Trials that the results folder holds already are not run again. Raises `errors.UserError`.
+    """
+    from metabench.experiment import experiment, read_options
+
+    prepared = experiment(read_options(Path(config) if config else None, options))
+    for _ in prepared.outcomes():
+        pass
+    return load(prepared.out)

@@ -1,0 +1,215 @@
+"""The whole contract on one page, and the only import that the author of a plugin needs.
+
+A task is data; an algorithm is pure functions of ONE task; batching is not the author's business.
+Shapes: `s` support points, `q` query points, `n` tasks, `...` the shape of one input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import pluggy
+import torch
+from torch import Generator, Tensor, nn
+
+from metabench.autodiff import grad, value_and_grad
+from metabench.data import DataError, cache_dir, cached_arrays, fetch
+from metabench.inner import Inner, adam, sgd, unroll
+from metabench.trees import Tree, map_tree
+
+__all__ = [
+    "Algorithm",
+    "Batch",
+    "DataError",
+    "Inner",
+    "Learner",
+    "Meta",
+    "Params",
+    "Pool",
+    "Predict",
+    "Problem",
+    "Recipe",
+    "Suite",
+    "Task",
+    "adam",
+    "cache_dir",
+    "cached_arrays",
+    "fetch",
+    "grad",
+    "hookimpl",
+    "map_tree",
+    "sgd",
+    "unroll",
+    "value_and_grad",
+]
+
+hookimpl = pluggy.HookimplMarker("metabench")
+
+Params = dict[str, Tensor]
+"""A model's weights by name, as `nn.Module.named_parameters` names them."""
+
+Meta = Tree
+"""What meta-training learns: weights, step sizes, context ... any tree of float tensors."""
+
+Fast = Tree
+"""What the inner loop changes for one task: any tree of tensors."""
+
+Predict = Callable[[Tensor], Tensor]
+"""Inputs (q, ...) to outputs (q, ...): logits, regression values, actions."""
+
+
+class Batch(NamedTuple):
+    """Labelled points: inputs `x` (s, ...) and targets `y` (s, ...), class indices as int64."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Task(NamedTuple):
+    """What a learner adapts on and what it is then judged on. Many tasks: one more leading axis everywhere."""
+
+    support: Batch
+    query: Batch
+
+
+class Pool(NamedTuple):
+    """The training split as one labelled data set, for conventional training.
+
+    `sample(n, generator)` gives n points whose targets are indices of the `classes` training classes.
+    """
+
+    classes: int
+    sample: Callable[[int, Generator], Batch]
+
+
+class Problem(NamedTuple):
+    """What an algorithm is given for one trial: a suite's model as pure functions of its weights."""
+
+    init: Callable[[], Params]
+    """The trial's initial weights: at one seed the same for every algorithm."""
+    apply: Callable[[Params, Tensor], Tensor]
+    """Weights and inputs (s, ...) to outputs."""
+    loss: Callable[[Params, Batch], Tensor]
+    """Weights and a batch to the suite's scalar loss."""
+    criterion: Callable[[Predict, Batch], Tensor]
+    """The same loss of any predictor, for algorithms that predict in their own way (prototypes, context)."""
+    module: Callable[[], nn.Module]
+    """A fresh module that holds the initial weights, for stateful libraries."""
+    head: tuple[str, ...]
+    """The names of the last layer's parameters; the rest is the body."""
+    wrap: Callable[[Callable[[nn.Module], nn.Module]], Problem]
+    """The same problem around an extended model (a context input, a body without its head)."""
+    pool: Pool | None
+    """The training split as labelled data, where the suite has it."""
+    generator: Callable[[str], Generator]
+    """A random stream of the algorithm's own, by name; a function of the trial's seed."""
+
+
+def constant(progress: float) -> float:
+    """The schedule that leaves the outer learning rate alone."""
+    return 1.0
+
+
+class Algorithm(NamedTuple):
+    """A meta-learner as pure functions of one task. The engine batches, times and scores it.
+
+    Without `objective` and `meta_grad` nothing is meta-trained. None of the functions may draw random numbers,
+    write in place or call `.item()`.
+    """
+
+    init: Callable[[], Meta]
+    """What is learnt, before the first update."""
+    start: Callable[[Meta, Batch], Fast]
+    """The task's weights before the first inner step, from its support set."""
+    step: Callable[[Meta, Fast, Batch, int], Fast]
+    """Inner step number i (from 0) on the support set; differentiable."""
+    predict: Callable[[Meta, Fast, Tensor], Tensor]
+    """Outputs for inputs (q, ...) after some inner steps."""
+    objective: Callable[[Meta, Task, float], Tensor] | None = None
+    """The scalar that meta-training minimises, if there is one; progress runs from 0 to 1."""
+    meta_grad: Callable[[Meta, Task, float], tuple[Tensor, Meta]] | None = None
+    """A loss to log and the direction to step against; by default the exact gradient of `objective`."""
+    optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] = torch.optim.Adam
+    """The outer optimiser over the leaves of Meta."""
+    schedule: Callable[[float], float] = constant
+    """The factor on the optimiser's learning rate at a progress from 0 to 1."""
+
+
+class Learner(Protocol):
+    """Many tasks at once, with state of its own: what the engine drives. For wrapping other libraries.
+
+    A factory may return a Learner instead of an Algorithm.
+    """
+
+    trainable: bool
+    """Whether `update` learns anything; otherwise the engine goes straight to the test."""
+
+    def update(self, tasks: Task, progress: float) -> Tensor:
+        """One meta-update on n tasks; returns the loss to log."""
+        ...
+
+    def adapt(self, support: Batch, steps: int) -> Iterator[Sequence[Predict]]:
+        """For n support sets: one predictor a task, before the first inner step and after each: steps + 1 times.
+
+        A predictor is used before the next is asked for. Adapting leaves the learner as it was.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on: tensors, numbers, strings, nested dicts and lists.
+
+        As with torch's modules, the tensors may be the live ones: who keeps a state copies it.
+        """
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a state back."""
+        ...
+
+
+class Recipe(NamedTuple):
+    """The published settings of algorithms on a suite. What the user sets goes before it."""
+
+    source: str
+    """Where the numbers stand: paper and table."""
+    suite: Mapping[str, Any] = {}
+    """Parameters of the suite."""
+    budget: Mapping[str, Any] = {}
+    """Updates, meta_batch_size, test_steps ... for every algorithm."""
+    algorithms: Mapping[str, Mapping[str, Any]] = {}
+    """By algorithm: its parameters, and fields of the budget that differ for it."""
+    compare: tuple[str, ...] = ()
+    """The algorithms that a run compares when the user names none; a suite with some is in the default run."""
+
+
+def no_groups(split: str) -> frozenset[str]:
+    """For task families without classes."""
+    return frozenset()
+
+
+def nothing_to_prepare() -> None:
+    """For suites that need no data."""
+
+
+class Suite(NamedTuple):
+    """A family of tasks: where they come from, which model learns them, how it is judged."""
+
+    sample: Callable[[str, int, Generator], Task]
+    """n tasks of a split (`train`, `validation`, `test`) along a new leading axis; pure given the generator."""
+    model: Callable[[], nn.Module]
+    """A freshly initialised model, from torch's global random state, which the engine sets."""
+    loss: Callable[[Predict, Batch], Tensor]
+    """What a learner minimises on one task's batch: cross-entropy, squared error, hinge, a policy's surrogate."""
+    metrics: Callable[[Predict, Batch], dict[str, Tensor]]
+    """Scalars by name on one task's query set; the first is the one that tables show."""
+    higher_is_better: bool
+    """Of the first metric."""
+    groups: Callable[[str], frozenset[str]] = no_groups
+    """The classes that a split draws from; splits that share one are refused."""
+    pool: Callable[[], Pool] | None = None
+    """The training split as labelled data."""
+    recipes: Mapping[str, Recipe] = {}
+    """Published settings by name; `quick` is what a run uses when nothing else is said."""
+    prepare: Callable[[], None] = nothing_to_prepare
+    """Fetch and cache what `sample` needs, once, before the first trial starts."""

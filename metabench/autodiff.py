@@ -1,0 +1,50 @@
+"""Gradients of scalar functions of a tree of tensors, written once for one task and right under every strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metabench.trees import Tree, flatten, unflatten
+
+
+def value_and_grad(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tree]]:
+    """`function(tree, *args) -> scalar` becomes `(tree, *args) -> (scalar, gradient by tree)`.
+
+    Calls nest: the gradient is differentiable again wherever an outer `value_and_grad` asks for it. Inside
+    `torch.vmap` it is `torch.func.grad_and_value`; outside it is `torch.autograd.grad`, which costs less
+    around convolutions.
+    """
+
+    def differentiated(tree: Tree, *args: Any) -> tuple[Tensor, Tree]:
+        if torch._C._are_functorch_transforms_active():
+            gradient, value = torch.func.grad_and_value(function)(tree, *args)
+            return value, gradient
+        differentiable = torch.is_grad_enabled()
+        leaves, spec = flatten(tree)
+        with torch.enable_grad():
+            leaves = [
+                leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
+                for leaf in leaves
+            ]
+            value = function(unflatten(leaves, spec), *args)
+            if not value.requires_grad:
+                return value, unflatten([torch.zeros_like(leaf) for leaf in leaves], spec)
+            gradients = torch.autograd.grad(
+                value, leaves, create_graph=differentiable, allow_unused=True, materialize_grads=True
+            )
+        return value if differentiable else value.detach(), unflatten(list(gradients), spec)
+
+    return differentiated
+
+
+def grad(function: Callable[..., Tensor]) -> Callable[..., Tree]:
+    """`value_and_grad` without the value."""
+
+    def gradient(tree: Tree, *args: Any) -> Tree:
+        return value_and_grad(function)(tree, *args)[1]
+
+    return gradient

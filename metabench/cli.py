@@ -1,0 +1,204 @@
+"""The command line: run | list | plugins | check | report. Thin: each command calls one function."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from metabench.errors import UserError
+
+app = typer.Typer(
+    name="metabench",
+    help="Benchmark gradient-based meta-learners: algorithms x suites x seeds, one command, honest intervals.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Plugin = Annotated[list[str] | None, typer.Option("--plugin", help="A plugin file to load (may be repeated).")]
+Text = Annotated[str | None, typer.Option()]
+
+
+def names(text: str | None) -> list[str] | None:
+    """`a,b` as a list."""
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def settings(texts: list[str]) -> dict[str, dict[str, Any]]:
+    """`name.parameter=value` as nested dicts; a value is JSON, or else the text itself."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        name, dot, parameter = path.partition(".")
+        if not (equals and dot and name and parameter):
+            raise UserError(f"Cannot read --set '{text}'. It looks like --set maml.inner_lr=0.1.".replace("maml", "NAME"))
+        try:
+            found.setdefault(name, {})[parameter] = json.loads(value)
+        except json.JSONDecodeError:
+            found.setdefault(name, {})[parameter] = value
+    return found
+
+
+def seeds_of(text: str | None) -> int | list[int] | None:
+    """`3` is how many, `0,4,7` is which."""
+    try:
+        return None if text is None else [int(p) for p in text.split(",") if p] if "," in text else int(text)
+    except ValueError:
+        raise UserError(f"--seeds takes a number (3) or a list (0,4,7), not '{text}'.") from None
+
+
+@app.command()
+def run(
+    algos: Annotated[str | None, typer.Option(help="Algorithms, with commas. Default: the quick comparison.")] = None,
+    suites: Annotated[str | None, typer.Option(help="Task suites, with commas.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="How many (3), or which (0,4,7).")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated).")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Published settings of the suites: quick or paper.")] = None,
+    updates: Annotated[int | None, typer.Option(help="Meta-updates.")] = None,
+    meta_batch_size: Annotated[int | None, typer.Option(help="Tasks per meta-update.")] = None,
+    validations: Annotated[int | None, typer.Option(help="Validations during training.")] = None,
+    validation_tasks: Annotated[int | None, typer.Option(help="Validation tasks.")] = None,
+    test_tasks: Annotated[int | None, typer.Option(help="Test tasks.")] = None,
+    test_steps: Annotated[int | None, typer.Option(help="Inner steps at validation and test.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="transductive, inductive or both.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with these options.")] = None,
+    out: Annotated[str | None, typer.Option(help="The results folder.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Trials at once. Default: one a core.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = None,
+    strategy: Annotated[str | None, typer.Option(help="How tasks are batched: auto, vectorised or loop.")] = None,
+    plugin: Plugin = None,
+    data: Annotated[str | None, typer.Option(help="Folder with local copies of data sets (or METABENCH_DATA).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials and stop.")] = False,
+) -> None:
+    """Train and test algorithms on suites; finished trials are skipped, so the same command resumes."""
+    from metabench.experiment import experiment, read_options
+
+    given = {
+        "algos": names(algos), "suites": names(suites), "seeds": seeds_of(seeds), "set": settings(set_ or []),
+        "recipe": recipe, "updates": updates, "meta_batch_size": meta_batch_size, "validations": validations,
+        "validation_tasks": validation_tasks, "test_tasks": test_tasks, "test_steps": test_steps,
+        "protocol": protocol, "out": out, "jobs": jobs, "device": device, "strategy": strategy,
+        "plugins": plugin, "data": data,
+    }  # fmt: skip
+    planned = experiment(read_options(config, given), dry=dry_run)
+    if dry_run:
+        for trial in planned.trials:
+            console.print(trial.id, markup=False, highlight=False, soft_wrap=True)
+        say(f"{len(planned.trials)} trials, {len(planned.pending)} of them to run, into {planned.out}.")
+        return
+    finish(planned)
+
+
+def finish(planned: Any) -> None:
+    """Run what is pending, show the table, and exit with 1 if a trial failed."""
+    from metabench.console import live, results_table
+    from metabench.report import summary_table
+    from metabench.store import records
+
+    skipped = len(planned.trials) - len(planned.pending)
+    note = f", {skipped} finished before" if skipped else ""
+    say(f"{len(planned.pending)} trials to run{note}, {planned.jobs} at once, on {planned.execution.device}.")
+    failed = 0
+    try:
+        with live(console, planned.pending) as (on_progress, on_record):
+            for outcome in planned.outcomes(on_progress):
+                failed += outcome.record.status not in ("ok", "diverged")
+                on_record(outcome.record)
+    except KeyboardInterrupt:
+        say(f"Stopped. What was finished is in {planned.out}; the same command goes on from there.")
+        raise typer.Exit(130) from None
+    ids = {trial.id for trial in planned.trials}
+    console.print(results_table(summary_table([r for r in records(planned.out) if r.trial.id in ids])))
+    say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
+    if failed:
+        say(f"{failed} trials failed; their reasons stand above and in their records. The same command tries them again.")
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_(plugin: Plugin = None) -> None:
+    """Algorithms and suites, with their parameters, types and defaults."""
+    from metabench.experiment import Options, open_registry
+    from metabench.parameters import type_name
+
+    registry = open_registry(Options(plugins=tuple(plugin or ())))
+    for title, entries in (("Algorithms", registry.algorithms), ("Suites", registry.suites)):
+        console.print(f"[bold]{title}[/bold]")
+        for entry in sorted(entries.values(), key=lambda entry: entry.name):
+            console.print(f"  [bold]{entry.name}[/bold]  [dim]{entry.plugin}[/dim]", highlight=False)
+            say(f"      {entry.summary}")
+            for parameter in entry.parameters.values():
+                say(f"      --set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {type_name(parameter.type)}")
+    for broken in registry.broken:
+        say(f"Plugin '{broken.name}' could not be loaded: {broken.problem}.")
+
+
+@app.command()
+def plugins(plugin: Plugin = None) -> None:
+    """Every plugin that was found, what it provides, and what is wrong with it."""
+    from rich.table import Table
+
+    from metabench.registry import load_registry
+
+    table = Table("plugin", "provides", "version", "source", "problem")
+    for found in load_registry(tuple(plugin or ())).plugins:
+        table.add_row(found.name, ", ".join(found.provides), found.version, found.source, found.problem)
+    console.print(table)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="A results folder.")],
+    out: Annotated[Path | None, typer.Option(help="Where the report goes. Default: reports/NAME.")] = None,
+) -> None:
+    """Turn results into index.html, report.md, tables and figures."""
+    from metabench.report import write_report
+
+    say(f"Report: {write_report(results, out or Path('reports') / results.resolve().name)}")
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="An algorithm or a suite.")],
+    plugin: Plugin = None,
+) -> None:
+    """Run the conformance kit on a plugin: is it what it says it is?"""
+    from rich.table import Table
+
+    from metabench.experiment import Options, open_registry
+    from metabench.testing import check_plugin
+
+    registry = open_registry(Options(plugins=tuple(plugin or ())))
+    table = Table("check", "result", "what was seen")
+    results = check_plugin(registry, name)
+    for result in results:
+        table.add_row(result.check, result.verdict, result.message)
+    console.print(table)
+    if any(result.verdict == "failed" for result in results):
+        raise typer.Exit(1)
+
+
+def say(text: str) -> None:
+    """Plain text, never wrapped or coloured."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """The console script: an error that is the user's to mend is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True).print(f"metabench: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except BrokenPipeError:  # `metabench list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,241 @@
+"""run_trial(trial) -> Outcome: train, validate, test, time; a failure is data."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from metabench.api import Learner, Suite, Task
+from metabench.errors import UserError
+from metabench.evaluate import (
+    adaptation_ms,
+    depends_on_batch,
+    final_scores,
+    mean_and_ci95,
+    score_block,
+    task_blocks,
+)
+from metabench.lift import lift, strategy_of
+from metabench.measure import Clock, peak_memory_mb, provenance, reset_peak_memory
+from metabench.problem import build_problem, cast
+from metabench.registry import Registry, load_registry
+from metabench.streams import stream
+from metabench.trials import Execution, Outcome, Point, Progress, Record, Scores, Status, Test, Trial
+
+Report = Callable[[Progress], None]
+
+CHECK_EVERY = 20
+"""Updates between looks at the loss, each of which waits for the device."""
+
+
+class DivergedError(Exception):
+    """A loss or a score that is not a finite number."""
+
+
+def run_trial(trial: Trial, execution: Execution, report: Report, registry: Registry | None = None) -> Outcome:
+    """Run one trial from its seed to its record. What goes wrong becomes the record's status and reason."""
+    run = Run(trial, execution, report, registry or load_registry(execution.plugins))
+    status: Status = "ok"
+    reason = ""
+    try:
+        learner = run.build()
+        run.train(learner)
+        run.test(learner)
+    except DivergedError as error:
+        status, reason = "diverged", str(error)
+    except UserError as error:
+        status, reason = "error", str(error)
+    except Exception as error:
+        status, reason = "error", f"{type(error).__name__}: {' '.join(str(error).split())}"
+        run.provenance["traceback"] = traceback.format_exc()
+    return run.outcome(status, reason)
+
+
+def build_suite(registry: Registry, trial: Trial) -> Suite:
+    """The suite of a trial; raises UserError that names it when its parameters do not fit together."""
+    entry = registry.get("suite", trial.suite)
+    try:
+        return entry.factory(**entry.resolve(trial.suite_parameters))
+    except (ValueError, UserError) as error:
+        raise UserError(f"Suite '{trial.suite}': {error}") from None
+
+
+def build_learner(registry: Registry, suite: Suite, trial: Trial, execution: Execution) -> Learner:
+    """The trial's algorithm on the suite's model, as the engine drives it."""
+    entry = registry.get("algorithm", trial.algorithm)
+    problem = build_problem(suite, trial.seed, execution.device)
+    try:
+        made = entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
+    except ValueError as error:
+        raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
+    return lift(made, execution.strategy, execution.threads)
+
+
+class Run:
+    """One trial while it runs: all that is known of it so far, so that a failure loses nothing."""
+
+    def __init__(self, trial: Trial, execution: Execution, report: Report, registry: Registry) -> None:
+        self.trial = trial
+        self.execution = execution
+        self.device = execution.device
+        self.registry = registry
+        self.send = report
+        self.sent = -math.inf
+        self.clocks = {name: Clock(self.device) for name in ("train", "sample", "validation", "test")}
+        self.provenance: dict[str, Any] = {}
+        self.fields: dict[str, Any] = {}
+        self.scores: Scores = {}
+        torch.set_num_threads(1)  # a trial's threads run whole tasks, see lift.Loop
+        reset_peak_memory(self.device)
+
+    def report(self, phase: str, done: int, total: int, loss: float | None = None) -> None:
+        """A sign of life, at most five a second and at every end."""
+        now = time.monotonic()
+        if now - self.sent > 0.2 or done == total:
+            self.sent = now
+            self.send(Progress(self.trial.id, phase, done, total, loss))
+
+    def build(self) -> Learner:
+        """The suite and the learner of the trial."""
+        self.suite = build_suite(self.registry, self.trial)
+        self.suite.prepare()
+        refuse_overlap(self.trial.suite, self.suite)
+        learner = build_learner(self.registry, self.suite, self.trial, self.execution)
+        self.fields |= {"strategy": strategy_of(learner), "higher_is_better": self.suite.higher_is_better}
+        return learner
+
+    def tasks(self, split: str, count: int) -> list[Task]:
+        """The common validation or test tasks of the trial's suite."""
+        return task_blocks(self.suite, self.trial.suite, split, count, self.device)
+
+    def train(self, learner: Learner) -> None:
+        """Meta-train, and leave the learner in the state that was best on the validation tasks."""
+        budget = self.trial.budget
+        updates = budget.updates if learner.trainable else 0
+        stops = {round(i * updates / budget.validations) for i in range(budget.validations + 1 if budget.validations else 0)}
+        blocks = self.tasks("validation", budget.validation_tasks) if stops else []
+        sign = 1 if self.suite.higher_is_better else -1
+        self.fields["curve"] = curve = []
+        best: tuple[float, int, dict[str, Any]] | None = None
+        losses: list[torch.Tensor] = []
+        for update in range(updates + 1):
+            if update in stops:
+                point = self.validate(learner, blocks, update, losses)
+                curve.append(point)
+                losses = []
+                if best is None or sign * point.score > sign * best[0]:
+                    best = (point.score, update, copy.deepcopy(learner.state_dict()))
+            if update == updates:
+                break
+            losses.append(self.update(learner, update, updates))
+            if update % CHECK_EVERY == CHECK_EVERY - 1 or update == updates - 1:
+                loss = float(losses[-1])
+                if not math.isfinite(loss):
+                    raise DivergedError(f"the training loss was {loss} at update {update + 1} of {updates}")
+                self.report("train", update + 1, updates, loss)
+        if best:
+            learner.load_state_dict(best[2])
+        self.fields["selection"] = "initial" if not updates else "best on validation" if best else "last"
+        self.fields["selected_update"] = best[1] if best else updates
+
+    def update(self, learner: Learner, update: int, updates: int) -> torch.Tensor:
+        """One meta-update on the tasks of its number, which are the same for every algorithm at this seed."""
+        generator = stream(self.trial.seed, self.trial.suite, "train", update)
+        with self.clocks["sample"].running():
+            tasks = cast(self.suite.sample("train", self.trial.budget.meta_batch_size, generator), self.device)
+        with self.clocks["train"].running():
+            return learner.update(tasks, update / updates)
+
+    def validate(self, learner: Learner, blocks: list[Task], update: int, losses: list[torch.Tensor]) -> Point:
+        """The score on the validation tasks, and the mean training loss since the last one."""
+        budget = self.trial.budget
+        with self.clocks["validation"].running():
+            alone = self.trial.protocol == "inductive" and depends_on_batch(learner, blocks[0])
+            scores = final_scores(self.suite, learner, blocks, budget.test_steps, alone)
+        score, ci95 = finite(mean_and_ci95(scores), f"validation score at update {update}")
+        return Point(
+            update=update,
+            train_seconds=round(self.clocks["train"].seconds, 4),
+            train_loss=float(torch.stack(losses).mean()) if losses else None,
+            score=score,
+            ci95=ci95,
+        )
+
+    def test(self, learner: Learner) -> None:
+        """Score every test task after every inner step, under each protocol asked for."""
+        budget, protocol = self.trial.budget, self.trial.protocol
+        blocks = self.tasks("test", budget.test_tasks)
+        alone = {"transductive": False, "inductive": True}
+        if not depends_on_batch(learner, blocks[0]):
+            alone = {"inductive": False}  # both protocols give the same predictions, so take the cheaper way
+        elif protocol != "both":
+            alone = {protocol: alone[protocol]}
+        with self.clocks["test"].running():
+            for done, block in enumerate(blocks):
+                add_scores(self.scores, score_block(self.suite, learner, block, budget.test_steps, alone))
+                self.report("test", done + 1, len(blocks))
+        self.fields["adapt_ms"] = adaptation_ms(learner, blocks[0], budget.test_steps, self.device)
+        self.fields["metric"] = next(iter(self.scores[next(iter(alone))]))
+        self.fields["tests"] = {name: self.summary(name) for name in alone}
+
+    def summary(self, protocol: str) -> Test:
+        """Mean and interval of the first metric, and the means of all after each inner step."""
+        metrics = self.scores[protocol]
+        score, ci95 = finite(mean_and_ci95(metrics[self.fields["metric"]][-1]), "test score")
+        return Test(
+            transductive=protocol == "transductive",
+            score=score,
+            ci95=ci95,
+            adaptation={name: [sum(step) / len(step) for step in steps] for name, steps in metrics.items()},
+        )
+
+    def outcome(self, status: Status, reason: str) -> Outcome:
+        """The record of what is known, and the scores."""
+        trial = self.trial
+        facts = provenance(self.device, self.execution.threads) | self.provenance
+        facts["plugins"] = {
+            kind: self.registry.origin(kind, getattr(trial, kind)) for kind in ("algorithm", "suite")
+        }
+        record = Record(
+            trial=trial,
+            status=status,
+            reason=reason,
+            **{f"{name}_seconds": round(clock.seconds, 4) for name, clock in self.clocks.items()},
+            **self.fields,
+            peak_memory_mb=round(peak_memory_mb(self.device), 1),
+            provenance=facts,
+        )
+        return Outcome(record, self.scores if status == "ok" else {})
+
+
+def add_scores(total: Scores, more: Scores) -> None:
+    """Append one block's scores to those before it."""
+    for protocol, metrics in more.items():
+        for metric, steps in metrics.items():
+            rows = total.setdefault(protocol, {}).setdefault(metric, [[] for _ in steps])
+            for row, values in zip(rows, steps, strict=True):
+                row += values
+
+
+def finite(values: tuple[float, float], what: str) -> tuple[float, float]:
+    """The values, or DivergedError."""
+    if not all(map(math.isfinite, values)):
+        raise DivergedError(f"the {what} was {values[0]}")
+    return values
+
+
+def refuse_overlap(name: str, suite: Suite) -> None:
+    """Raise UserError if two splits draw from a common class."""
+    groups = {split: suite.groups(split) for split in ("train", "validation", "test")}
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        shared = sorted(groups[one] & groups[other])
+        if shared:
+            raise UserError(
+                f"Suite '{name}': the {one} and {other} splits share {len(shared)} classes, such as '{shared[0]}'."
+            )

@@ -1,0 +1,18 @@
+"""Errors that are the user's to mend: one clear line, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """What was wrong, what was expected, and what to do."""
+
+
+def unknown(kind: str, name: str, available: Iterable[str]) -> str:
+    """"Unknown algorithm 'mamls'. Did you mean 'maml'? Available: fomaml, maml." """
+    known = sorted(available)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"Unknown {kind} '{name}'.{hint} Available: {', '.join(known) or 'none'}."

@@ -1,0 +1,101 @@
+"""Scoring a learner on validation and test tasks. Query labels stay here: a plugin never sees them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from metabench.api import Batch, Learner, Predict, Suite, Task
+from metabench.lift import map_tasks
+from metabench.measure import synchronise
+from metabench.problem import cast, inductive
+from metabench.streams import stream
+from metabench.trees import map_tree
+from metabench.trials import Scores
+
+BLOCK = 50
+"""Tasks that are drawn from one random stream, and adapted together."""
+
+
+def task_blocks(suite: Suite, name: str, split: str, count: int, device: str) -> list[Task]:
+    """The first `count` tasks of a split, in blocks: the same for every trial of the suite at every seed."""
+    blocks = []
+    for first in range(0, count, BLOCK):
+        tasks = suite.sample(split, BLOCK, stream(name, split, first // BLOCK))
+        kept = min(BLOCK, count - first)
+        blocks.append(cast(map_tree(lambda leaf, kept=kept: leaf[:kept], tasks), device))
+    return blocks
+
+
+@torch.no_grad()
+def score_block(suite: Suite, learner: Learner, block: Task, steps: int, alone: dict[str, bool]) -> Scores:
+    """Every metric of every task, before the first inner step and after each.
+
+    `alone` says for each protocol to score whether a query point is predicted without the others.
+    """
+    found: Scores = {protocol: {} for protocol in alone}
+    for adapted in learner.adapt(block.support, steps):
+        for protocol in alone:
+            for metric, values in score(suite, adapted, block, alone[protocol]).items():
+                found[protocol].setdefault(metric, []).append(shortest_floats(values))
+    return found
+
+
+@torch.no_grad()
+def final_scores(suite: Suite, learner: Learner, blocks: list[Task], steps: int, alone: bool) -> list[float]:
+    """The first metric after the last inner step, one score a task."""
+    scores: list[float] = []
+    for block in blocks:
+        *_, adapted = learner.adapt(block.support, steps)
+        metrics = score(suite, adapted, block, alone)
+        scores += shortest_floats(next(iter(metrics.values())))
+    return scores
+
+
+def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, alone: bool) -> dict[str, Tensor]:
+    """The suite's metrics of every task, each a tensor (n,)."""
+
+    def one(predict: Predict, support: Batch, query: Batch) -> dict[str, Tensor]:
+        return suite.metrics(inductive(predict, support.x) if alone else predict, query)
+
+    return map_tasks(adapted, one, tasks.support, tasks.query)
+
+
+@torch.no_grad()
+def depends_on_batch(learner: Learner, block: Task) -> bool:
+    """Whether the prediction of a query point changes with the other points in its batch."""
+    support, x = block.support, block.query.x[0]
+    one = Batch(*map_tree(lambda leaf: leaf[:1], support))
+    predict = next(iter(learner.adapt(one, 0)))[0]
+    together, alone = predict(x)[0], predict(x[:1])[0]
+    return not torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * float(together.abs().max()))
+
+
+@torch.no_grad()
+def adaptation_ms(learner: Learner, block: Task, steps: int, device: str, tasks: int = 20) -> float:
+    """Median time to adapt to one task alone and predict its query set, in milliseconds."""
+    times = []
+    for i in range(min(tasks, len(block.query.x)) + 1):
+        one = map_tree(lambda leaf, i=i: leaf[i - 1 : i] if i else leaf[:1], block)  # the first is a warm-up
+        synchronise(device)
+        began = time.perf_counter()
+        *_, adapted = learner.adapt(one.support, steps)
+        adapted[0](one.query.x[0])
+        synchronise(device)
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times[1:])
+
+
+def mean_and_ci95(scores: Sequence[float]) -> tuple[float, float]:
+    """The mean and half the width of its 95% interval over tasks (normal approximation)."""
+    return statistics.fmean(scores), 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))
+
+
+def shortest_floats(values: Tensor) -> list[float]:
+    """float32 values as the floats with the fewest digits that round to them: exact, and short in JSON."""
+    return [float(str(value)) for value in values.detach().cpu().float().numpy()]

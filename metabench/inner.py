@@ -1,0 +1,86 @@
+"""Inner loops that algorithms share: adaptation to one task by gradient steps on its support set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from metabench.autodiff import grad
+from metabench.trees import Tree, map_tree
+
+if TYPE_CHECKING:
+    from metabench.api import Batch, Problem
+
+
+class Inner(NamedTuple):
+    """An inner loop, in the shape that `Algorithm` takes; `weights` reads the model's weights out of Fast."""
+
+    start: Callable[[Tree, Batch], Tree]
+    step: Callable[[Tree, Tree, Batch, int], Tree]
+    predict: Callable[[Tree, Tree, Any], Any]
+    weights: Callable[[Tree], Tree]
+
+
+def sgd(problem: Problem, lr: float, batch_size: int = 0) -> Inner:
+    """Plain gradient descent from the meta-learnt weights; differentiable through every step.
+
+    `batch_size` > 0 takes the support set in consecutive minibatches, beginning anew at its end.
+    """
+
+    def step(meta: Tree, fast: Tree, support: Batch, i: int) -> Tree:
+        gradient = grad(problem.loss)(fast, minibatch(support, batch_size, i))
+        return map_tree(lambda weight, slope: weight - lr * slope, fast, gradient)
+
+    return Inner(
+        start=lambda meta, support: meta,
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(fast, x),
+        weights=lambda fast: fast,
+    )
+
+
+def adam(
+    problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999, epsilon: float = 1e-8
+) -> Inner:
+    """Adam without momentum (beta1 = 0), its second moments starting at zero for each task.
+
+    Kingma and Ba, arXiv 1412.6980, Algorithm 1; as the inner loop of Reptile, arXiv 1803.02999, section 6.
+    """
+
+    def start(meta: Tree, support: Batch) -> Tree:
+        return {"weights": meta, "square": map_tree(torch.zeros_like, meta)}
+
+    def step(meta: Tree, fast: Tree, support: Batch, i: int) -> Tree:
+        gradient = grad(problem.loss)(fast["weights"], minibatch(support, batch_size, i))
+        square = map_tree(lambda old, g: beta2 * old + (1 - beta2) * g * g, fast["square"], gradient)
+        unbias = 1 - beta2 ** (i + 1)
+        weights = map_tree(
+            lambda w, g, v: w - lr * g / ((v / unbias).sqrt() + epsilon), fast["weights"], gradient, square
+        )
+        return {"weights": weights, "square": square}
+
+    return Inner(
+        start=start,
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(fast["weights"], x),
+        weights=lambda fast: fast["weights"],
+    )
+
+
+def unroll(inner: Any, meta: Tree, support: Batch, steps: int) -> Tree:
+    """Fast after `steps` inner steps from its start; `inner` is an `Inner` or an `Algorithm`."""
+    fast = inner.start(meta, support)
+    for i in range(steps):
+        fast = inner.step(meta, fast, support, i)
+    return fast
+
+
+def minibatch(batch: Batch, size: int, i: int) -> Batch:
+    """The i-th run of `size` consecutive points, wrapping round at the end; all points for size 0."""
+    points = len(batch.x)
+    if not 0 < size < points:
+        return batch
+    rows = torch.arange(i * size, (i + 1) * size, device=batch.x.device) % points
+    return map_tree(lambda leaf: leaf[rows], batch)

@@ -1,0 +1,75 @@
+"""A factory's keyword-only parameters are its schema: names, types and defaults are read from the signature."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from metabench.errors import UserError, unknown
+
+
+class Parameter(NamedTuple):
+    """One parameter of an algorithm or a suite."""
+
+    name: str
+    type: Any
+    default: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}: {type_name(self.type)} = {self.default!r}"
+
+
+def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Parameter]:
+    """The parameters of a factory that takes `positional` plain arguments before them.
+
+    Raises ValueError, with the rule that is broken, for a signature that is no schema.
+    """
+    hints = typing.get_type_hints(factory)
+    found: dict[str, Parameter] = {}
+    plain = 0
+    for name, parameter in inspect.signature(factory).parameters.items():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            plain += 1
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            raise ValueError(f"takes *{name}; every parameter needs a name of its own")
+        elif parameter.default is parameter.empty:
+            raise ValueError(f"parameter '{name}' has no default")
+        else:
+            kind = hints.get(name, type(parameter.default))
+            try:
+                found[name] = Parameter(name, kind, msgspec.convert(parameter.default, kind))
+            except (msgspec.ValidationError, TypeError) as error:
+                raise ValueError(f"the default of parameter '{name}' does not fit its type: {error}") from None
+    if plain != positional:
+        expected = "(problem, *, ...)" if positional else "(*, ...)"
+        raise ValueError(f"takes {plain} positional parameters; a factory looks like {expected}")
+    return found
+
+
+def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter with its value: the given one, checked against its type, or the default.
+
+    Raises UserError that names the owner, such as "algorithm 'maml'".
+    """
+    values = {name: parameter.default for name, parameter in schema.items()}
+    for name, value in given.items():
+        if name not in schema:
+            raise UserError(f"{unknown(f'parameter of {owner}', name, schema)}")
+        try:
+            values[name] = msgspec.convert(value, schema[name].type)
+        except msgspec.ValidationError:
+            raise UserError(
+                f"Parameter '{name}' of {owner} must be {type_name(schema[name].type)}, not {value!r}."
+            ) from None
+    return values
+
+
+def type_name(kind: Any) -> str:
+    """`int`, `float | None`, or the choices of a Literal."""
+    if typing.get_origin(kind) is typing.Literal:
+        return " | ".join(repr(choice) for choice in typing.get_args(kind))
+    return kind.__name__ if isinstance(kind, type) else str(kind)

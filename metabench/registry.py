@@ -1,0 +1,187 @@
+"""Discovery of plugins, guarded one by one, and the names that they register."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pluggy
+
+from metabench import hookspecs
+from metabench.errors import UserError, unknown
+from metabench.parameters import Parameter, resolve, signature_of
+
+NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
+KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
+
+
+class Entry(NamedTuple):
+    """One registered algorithm or suite."""
+
+    kind: str
+    name: str
+    factory: Callable[..., Any]
+    parameters: dict[str, Parameter]
+    plugin: str
+
+    @property
+    def owner(self) -> str:
+        """What error messages call it."""
+        return f"{self.kind} '{self.name}'"
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (self.factory.__doc__ or "").strip().split("\n")[0]
+
+    def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Every parameter with its value; raises UserError for what does not fit."""
+        return resolve(self.owner, self.parameters, given)
+
+
+class Plugin(NamedTuple):
+    """One plugin that was found: where, in which version, what it provides, and what is wrong with it."""
+
+    name: str
+    source: str
+    version: str
+    provides: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class Registry(NamedTuple):
+    """All that is registered. Broken plugins are listed, and named where something is missed."""
+
+    algorithms: dict[str, Entry]
+    suites: dict[str, Entry]
+    plugins: tuple[Plugin, ...]
+
+    def get(self, kind: str, name: str) -> Entry:
+        """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
+        entries = self.algorithms if kind == "algorithm" else self.suites
+        if name in entries:
+            return entries[name]
+        broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in self.broken)
+        raise UserError(unknown(kind, name, entries) + broken)
+
+    def origin(self, kind: str, name: str) -> str:
+        """The distribution or file that a registered name comes from, with its version."""
+        entry = self.get(kind, name)
+        plugin = next(plugin for plugin in self.plugins if plugin.name == entry.plugin)
+        return f"{plugin.version} ({Path(plugin.source).name})".strip()
+
+    @property
+    def broken(self) -> list[Plugin]:
+        """The plugins that could not be used."""
+        return [plugin for plugin in self.plugins if plugin.problem]
+
+
+class Found(NamedTuple):
+    """A plugin before it is imported."""
+
+    name: str
+    source: str
+    version: str
+    load: Callable[[], Any]
+
+
+def load_registry(files: tuple[str, ...] = ()) -> Registry:
+    """Everything from the entry-point group `metabench`, from METABENCH_PLUGINS, and from `files`."""
+    manager = pluggy.PluginManager("metabench")
+    manager.add_hookspecs(hookspecs)
+    registry = Registry({}, {}, ())
+    for found in discover(files):
+        registry = add(registry, manager, found)
+    return registry
+
+
+def discover(files: tuple[str, ...]) -> Iterator[Found]:
+    """The plugins there are, in a fixed order, installed ones first."""
+    for point in sorted(importlib.metadata.entry_points(group="metabench"), key=lambda p: (p.name, p.value)):
+        version = f"{point.dist.name} {point.dist.version}" if point.dist else ""
+        yield Found(point.name, point.value, version, point.load)
+    listed = os.environ.get("METABENCH_PLUGINS", "").split(os.pathsep)
+    for file in dict.fromkeys(str(Path(name).resolve()) for name in (*listed, *files) if name):
+        path = Path(file)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
+        yield Found(path.stem, file, f"sha256 {digest}", lambda path=path: import_file(path))
+
+
+def import_file(path: Path) -> Any:
+    """The module in a file, under a name of its own."""
+    if not path.is_file():
+        raise FileNotFoundError("there is no such file")
+    name = f"metabench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("it is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Registry:
+    """The registry with one more plugin: all of its names, or none and the reason why."""
+    module = None
+    try:
+        module = found.load()
+        if manager.register(module, found.source) is None:
+            raise ValueError("it is registered already")
+        manager.check_pending()
+        entries = read_entries(registry, module, found)
+    except (Exception, SystemExit) as error:
+        if module is not None and manager.is_registered(module):
+            manager.unregister(module)
+        plugin = Plugin(found.name, found.source, found.version, problem=reason_of(error))
+        return registry._replace(plugins=(*registry.plugins, plugin))
+    plugin = Plugin(found.name, found.source, found.version, tuple(entry.name for entry in entries))
+    return Registry(
+        registry.algorithms | {e.name: e for e in entries if e.kind == "algorithm"},
+        registry.suites | {e.name: e for e in entries if e.kind == "suite"},
+        (*registry.plugins, plugin),
+    )
+
+
+def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
+    """What one plugin registers, checked; raises ValueError with the rule that it breaks."""
+    entries = []
+    for kind, (hook, positional) in KINDS.items():
+        register = getattr(module, hook, None)
+        if register is None:
+            continue
+        if not hasattr(register, "metabench_impl"):
+            raise ValueError(f"{hook} is not marked with @hookimpl")
+        factories = register()
+        if not isinstance(factories, dict):
+            raise ValueError(f"{hook} must return a dict of name -> factory, not {type(factories).__name__}")
+        for name, factory in factories.items():
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                raise ValueError(
+                    f"{kind} name {name!r} must be 1 to 40 lower-case letters, digits, '-', '_' or '+'"
+                )
+            taken = (registry.algorithms if kind == "algorithm" else registry.suites).get(name)
+            if taken:
+                raise ValueError(
+                    f"{kind} '{name}' is registered already by plugin '{taken.plugin}'; rename yours"
+                )
+            try:
+                schema = signature_of(factory, positional)
+            except (ValueError, TypeError, NameError) as error:
+                raise ValueError(f"the factory of {kind} '{name}' {error}") from None
+            entries.append(Entry(kind, name, factory, schema, found.name))
+    if not entries:
+        raise ValueError("it registers nothing; see register_algorithms and register_suites")
+    return entries
+
+
+def reason_of(error: BaseException) -> str:
+    """One line about an exception."""
+    text = " ".join(str(error).split())
+    plain = isinstance(error, ValueError | pluggy.PluginValidationError | FileNotFoundError)
+    return text if plain and text else f"{type(error).__name__}: {text}".rstrip(": ")

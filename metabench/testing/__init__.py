@@ -1,0 +1,72 @@
+"""The conformance kit: `metabench check NAME`, and `check_plugin` for an author's own tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from metabench.errors import UserError, unknown
+from metabench.registry import Registry
+from metabench.testing import algorithms, suites
+from metabench.testing.toys import TOYS
+
+__all__ = ["Result", "check_algorithm", "check_plugin", "check_suite"]
+
+
+class Result(NamedTuple):
+    """What one check found: passed, failed or skipped, and why."""
+
+    check: str
+    verdict: str
+    message: str
+
+
+def check_plugin(registry: Registry, name: str) -> list[Result]:
+    """Every check of the algorithm or suite of that name, at its default parameters."""
+    if name in registry.algorithms:
+        return check_algorithm(registry.algorithms[name].factory)
+    if name in registry.suites:
+        entry = registry.suites[name]
+        return check_suite(suites.SuiteCase(entry.factory(), name, registry))
+    broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)
+    raise UserError(unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites)) + broken)
+
+
+def check_algorithm(factory: Callable[..., Any]) -> list[Result]:
+    """Every check of an algorithm's factory, on each toy suite."""
+    cases = {name: algorithms.Case(suite(), factory) for name, suite in TOYS.items()}
+    return [run_check(name, check, cases) for name, check in algorithms.CHECKS.items()]
+
+
+def check_suite(case: suites.SuiteCase) -> list[Result]:
+    """Every check of a suite."""
+    case.suite.prepare()
+    return [run_check(name, check, {"": case}) for name, check in suites.CHECKS.items()]
+
+
+def run_check(name: str, check: Callable[[Any], None], cases: dict[str, Any]) -> Result:
+    """One check on every case: the first failure, or that it passed, or why it does not apply anywhere."""
+    skipped = ""
+    passed = False
+    threads = torch.get_num_threads()
+    state = torch.get_rng_state()
+    torch.set_num_threads(1)
+    try:
+        for label, case in cases.items():
+            place = f"on {label}: " if label else ""
+            try:
+                check(case)
+                passed = True
+            except algorithms.NotApplicableError as reason:
+                skipped = str(reason)
+            except AssertionError as failure:
+                return Result(name, "failed", f"{place}{failure}")
+            except Exception as error:
+                return Result(name, "failed", f"{place}{type(error).__name__}: {' '.join(str(error).split())}")
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(state)
+    rule = (check.__doc__ or "").split("\n")[0]
+    return Result(name, "passed", rule) if passed else Result(name, "skipped", skipped)

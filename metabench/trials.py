@@ -1,0 +1,143 @@
+"""What is run and what comes of it, as plain data: JSON both ways, and no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import msgspec
+
+RECORD_VERSION = 1
+
+Protocol = Literal["transductive", "inductive", "both"]
+Status = Literal["ok", "diverged", "error", "timeout", "lost"]
+Strategy = Literal["auto", "vectorised", "loop"]
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much a trial trains, and how it is judged."""
+
+    updates: int = 1000
+    """Meta-updates."""
+    meta_batch_size: int = 16
+    """Tasks per meta-update."""
+    validations: int = 10
+    """How often, evenly spread, the learner is scored on the validation tasks; the best state is tested."""
+    validation_tasks: int = 100
+    test_tasks: int = 600
+    test_steps: int = 10
+    """Inner steps at validation and test; the test keeps the score after each."""
+
+    def __post_init__(self) -> None:
+        for name, least in {
+            "updates": 0,
+            "meta_batch_size": 1,
+            "validations": 0,
+            "validation_tasks": 2,
+            "test_tasks": 2,
+            "test_steps": 0,
+        }.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One algorithm on one suite at one seed. Device, threads and executor are not part of it."""
+
+    algorithm: str
+    algorithm_parameters: dict[str, Any]
+    suite: str
+    suite_parameters: dict[str, Any]
+    seed: int
+    budget: Budget = Budget()
+    protocol: Protocol = "transductive"
+    """Whether a query point is predicted with the others in its batch, or with the support set alone."""
+
+    @property
+    def id(self) -> str:
+        """Its name on disk: readable, and unique by the hash of its canonical JSON."""
+        digest = hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        return f"{self.suite}-{self.algorithm}-s{self.seed}-{digest[:10]}"
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how a trial is computed; changes its speed, and its scores by no more than rounding."""
+
+    device: str = "cpu"
+    threads: int = 1
+    strategy: Strategy = "auto"
+    plugins: tuple[str, ...] = ()
+    """Plugin files to load beside the installed ones."""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One validation during training."""
+
+    update: int
+    train_seconds: float
+    train_loss: float | None
+    """Mean over the updates since the point before."""
+    score: float
+    ci95: float
+
+
+class Test(msgspec.Struct, frozen=True, kw_only=True):
+    """The score over the test tasks under one protocol."""
+
+    transductive: bool
+    """Whether a prediction depended on the other query points."""
+    score: float
+    """Mean of the first metric over the test tasks, after the last inner step."""
+    ci95: float
+    """Half the width of its 95% interval over tasks."""
+    adaptation: dict[str, list[float]]
+    """By metric: the mean over tasks after 0, 1 ... test_steps inner steps."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a trial that has ended, but for the per-task scores, which lie beside it."""
+
+    version: int = RECORD_VERSION
+    trial: Trial
+    status: Status
+    reason: str = ""
+    metric: str = ""
+    higher_is_better: bool = True
+    tests: dict[str, Test] = {}
+    """By protocol."""
+    curve: list[Point] = []
+    selection: str = ""
+    """Which state was tested: the best on validation, the last, or the initial one."""
+    selected_update: int = 0
+    train_seconds: float = 0.0
+    """Meta-updates only: no sampling, no evaluation."""
+    sample_seconds: float = 0.0
+    validation_seconds: float = 0.0
+    test_seconds: float = 0.0
+    adapt_ms: float | None = None
+    """Median time to adapt to one task alone, for test_steps inner steps, in milliseconds."""
+    peak_memory_mb: float | None = None
+    """Peak resident memory of the process during the trial (CPU), or peak allocated device memory (CUDA)."""
+    strategy: str = ""
+    provenance: dict[str, Any] = {}
+
+
+Scores = dict[str, dict[str, list[list[float]]]]
+"""Protocol -> metric -> inner step -> one score a test task."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What running a trial gives."""
+
+    record: Record
+    scores: Scores
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """A sign of life from a running trial."""
+
+    trial_id: str
+    phase: str
+    done: int
+    total: int
+    loss: float | None = None

@@ -1,0 +1,38 @@
+"""First-order MAML: the query gradient at the adapted weights, applied to the initial ones."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from metabench.api import Algorithm, Meta, Problem, Task, hookimpl, sgd, unroll, value_and_grad
+
+
+def fomaml(
+    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+) -> Algorithm:
+    """First-order MAML: MAML without the derivative of the inner steps.
+
+    Finn, Abbeel and Levine 2017, arXiv 1703.03400, section 5.2; Nichol et al. 2018, arXiv 1803.02999, section 3.
+    """
+    inner = sgd(problem, inner_lr)
+
+    def meta_grad(meta: Meta, task: Task, progress: float) -> tuple[Tensor, Meta]:
+        adapted = unroll(inner, meta, task.support, inner_steps)
+        return value_and_grad(problem.loss)(adapted, task.query)
+
+    return Algorithm(
+        init=problem.init,
+        start=inner.start,
+        step=inner.step,
+        predict=inner.predict,
+        meta_grad=meta_grad,
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+
+
+@hookimpl
+def register_algorithms():
+    return {"fomaml": fomaml}

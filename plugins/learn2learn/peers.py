@@ -1,0 +1,110 @@
+"""learn2learn's own algorithms behind the Learner interface: the peer to compare with, in our harness.
+
+Arnold et al. 2020, "learn2learn: A Library for Meta-Learning Research", arXiv 2008.12284.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl
+
+
+def l2l_maml(
+    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+) -> Learner:
+    """learn2learn's MAML, second order (learn2learn.algorithms.MAML)."""
+    wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=False)
+    return Peer(problem, wrapper, inner_steps, outer_lr)
+
+
+def l2l_fomaml(
+    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+) -> Learner:
+    """learn2learn's MAML, first order (learn2learn.algorithms.MAML, first_order=True)."""
+    wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=True)
+    return Peer(problem, wrapper, inner_steps, outer_lr)
+
+
+def l2l_metasgd(
+    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+) -> Learner:
+    """learn2learn's Meta-SGD: a learnt step size for every weight, beginning at `inner_lr`."""
+    wrapper = algorithms().MetaSGD(problem.module(), lr=inner_lr)
+    return Peer(problem, wrapper, inner_steps, outer_lr)
+
+
+def algorithms() -> Any:
+    """`learn2learn.algorithms`, imported when first needed: it takes seconds and warns about gym."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import learn2learn.algorithms
+
+    return learn2learn.algorithms
+
+
+class Peer:
+    """A Learner around a learn2learn wrapper: its training loop as learn2learn's examples write it."""
+
+    trainable = True
+
+    def __init__(self, problem: Problem, wrapper: nn.Module, inner_steps: int, outer_lr: float) -> None:
+        self.problem = problem
+        self.wrapper: Any = wrapper
+        self.inner_steps = inner_steps
+        self.optimizer = torch.optim.Adam(wrapper.parameters(), lr=outer_lr)
+
+    def update(self, tasks: Task, progress: float) -> Tensor:
+        """See Learner."""
+        self.optimizer.zero_grad()
+        count = len(tasks.support.x)
+        total = torch.zeros((), device=tasks.support.x.device)
+        for task in each(tasks):
+            learner = self.wrapper.clone()
+            for _ in range(self.inner_steps):
+                learner.adapt(self.problem.criterion(learner, task.support))
+            loss = self.problem.criterion(learner, task.query) / count
+            loss.backward()
+            total += loss.detach()
+        self.optimizer.step()
+        return total
+
+    def adapt(self, support: Batch, steps: int) -> Iterator[Sequence[Predict]]:
+        """See Learner; first order suffices, since nothing is trained here."""
+        supports = [Batch(x, y) for x, y in zip(support.x, support.y, strict=True)]
+        with torch.enable_grad():
+            learners = [self.wrapper.clone() for _ in supports]
+        yield learners
+        for _ in range(steps):
+            for learner, batch in zip(learners, supports, strict=True):
+                with torch.enable_grad():
+                    learner.adapt(self.problem.criterion(learner, batch), first_order=True)
+            yield learners
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Learner."""
+        return copy.deepcopy(
+            {"wrapper": self.wrapper.state_dict(), "optimizer": self.optimizer.state_dict()}
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Learner."""
+        self.wrapper.load_state_dict(state["wrapper"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def each(tasks: Task) -> Iterator[Task]:
+    """Task by task."""
+    for support_x, support_y, query_x, query_y in zip(*tasks.support, *tasks.query, strict=True):
+        yield Task(Batch(support_x, support_y), Batch(query_x, query_y))
+
+
+@hookimpl
+def register_algorithms():
+    return {"l2l-maml": l2l_maml, "l2l-fomaml": l2l_fomaml, "l2l-metasgd": l2l_metasgd}

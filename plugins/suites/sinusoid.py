@@ -1,0 +1,68 @@
+"""Sinusoid regression: the standard first test of a meta-learner."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
+from metabench_plugins.suites.backbones import mlp
+
+
+def sinusoid(*, shots: int = 10, queries: int = 10, test_shots: int = 0, test_queries: int = 100) -> Suite:
+    """Regress y = a sin(x - p) from a few points: amplitude a in [0.1, 5], phase p in [0, pi], x in [-5, 5].
+
+    `test_shots` (0: as in training) sets the support points of validation and test tasks. Squared loss, MLP
+    40-40. Finn et al. 2017, arXiv 1703.03400, section 5.1.
+    """
+
+    def sample(split: str, n: int, generator: Generator) -> Task:
+        training = split == "train"
+        support = shots if training or not test_shots else test_shots
+        points = support + (queries if training else test_queries)
+        amplitude = uniform((n, 1, 1), 0.1, 5.0, generator)
+        phase = uniform((n, 1, 1), 0.0, math.pi, generator)
+        x = uniform((n, points, 1), -5.0, 5.0, generator)
+        y = amplitude * torch.sin(x - phase)
+        return Task(Batch(x[:, :support], y[:, :support]), Batch(x[:, support:], y[:, support:]))
+
+    return Suite(
+        sample=sample,
+        model=lambda: mlp(1, (40, 40), 1),
+        loss=mean_squared_error,
+        metrics=lambda predict, batch: {"mse": mean_squared_error(predict, batch)},
+        higher_is_better=False,
+        recipes={"quick": QUICK, "paper": PAPER},
+    )
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
+    """Numbers drawn uniformly from [low, high)."""
+    return torch.rand(shape, generator=generator) * (high - low) + low
+
+
+def mean_squared_error(predict: Predict, batch: Batch) -> Tensor:
+    """The mean squared error of a batch, a scalar."""
+    return (predict(batch.x) - batch.y).square().mean()
+
+
+GRADIENT = {"inner_lr": 0.01, "inner_steps": 1, "outer_lr": 1e-3}
+PAPER = Recipe(
+    source="Finn et al. 2017, arXiv 1703.03400, section 5.1 and Table 2; tasks per update and updates from the code",
+    suite={"shots": 10, "queries": 10, "test_shots": 5},
+    budget={"updates": 70000, "meta_batch_size": 25, "test_steps": 10, "test_tasks": 600},
+    algorithms={
+        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
+        "reptile": {"inner_lr": 0.02, "inner_steps": 8, "outer_lr": 1.0},
+        "scratch": {"inner_lr": 0.01},
+        "finetune": {"inner_lr": 0.01, "train_lr": 1e-3},
+    },
+)
+QUICK = PAPER._replace(source=f"{PAPER.source}; fewer updates", budget=PAPER.budget | {"updates": 4000})
+
+
+@hookimpl
+def register_suites():
+    return {"sinusoid": sinusoid}
