@@ -27,8 +27,7 @@ def value_and_grad(function: Callable[..., Tensor]) -> Callable[..., tuple[Tenso
         leaves, spec = flatten(tree)
         with torch.enable_grad():
             leaves = [
-                leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
-                for leaf in leaves
+                leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves
             ]
             value = function(unflatten(leaves, spec), *args)
             if not value.requires_grad:

@@ -38,7 +38,9 @@ def settings(texts: list[str]) -> dict[str, dict[str, Any]]:
         path, equals, value = text.partition("=")
         name, dot, parameter = path.partition(".")
         if not (equals and dot and name and parameter):
-            raise UserError(f"Cannot read --set '{text}'. It looks like --set maml.inner_lr=0.1.".replace("maml", "NAME"))
+            raise UserError(
+                f"Cannot read --set '{text}'. It looks like --set maml.inner_lr=0.1.".replace("maml", "NAME")
+            )
         try:
             found.setdefault(name, {})[parameter] = json.loads(value)
         except json.JSONDecodeError:
@@ -60,7 +62,8 @@ def run(
     suites: Annotated[str | None, typer.Option(help="Task suites, with commas.")] = None,
     seeds: Annotated[str | None, typer.Option(help="How many (3), or which (0,4,7).")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated).")
+        list[str] | None,
+        typer.Option("--set", help="NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated)."),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="Published settings of the suites: quick or paper.")] = None,
     updates: Annotated[int | None, typer.Option(help="Meta-updates.")] = None,
@@ -76,7 +79,9 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = None,
     strategy: Annotated[str | None, typer.Option(help="How tasks are batched: auto, vectorised or loop.")] = None,
     plugin: Plugin = None,
-    data: Annotated[str | None, typer.Option(help="Folder with local copies of data sets (or METABENCH_DATA).")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Folder with local copies of data sets (or METABENCH_DATA).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials and stop.")] = False,
 ) -> None:
     """Train and test algorithms on suites; finished trials are skipped, so the same command resumes."""
@@ -117,10 +122,11 @@ def finish(planned: Any) -> None:
         say(f"Stopped. What was finished is in {planned.out}; the same command goes on from there.")
         raise typer.Exit(130) from None
     ids = {trial.id for trial in planned.trials}
-    console.print(results_table(summary_table([r for r in records(planned.out) if r.trial.id in ids])))
+    mine = [record for record in records(planned.out) if record.trial.id in ids]
+    console.print(results_table(summary_table(mine, planned.out)))
     say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
     if failed:
-        say(f"{failed} trials failed; their reasons stand above and in their records. The same command tries them again.")
+        say(f"{failed} trials failed, for the reasons above. The same command tries them again.")
         raise typer.Exit(1)
 
 
@@ -137,7 +143,8 @@ def list_(plugin: Plugin = None) -> None:
             console.print(f"  [bold]{entry.name}[/bold]  [dim]{entry.plugin}[/dim]", highlight=False)
             say(f"      {entry.summary}")
             for parameter in entry.parameters.values():
-                say(f"      --set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {type_name(parameter.type)}")
+                option = f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}"
+                say(f"      {option}   {type_name(parameter.type)}")
     for broken in registry.broken:
         say(f"Plugin '{broken.name}' could not be loaded: {broken.problem}.")
 

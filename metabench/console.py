@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from metabench import trials as data
@@ -33,14 +40,19 @@ def number(value: float) -> str:
 
 
 @contextmanager
-def live(console: Console, trials: tuple[data.Trial, ...]) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
+def live(
+    console: Console, trials: tuple[data.Trial, ...]
+) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
     """Two functions: one takes signs of life, the other finished records. Silent but for records in a log."""
     if not console.is_terminal:
         done = iter(range(1, len(trials) + 1))
         yield (
             lambda sign: None,
             lambda record: console.print(
-                f"[{next(done)}/{len(trials)}] {describe(record)}", markup=False, highlight=False, soft_wrap=True
+                f"[{next(done)}/{len(trials)}] {describe(record)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
             ),
         )
         return
@@ -75,8 +87,20 @@ def live(console: Console, trials: tuple[data.Trial, ...]) -> Iterator[tuple[Cal
 def results_table(summary: Any) -> Table:
     """The table at the end of a run, from the report's summary (a DataFrame)."""
     table = Table(title="score: mean ± half of the 95% interval over seeds and test tasks", title_justify="left")
-    for column in ("suite", "algorithm", "score", "seeds", "protocol", "train s", "adapt ms", "memory MB", "strategy"):
-        table.add_column(column, justify="left" if column in ("suite", "algorithm", "protocol", "strategy") else "right")
+    for column in (
+        "suite",
+        "algorithm",
+        "score",
+        "seeds",
+        "protocol",
+        "train s",
+        "adapt ms",
+        "memory MB",
+        "strategy",
+    ):
+        table.add_column(
+            column, justify="left" if column in ("suite", "algorithm", "protocol", "strategy") else "right"
+        )
     for row in summary.to_dict("records"):
         table.add_row(
             str(row["suite"]),

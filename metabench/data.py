@@ -35,9 +35,7 @@ def fetch(suite: str, name: str, url: str, checksum: str) -> Path:
     import pooch
 
     try:
-        return Path(
-            pooch.retrieve(url, known_hash=checksum, fname=name, path=cache_dir() / "downloads" / suite)
-        )
+        return Path(pooch.retrieve(url, known_hash=checksum, fname=name, path=cache_dir() / "downloads" / suite))
     except Exception as error:  # whatever the network or the disk says, the remedy is the same
         looked = f"'{local}' (METABENCH_DATA) does not hold it, and " if local else ""
         raise DataError(
@@ -60,7 +58,7 @@ def cached_arrays(key: str, build: Callable[[], dict[str, np.ndarray]]) -> dict[
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
-        np.savez(temporary, **arrays)  # type: ignore[arg-type]
+        np.savez(temporary, **arrays)
         os.replace(temporary, path)
     except OSError:
         pass  # a cache that cannot be written costs time, not correctness

@@ -118,7 +118,10 @@ class Run:
         """Meta-train, and leave the learner in the state that was best on the validation tasks."""
         budget = self.trial.budget
         updates = budget.updates if learner.trainable else 0
-        stops = {round(i * updates / budget.validations) for i in range(budget.validations + 1 if budget.validations else 0)}
+        stops = {
+            round(i * updates / budget.validations)
+            for i in range(budget.validations + 1 if budget.validations else 0)
+        }
         blocks = self.tasks("validation", budget.validation_tasks) if stops else []
         sign = 1 if self.suite.higher_is_better else -1
         self.fields["curve"] = curve = []
@@ -199,18 +202,11 @@ class Run:
         """The record of what is known, and the scores."""
         trial = self.trial
         facts = provenance(self.device, self.execution.threads) | self.provenance
-        facts["plugins"] = {
-            kind: self.registry.origin(kind, getattr(trial, kind)) for kind in ("algorithm", "suite")
-        }
-        record = Record(
-            trial=trial,
-            status=status,
-            reason=reason,
-            **{f"{name}_seconds": round(clock.seconds, 4) for name, clock in self.clocks.items()},
-            **self.fields,
-            peak_memory_mb=round(peak_memory_mb(self.device), 1),
-            provenance=facts,
-        )
+        facts["plugins"] = {kind: self.registry.origin(kind, getattr(trial, kind)) for kind in ("algorithm", "suite")}
+        seconds = {f"{name}_seconds": round(clock.seconds, 4) for name, clock in self.clocks.items()}
+        memory = round(peak_memory_mb(self.device), 1)
+        known: dict[str, Any] = {**self.fields, **seconds, "peak_memory_mb": memory, "provenance": facts}
+        record = Record(trial=trial, status=status, reason=reason, **known)
         return Outcome(record, self.scores if status == "ok" else {})
 
 

@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
-    """"Unknown algorithm 'mamls'. Did you mean 'maml'? Available: fomaml, maml." """
+    """ "Unknown algorithm 'mamls'. Did you mean 'maml'? Available: fomaml, maml." """
     known = sorted(available)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""

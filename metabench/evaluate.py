@@ -72,8 +72,8 @@ def depends_on_batch(learner: Learner, block: Task) -> bool:
     support, x = block.support, block.query.x[0]
     one = Batch(*map_tree(lambda leaf: leaf[:1], support))
     predict = next(iter(learner.adapt(one, 0)))[0]
-    together, alone = predict(x)[0], predict(x[:1])[0]
-    return not torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * float(together.abs().max()))
+    among, elsewhere = predict(x)[0], predict(torch.cat([x[:1], 2 * x[1:] + 1]))[0]
+    return not torch.allclose(among, elsewhere, rtol=1e-3, atol=1e-3 * float(among.abs().max()))
 
 
 @torch.no_grad()

@@ -159,9 +159,7 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
     if jobs < 1:
         raise UserError(f"--jobs must be at least 1, not {options.jobs}.")
     threads = max(1, cores // jobs)
-    execution = Execution(
-        device=device, threads=threads, strategy=options.strategy, plugins=plugin_files(options)
-    )
+    execution = Execution(device=device, threads=threads, strategy=options.strategy, plugins=plugin_files(options))
     return execution, jobs
 
 

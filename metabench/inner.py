@@ -41,9 +41,7 @@ def sgd(problem: Problem, lr: float, batch_size: int = 0) -> Inner:
     )
 
 
-def adam(
-    problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999, epsilon: float = 1e-8
-) -> Inner:
+def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999, epsilon: float = 1e-8) -> Inner:
     """Adam without momentum (beta1 = 0), its second moments starting at zero for each task.
 
     Kingma and Ba, arXiv 1412.6980, Algorithm 1; as the inner loop of Reptile, arXiv 1803.02999, section 6.

@@ -45,8 +45,7 @@ class Vectorised:
         """See Mapper."""
         tasks = leading_axis(trees)
         sums = [
-            map_tree(lambda leaf: leaf.sum(0), torch.vmap(function)(*piece))
-            for piece in slices(trees, self.chunk)
+            map_tree(lambda leaf: leaf.sum(0), torch.vmap(function)(*piece)) for piece in slices(trees, self.chunk)
         ]
         return map_tree(lambda *parts: sum(parts) / tasks, *sums)
 
@@ -87,16 +86,21 @@ class Loop:
 
 
 def choose_mapper(strategy: str, meta: Tree, threads: int = 1) -> Mapper:
-    """The strategy of that name; `auto` loops over tasks only for convolutions on a CPU.
+    """The strategy of that name; `auto` loops over tasks only for large convolutions on a CPU.
 
     The rule is fixed rather than timed, so that the same trial always gives the same bits. What it rests on:
-    per-task convolution weights turn vmap into grouped convolutions, which cost twice the loop on a CPU.
+    weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
+    for 16 filters, as much for 32, and twice as much for 64.
     """
     leaves = flatten(meta)[0]
-    convolutions = any(leaf.dim() >= 4 for leaf in leaves) and leaves[0].device.type == "cpu"
-    if strategy == "loop" or (strategy == "auto" and convolutions):
+    large = any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION for leaf in leaves)
+    if strategy == "loop" or (strategy == "auto" and large and leaves[0].device.type == "cpu"):
         return Loop(threads)
     return Vectorised()
+
+
+LARGE_CONVOLUTION = 32 * 32 * 3 * 3
+"""Weights of one convolution from which the loop is the better choice on a CPU."""
 
 
 class Adapted(Sequence[Predict]):

@@ -16,9 +16,7 @@ from metabench.streams import seed_of, stream
 from metabench.trees import Tree, map_tree
 
 
-def build_problem(
-    suite: Suite, seed: int, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> Problem:
+def build_problem(suite: Suite, seed: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Problem:
     """The problem that every algorithm is given on this suite at this seed.
 
     Raises UserError for a model that cannot be batched over tasks.
@@ -91,11 +89,7 @@ def head_of(module: nn.Module) -> tuple[str, ...]:
     for name, child in module.named_modules():
         if next(child.parameters(recurse=False), None) is not None:
             layer = name
-    return tuple(
-        name
-        for name, _ in module.named_parameters()
-        if name.rpartition(".")[0] == layer
-    )
+    return tuple(name for name, _ in module.named_parameters() if name.rpartition(".")[0] == layer)
 
 
 def on_device(pool: Pool, device: torch.device, dtype: torch.dtype) -> Pool:

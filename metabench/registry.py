@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ def discover(files: tuple[str, ...]) -> Iterator[Found]:
     for file in dict.fromkeys(str(Path(name).resolve()) for name in (*listed, *files) if name):
         path = Path(file)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
-        yield Found(path.stem, file, f"sha256 {digest}", lambda path=path: import_file(path))
+        yield Found(path.stem, file, f"sha256 {digest}", partial(import_file, path))
 
 
 def import_file(path: Path) -> Any:
@@ -162,14 +163,10 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
             raise ValueError(f"{hook} must return a dict of name -> factory, not {type(factories).__name__}")
         for name, factory in factories.items():
             if not isinstance(name, str) or not NAME.fullmatch(name):
-                raise ValueError(
-                    f"{kind} name {name!r} must be 1 to 40 lower-case letters, digits, '-', '_' or '+'"
-                )
+                raise ValueError(f"{kind} name {name!r} must be 1 to 40 lower-case letters, digits, '-', '_' or '+'")
             taken = (registry.algorithms if kind == "algorithm" else registry.suites).get(name)
             if taken:
-                raise ValueError(
-                    f"{kind} '{name}' is registered already by plugin '{taken.plugin}'; rename yours"
-                )
+                raise ValueError(f"{kind} '{name}' is registered already by plugin '{taken.plugin}'; rename yours")
             try:
                 schema = signature_of(factory, positional)
             except (ValueError, TypeError, NameError) as error:

@@ -32,8 +32,7 @@ def prepare(root: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"Cannot write to the results folder '{root}': {error.strerror or error}. "
-            "Choose another with --out."
+            f"Cannot write to the results folder '{root}': {error.strerror or error}. Choose another with --out."
         ) from None
 
 

@@ -54,7 +54,9 @@ def shapes(case: SuiteCase) -> None:
         for n in (1, 3):
             for part, batch in zip(("support", "query"), case.tasks(split, n)):
                 if not (len(batch.x) == len(batch.y) == n):
-                    raise AssertionError(f"{n} {split} tasks came with {len(batch.x)} and {len(batch.y)} of {part} x and y")
+                    raise AssertionError(
+                        f"{n} {split} tasks came with {len(batch.x)} and {len(batch.y)} of {part} x and y"
+                    )
                 if batch.x.shape[1] != batch.y.shape[1] or batch.x.shape[1] == 0:
                     raise AssertionError(f"{part} x has {batch.x.shape[1]} points and y has {batch.y.shape[1]}")
                 if batch.x.dtype != torch.float32 or not bool(batch.x.isfinite().all()):

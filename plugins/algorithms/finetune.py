@@ -83,9 +83,7 @@ class PooledClassifier:
         for i in range(steps + 1):
             yield [partial(self.inner.predict, start, one) for one in fast]
             if i < steps:
-                fast = [
-                    self.inner.step(start, one, batch, i) for one, batch in zip(fast, supports, strict=True)
-                ]
+                fast = [self.inner.step(start, one, batch, i) for one, batch in zip(fast, supports, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
         """See Learner."""

@@ -10,9 +10,7 @@ from torch import Tensor
 from metabench.api import Algorithm, Meta, Problem, Task, hookimpl, sgd, unroll, value_and_grad
 
 
-def fomaml(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
-) -> Algorithm:
+def fomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
     """First-order MAML: MAML without the derivative of the inner steps.
 
     Finn, Abbeel and Levine 2017, arXiv 1703.03400, section 5.2; Nichol et al. 2018, arXiv 1803.02999, section 3.

@@ -10,9 +10,7 @@ from torch import Tensor
 from metabench.api import Algorithm, Meta, Problem, Task, hookimpl, sgd, unroll
 
 
-def maml(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
-) -> Algorithm:
+def maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
     """MAML, second order: the exact gradient of the query loss through the inner steps.
 
     Finn, Abbeel and Levine 2017, arXiv 1703.03400, Algorithms 1 and 2.

@@ -16,25 +16,19 @@ from torch import Tensor, nn
 from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl
 
 
-def l2l_maml(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
-) -> Learner:
+def l2l_maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
     """learn2learn's MAML, second order (learn2learn.algorithms.MAML)."""
     wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=False)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
-def l2l_fomaml(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
-) -> Learner:
+def l2l_fomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
     """learn2learn's MAML, first order (learn2learn.algorithms.MAML, first_order=True)."""
     wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=True)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
-def l2l_metasgd(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
-) -> Learner:
+def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
     """learn2learn's Meta-SGD: a learnt step size for every weight, beginning at `inner_lr`."""
     wrapper = algorithms().MetaSGD(problem.module(), lr=inner_lr)
     return Peer(problem, wrapper, inner_steps, outer_lr)
@@ -89,9 +83,7 @@ class Peer:
 
     def state_dict(self) -> dict[str, Any]:
         """See Learner."""
-        return copy.deepcopy(
-            {"wrapper": self.wrapper.state_dict(), "optimizer": self.optimizer.state_dict()}
-        )
+        return copy.deepcopy({"wrapper": self.wrapper.state_dict(), "optimizer": self.optimizer.state_dict()})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Learner."""

@@ -60,7 +60,11 @@ PAPER = Recipe(
         "finetune": {"inner_lr": 0.01, "train_lr": 1e-3},
     },
 )
-QUICK = PAPER._replace(source=f"{PAPER.source}; fewer updates", budget=PAPER.budget | {"updates": 4000})
+QUICK = PAPER._replace(
+    source=f"{PAPER.source}; fewer updates",
+    budget=PAPER.budget | {"updates": 1500, "validations": 5},
+    compare=("maml", "fomaml", "reptile", "scratch", "finetune"),
+)
 
 
 @hookimpl

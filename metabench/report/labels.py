@@ -1,0 +1,80 @@
+"""A short name for each configuration: the plugin's, and only the settings in which its namesakes differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from metabench.trials import Record, Trial
+
+PLAIN = re.compile(r"(?!(?:true|false|null)$)[A-Za-z][\w.-]*")
+
+
+class Label(NamedTuple):
+    """What a trial is called in every table and figure. Trials of equal labels differ by their seed alone."""
+
+    suite: str
+    algorithm: str
+
+
+def labels(records: Iterable[Record]) -> dict[str, Label]:
+    """By trial id. They depend on all the records: `maml` alone is `maml`, two of them say what differs."""
+    trials = {record.trial.id: record.trial for record in records}
+    suites = named({key: (trial.suite, trial.suite_parameters) for key, trial in trials.items()})
+    algorithms: dict[str, str] = {}
+    for suite in sorted(set(suites.values())):
+        here = {key: (trial.algorithm, settings(trial)) for key, trial in trials.items() if suites[key] == suite}
+        algorithms |= named(here)
+    return {key: Label(suites[key], algorithms[key]) for key in trials}
+
+
+def settings(trial: Trial) -> dict[str, Any]:
+    """Everything but the seed that makes two trials of one algorithm on one suite different."""
+    budget = msgspec.structs.asdict(trial.budget)
+    own = {
+        f"algorithm.{name}" if name in budget else name: value for name, value in trial.algorithm_parameters.items()
+    }
+    return {**own, **budget, "protocol": trial.protocol}
+
+
+def named(entries: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Key -> label, for entries of (name, settings)."""
+    peers: dict[str, list[Mapping[str, Any]]] = {}
+    for name, values in entries.values():
+        peers.setdefault(name, []).append(values)
+    varying = {name: differing(all_values) for name, all_values in peers.items()}
+    return {key: label(name, values, varying[name]) for key, (name, values) in entries.items()}
+
+
+def differing(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings that are not the same in all of them, by name."""
+    names = sorted({name for values in configurations for name in values})
+    return [name for name in names if len({name in values and text(values[name]) for values in configurations}) > 1]
+
+
+def label(name: str, values: Mapping[str, Any], shown: Sequence[str]) -> str:
+    """`omniglot (shots=1, ways=20)`."""
+    parts = [f"{key}={text(values[key])}" for key in shown if key in values]
+    return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def text(value: Any) -> str:
+    """A setting as it is written on the command line; no two different values are written alike."""
+    if isinstance(value, str) and PLAIN.fullmatch(value):
+        return value
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Name -> a part of a file name, all different: `omniglot (ways=20)` -> `omniglot-ways-20`."""
+    found: dict[str, str] = {}
+    for name in names:
+        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-") or "suite"
+        taken, slug, number = set(found.values()), base, 2
+        while slug in taken:
+            slug, number = f"{base}-{number}", number + 1
+        found[name] = slug
+    return found

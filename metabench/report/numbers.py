@@ -1,0 +1,63 @@
+"""Numbers as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeGuard
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of one, to be written as a percentage."""
+    return metric == "accuracy" or metric.endswith("_accuracy")
+
+
+def score(value: float | None, metric: str) -> str:
+    """`95.30%` for an accuracy, `0.381` for anything else."""
+    if not known(value):
+        return "–"
+    return f"{100 * value:.2f}%" if is_share(metric) else decimal(value)
+
+
+def with_interval(value: float | None, half: float | None, metric: str) -> str:
+    """`95.30 ± 0.54%`, `0.381 ± 0.035`."""
+    if not known(value):
+        return "–"
+    if not known(half):
+        return score(value, metric)
+    if is_share(metric):
+        return f"{100 * value:.2f} ± {100 * half:.2f}%"
+    return f"{decimal(value)} ± {decimal(half)}"
+
+
+def difference(value: float | None, half: float | None, metric: str) -> str:
+    """`−3.10 ± 0.42 points` for accuracies, `+0.120 ± 0.031` for anything else."""
+    if not known(value) or not known(half):
+        return "–"
+    sign = "−" if value < 0 else "+"
+    if is_share(metric):
+        return f"{sign}{100 * abs(value):.2f} ± {100 * half:.2f} points"
+    return f"{sign}{decimal(abs(value))} ± {decimal(half)}"
+
+
+def decimal(value: float) -> str:
+    """Three decimals, or three digits where three decimals would show nothing or a flood."""
+    size = abs(value)
+    return f"{value:.3f}" if value == 0 or 1e-3 <= size < 1e4 else f"{value:.3g}"
+
+
+def amount(value: float | None) -> str:
+    """Seconds, milliseconds, megabytes: three digits or so."""
+    if not known(value):
+        return "–"
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def known(value: float | None) -> TypeGuard[float]:
+    """Neither None nor NaN."""
+    return value is not None and not math.isnan(value)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

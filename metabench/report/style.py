@@ -1,0 +1,145 @@
+"""One look for every figure, and its bytes: the same twice, for files and for a page that may be dark."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from metabench.report import numbers
+from metabench.report.groups import Group
+
+INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
+THEMED = {INK: "currentColor", GRID: "var(--grid)", PAPER: "var(--paper)"}
+WINE = "#a03b6d"
+MARKERS = "osD^vPX<>*"
+PALE = ("#fbafe4", "#ece133")
+"""Colours of the palette that are lost on white paper."""
+WIDTH = 4.8
+"""Inches; small, so that a phone shows it without shrinking the letters."""
+
+LINE = 0.17
+"""Inches a line of the legend takes."""
+
+LOOK = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), INK),
+    "grid.color": GRID,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "savefig.dpi": 200,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one algorithm is drawn, in every figure alike; the marker is for those who see no colour."""
+
+    colour: str
+    marker: str
+
+
+def looks(algorithms: Iterable[str]) -> dict[str, Look]:
+    """A look for each label: ten colours that the colour-blind tell apart, then again with other markers."""
+    colours = [each for each in sns.color_palette("colorblind").as_hex() if each not in PALE] + [INK, WINE]
+    return {
+        name: Look(colours[index % len(colours)], MARKERS[(index + index // len(colours)) % len(MARKERS)])
+        for index, name in enumerate(sorted(set(algorithms)))
+    }
+
+
+@contextmanager
+def drawing(salt: str) -> Iterator[None]:
+    """Matplotlib's settings for one figure, and the caller's own again afterwards."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        sns.set_theme(context="paper", style="whitegrid", rc={**LOOK, "svg.hashsalt": salt})
+        yield
+
+
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of `height` inches with one pair of axes."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    sns.despine(ax=axes)
+    return figure, axes
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Below the axes, each name once; the figure grows by what it takes."""
+    handles, names = axes.get_legend_handles_labels()
+    unique = dict(zip(names, handles))
+    if unique:
+        columns = max(1, min(4, 68 // (max(map(len, unique)) + 7)))
+        wrapped = [wrap(name, 64) for name in unique]
+        lines = math.ceil(len(wrapped) / columns) + sum(name.count("\n") for name in wrapped)
+        figure.set_figheight(figure.get_figheight() + LINE * (lines - 1))
+        figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
+
+
+def wrap(name: str, width: int) -> str:
+    """A long label on at most three lines."""
+    return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …")) or name
+
+
+def scale(axis: str, axes: Axes, values: Iterable[float], group: Group, *, prefix: str = "") -> None:
+    """Name the metric on an axis ("x" or "y"): a percentage, or a logarithm for errors that differ much."""
+    name, lower = prefix + (group.metric or "score"), not group.higher_is_better
+    known = [value for value in values if numbers.known(value)]
+    logarithmic = lower and bool(known) and min(known) > 0 and max(known) > 5 * min(known)
+    notes = (["lower is better"] if lower else []) + (["log scale"] if logarithmic else [])
+    getattr(axes, f"set_{axis}label")(f"{name}\n({', '.join(notes)})" if notes else name)
+    target = axes.xaxis if axis == "x" else axes.yaxis
+    if logarithmic:
+        getattr(axes, f"set_{axis}scale")("log", nonpositive="clip")
+        getattr(axes, f"set_{axis}lim")(min(known) / 2, max(known) * 2)
+        target.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        target.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        target.set_minor_formatter(NullFormatter())
+    elif numbers.is_share(group.metric):
+        target.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))
+
+
+def svg(figure: Figure) -> bytes:
+    """A file: no date, no random ids."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """The same as pixels, 200 to the inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def inline(content: bytes, prefix: str, alternative: str) -> str:
+    """An SVG file as an element of a page, in the page's colours; `alternative` is escaped already."""
+    text = content.decode()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href=", "href=")
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    for colour, variable in THEMED.items():
+        text = text.replace(colour, variable)
+    size = r'<svg [^>]*?(viewBox="[^"]*")[^>]*>'
+    return re.sub(size, lambda found: f'<svg {found[1]} role="img" aria-label="{alternative}">', text, count=1)

@@ -1,0 +1,113 @@
+"""Groups and records -> tidy pandas tables: a row per configuration, and a row per trial."""
+
+from __future__ import annotations
+
+import statistics as plain
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from metabench import store
+from metabench.report.groups import Group
+from metabench.report.labels import labels
+from metabench.report.statistics import Interval, difference
+from metabench.trials import Record
+
+MEASURED = (
+    *("score", "ci95", "low", "high", "degrees_of_freedom", "seed_sd", "behind", "behind_ci95"),
+    *("train_seconds", "adapt_ms", "peak_memory_mb"),
+)
+"""Columns of floats: NaN where a value is not known."""
+
+
+def summary(groups: Sequence[Group]) -> pd.DataFrame:
+    """A row per group, of at least one: by suite and protocol, best first, those without a score last."""
+    standing = standings(groups)
+    rows = [row(group, *standing[index]) for index, group in enumerate(groups)]
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(MEASURED, float))
+    sign = frame["higher_is_better"].map({True: -1.0, False: 1.0})
+    order = frame.assign(worse=frame["score"] * sign, late=frame["protocol"] != "transductive")
+    order = order.sort_values(["suite", "late", "worse", "algorithm"], na_position="last", kind="stable")
+    return frame.loc[order.index].reset_index(drop=True)
+
+
+def row(group: Group, standing: str, behind: Interval | None) -> dict[str, Any]:
+    """One group as plain values; times are means over the trials that count, memory is their peak."""
+    score, counted, budget = group.score(), group.counted, group.records[0].trial.budget
+    tests = [record.tests[group.protocol] for record in counted if group.protocol in record.tests]
+    seed_means = [float(values.mean()) for values in group.final.values()]
+    return {
+        "suite": group.suite,
+        "algorithm": group.algorithm,
+        "protocol": group.protocol,
+        "metric": group.metric,
+        "higher_is_better": group.higher_is_better,
+        "score": score and score.mean,
+        "ci95": score and score.half,
+        "low": score and score.low,
+        "high": score and score.high,
+        "degrees_of_freedom": score and score.degrees,
+        "seeds": len(group.records),
+        "ok": len(counted),
+        "test_tasks": score.tasks if score else budget.test_tasks,
+        "seed_sd": plain.stdev(seed_means) if len(seed_means) > 1 else None,
+        "standing": standing,
+        "behind": behind and behind.mean,
+        "behind_ci95": behind and behind.half,
+        "transductive": any(test.transductive for test in tests) if tests else None,
+        "updates": budget.updates if group.trained or not counted else 0,
+        "meta_batch_size": budget.meta_batch_size,
+        "test_steps": budget.test_steps,
+        "train_seconds": mean(record.train_seconds for record in counted),
+        "adapt_ms": mean(record.adapt_ms for record in counted),
+        "peak_memory_mb": max((r.peak_memory_mb for r in counted if r.peak_memory_mb is not None), default=None),
+        "strategy": ", ".join(sorted({record.strategy for record in counted if record.strategy})),
+    }
+
+
+def standings(groups: Sequence[Group]) -> list[tuple[str, Interval | None]]:
+    """For each group: "best", "tied" or "", and its paired difference to the best of its suite and protocol.
+
+    Tied is a group whose difference to the best has an interval that includes 0. No correction is made for
+    how many are compared.
+    """
+    best: dict[tuple[str, str], tuple[float, Group]] = {}
+    for group in groups:
+        if (score := group.score()) and score.mean == score.mean:
+            gain = score.mean if group.higher_is_better else -score.mean
+            for slot in group.slots:
+                if (group.suite, slot) not in best or gain > best[group.suite, slot][0]:
+                    best[group.suite, slot] = (gain, group)
+    return [standing(group, best.get((group.suite, group.slots[0]))) for group in groups]
+
+
+def standing(group: Group, best: tuple[float, Group] | None) -> tuple[str, Interval | None]:
+    """One group beside the best of its kind."""
+    if best is None or not group.steps:
+        return "", None
+    if group is best[1]:
+        return "best", None
+    gap = difference(group.final, best[1].final)
+    return ("tied" if gap.includes_zero else ""), gap
+
+
+def trials(records: Iterable[Record]) -> pd.DataFrame:
+    """A row per trial and protocol: `store.load`'s columns, with the report's labels, settings as JSON."""
+    known = sorted(records, key=lambda record: record.trial.id)
+    names = labels(known)
+    rows = []
+    for record in known:
+        label = names[record.trial.id]
+        for values in store.record_rows(record):
+            for name in ("algorithm_parameters", "suite_parameters"):
+                values[name] = msgspec.json.encode(values[name], order="sorted").decode()
+            rows.append({"suite_label": label.suite, "algorithm_label": label.algorithm, **values})
+    return pd.DataFrame(rows, columns=["suite_label", "algorithm_label", *store.COLUMNS])
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Over those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

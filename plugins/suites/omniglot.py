@@ -1,0 +1,184 @@
+"""Few-shot classification of handwritten characters: Omniglot (Lake, Salakhutdinov and Tenenbaum 2015).
+
+1,623 characters of 50 alphabets, 20 drawings each by different people, 105x105, made 28x28 with a Lanczos
+filter and inverted, so that ink is 1, as the MAML authors' code does.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import random
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from metabench.api import DataError, Suite, cached_arrays, fetch, hookimpl
+from metabench_plugins.suites import backbones
+from metabench_plugins.suites.fewshot import Images, Shape, check_classes, check_drawings, image_suite
+from metabench_plugins.suites.published import QUICK, omniglot_recipes
+
+SIZE = 28
+DRAWINGS = 20
+URL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"
+
+ARCHIVES = {
+    "images_background": ("md5:68d2efa1b9178cc56df9314c21c6e718", 964),
+    "images_evaluation": ("md5:6b91aef0f799c5bb55b94e3f2daec811", 659),
+}
+"""By archive: the checksum of the official download, and how many characters it holds."""
+
+HELD_OUT = ("Armenian", "Early_Aramaic", "Hebrew", "Korean", "Tagalog")
+"""The background alphabets of the validation split."""
+
+COUNTS = {
+    "background": {"train": 822, "validation": 142, "test": 659},
+    "random": {"train": 1100, "validation": 100, "test": 423},
+}
+"""Characters of each split."""
+
+VERSION = 1
+"""Part of the cache key: to be raised whenever the code would make other images."""
+
+
+@hookimpl
+def register_suites():
+    return {"omniglot": omniglot}
+
+
+def omniglot(
+    *,
+    ways: int = 5,
+    shots: int = 1,
+    queries: int = 5,
+    split: Literal["background", "random"] = "background",
+    rotations: bool = True,
+    model: Literal["conv", "conv_pool", "mlp"] = "conv",
+    filters: int = 64,
+) -> Suite:
+    """Handwritten characters. Downloads 15 MB once, or reads the two archives below METABENCH_DATA.
+
+    `background`: trains on the background alphabets but five, validates on those five, tests on the
+    evaluation alphabets. `random`: MAML's split, characters at random, 1,100 to train, 100 to validate, 423
+    to test; its paper says 1,200 to train, its code sets 100 of them aside.
+
+    `rotations` makes each character four classes, turned by 0, 90, 180 and 270 degrees, in every split: the
+    code behind MAML's published numbers turns the test characters too. All four are always in one split. (In
+    that code a character comes at most once in a task; here two of its rotations may meet, as in most later
+    work: in 1.1% of 5-way tasks of the test split.)
+
+    `queries` are images a class in the query set: MAML's code uses as many as `shots`; 5 teach more per
+    update for little more time. `conv` is MAML's strided network, `conv_pool` that of matching networks,
+    `mlp` MAML's 256-128-64-64.
+    """
+    shape = Shape(ways, shots, queries)
+    if filters < 1:
+        raise ValueError(f"filters must be at least 1, not {filters}")
+    check_drawings(shape, DRAWINGS)
+    for name, count in COUNTS[split].items():
+        check_classes(shape, name, count * (4 if rotations else 1))
+    load = functools.partial(load_splits, split, rotations)
+    return image_suite(
+        "omniglot",
+        shape,
+        load,
+        network(model, ways, filters),
+        omniglot_recipes(ways, {"updates": 300, **QUICK}),
+    )
+
+
+def network(model: str, ways: int, filters: int) -> Callable[[], nn.Module]:
+    """The function that makes a freshly initialised model."""
+    if model == "mlp":
+        return functools.partial(backbones.mlp_normalised, SIZE**2, backbones.FULLY_CONNECTED, ways)
+    return functools.partial({"conv": backbones.conv_strided, "conv_pool": backbones.conv_pool}[model], ways, filters)
+
+
+def load_splits(split: str, rotations: bool) -> dict[str, Images]:
+    """By split its images; turned classes follow the unturned ones and bear the same names."""
+    pixels, names = characters()
+    members = background_split(names) if split == "background" else random_split(names)
+    splits = {}
+    for name, rows in members.items():
+        chosen = pixels[rows]
+        turned = [chosen.rot90(turns, (2, 3)) for turns in range(4 if rotations else 1)]
+        splits[name] = Images(torch.cat(turned), tuple(names[row] for row in rows) * len(turned))
+    return splits
+
+
+def background_split(names: tuple[str, ...]) -> dict[str, list[int]]:
+    """By split the indices of its characters: the authors' archives, and HELD_OUT for validation."""
+    members: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    for row, name in enumerate(names):
+        archive, alphabet, _ = name.split("/")
+        background = "validation" if alphabet in HELD_OUT else "train"
+        members[background if archive == "images_background" else "test"].append(row)
+    return members
+
+
+def random_split(names: tuple[str, ...]) -> dict[str, list[int]]:
+    """By split the indices of its characters: shuffled once and for all, then cut as in MAML's code."""
+    rows = list(range(len(names)))
+    random.Random(1).shuffle(rows)
+    return {"train": rows[:1100], "validation": rows[1100:1200], "test": rows[1200:]}
+
+
+def characters() -> tuple[torch.Tensor, tuple[str, ...]]:
+    """All 1,623: uint8 (characters, 20, 28, 28), and their names, archive/alphabet/character.
+
+    Raises DataError if an archive is missing, cannot be read or is not complete.
+    """
+    pixels, names = [], []
+    for name, (checksum, count) in ARCHIVES.items():
+        path = fetch("omniglot", f"{name}.zip", f"{URL}{name}.zip", checksum)
+        key = f"omniglot-{VERSION}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        arrays = cached_arrays(key, functools.partial(read_archive, path, name, count))
+        pixels.append(torch.from_numpy(arrays["pixels"]))
+        names.extend(arrays["names"].tolist())
+    return torch.cat(pixels), tuple(names)
+
+
+def read_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
+    """The drawings of one archive, sorted by name. Raises DataError if they are not `count` times 20."""
+    remedy = f"Replace it with {URL}{name}.zip."
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = members(archive, name)
+            complete = [character for character, files in found.items() if len(files) == DRAWINGS]
+            if len(found) != count or len(complete) != count:
+                raise DataError(
+                    f"Suite 'omniglot': '{path}' is incomplete: expected {count} characters with {DRAWINGS} "
+                    f"drawings each, found {len(found)}, of which {len(complete)} with {DRAWINGS}. {remedy}"
+                )
+            pixels = np.stack([[small(archive.read(file)) for file in files] for files in found.values()])
+    except (zipfile.BadZipFile, OSError, EOFError, SyntaxError, ValueError, zlib.error) as error:
+        raise DataError(
+            f"Suite 'omniglot': '{path}' cannot be read ({type(error).__name__}: {error}). {remedy}"
+        ) from None
+    return {"pixels": pixels, "names": np.array(list(found))}
+
+
+def members(archive: zipfile.ZipFile, name: str) -> dict[str, list[str]]:
+    """The files of each character, both in order, by archive/alphabet/character."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(archive.namelist()):
+        match = re.fullmatch(rf"(?:.*/)?({name}/[^/]+/character\d+)/\d+_\d+\.png", file)
+        if match and "__MACOSX" not in file:
+            found.setdefault(match[1], []).append(file)
+    return found
+
+
+def small(content: bytes) -> np.ndarray:
+    """One PNG as uint8 (28, 28), 255 where the ink is."""
+    with Image.open(io.BytesIO(content)) as image:
+        grey = image.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    return 255 - np.asarray(grey)

@@ -1,0 +1,86 @@
+"""The published settings for Omniglot, which `glyphs` borrows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metabench.api import Recipe
+
+SOURCE = (
+    "MAML: arXiv 1703.03400, appendix A.1. Reptile: arXiv 1803.02999, appendix A; it trains on 10 shots "
+    "a class, here on the suite's own shots. Meta-SGD: arXiv 1707.09835, first step size from its range. "
+    "scratch and finetune are not in these papers: MAML's number of test steps, step sizes chosen here."
+)
+
+QUICK = {"validations": 5, "validation_tasks": 60}
+"""How a quick run is validated."""
+
+
+def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
+    """`paper`, and `quick` with the same hyper-parameters and the budget fields of `quick` instead.
+
+    The papers give settings for 5 and for 20 ways; from 10 ways up a suite gets those for 20.
+    """
+    many = ways >= 10
+    few_or_many = "20-way" if many else "5-way"
+    paper = {
+        "updates": 60_000,
+        "meta_batch_size": 16 if many else 32,
+        "validations": 60,
+        "validation_tasks": 200,
+        "test_tasks": 600,
+        "test_steps": 5 if many else 3,
+    }
+    algorithms = settings_for_20_ways() if many else settings_for_5_ways()
+    shorter = {
+        name: {field: value for field, value in settings.items() if field != "updates"}
+        for name, settings in algorithms.items()
+    }
+    return {
+        "quick": Recipe(f"Fewer updates than {few_or_many} in {SOURCE}", {}, {**paper, **quick}, shorter),
+        "paper": Recipe(f"{few_or_many} settings. {SOURCE}", {}, paper, algorithms),
+    }
+
+
+def settings_for_5_ways() -> dict[str, dict[str, Any]]:
+    """By algorithm: its parameters and the fields of the budget that differ for it."""
+    maml = {"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3}
+    return {
+        "maml": maml,
+        "fomaml": maml,
+        "l2l-maml": maml,
+        "l2l-fomaml": maml,
+        "l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1},
+        "reptile": reptile(inner_lr=1e-3, inner_steps=5, batch_size=10) | {"updates": 100_000},
+        "scratch": {"inner_lr": 0.1},
+        "finetune": {"inner_lr": 0.1, "train_lr": 1e-3},
+    }
+
+
+def settings_for_20_ways() -> dict[str, dict[str, Any]]:
+    """By algorithm: its parameters and the fields of the budget that differ for it."""
+    maml = {"inner_lr": 0.1, "inner_steps": 5, "outer_lr": 1e-3}
+    return {
+        "maml": maml,
+        "fomaml": maml,
+        "l2l-maml": maml,
+        "l2l-fomaml": maml,
+        "l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1},
+        "reptile": reptile(inner_lr=5e-4, inner_steps=10, batch_size=20) | {"updates": 200_000},
+        "scratch": {"inner_lr": 0.1},
+        "finetune": {"inner_lr": 0.1, "train_lr": 1e-3},
+    }
+
+
+def reptile(inner_lr: float, inner_steps: int, batch_size: int) -> dict[str, Any]:
+    """What its two settings share: inner Adam, an outer step from 1 to 0, 5 tasks, 50 test steps."""
+    return {
+        "inner_optimizer": "adam",
+        "inner_lr": inner_lr,
+        "inner_steps": inner_steps,
+        "batch_size": batch_size,
+        "outer_lr": 1.0,
+        "meta_batch_size": 5,
+        "test_steps": 50,
+    }

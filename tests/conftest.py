@@ -1,0 +1,40 @@
+"""What the tests share: a registry, small options, and the command line as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from metabench.registry import Registry, load_registry
+
+ROOT = Path(__file__).resolve().parent.parent
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Registry:
+    """The installed plugins."""
+    return load_registry()
+
+
+@pytest.fixture
+def metabench(tmp_path):
+    """`metabench(*words)` runs the command line in an empty folder; its stdout, stderr and exit code."""
+
+    def call(*words: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from metabench.cli import main; main()", *words],
+            cwd=cwd,
+            env={**os.environ, "COLUMNS": "160", **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return call

@@ -1,0 +1,112 @@
+"""What each algorithm is: gradients by name, the peer's equality, and the kit on every plugin there is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metabench.api import Batch
+from metabench.lift import lift
+from metabench.problem import build_problem, cast
+from metabench.registry import load_registry
+from metabench.streams import stream
+from metabench.testing import check_plugin
+from metabench.testing.toys import clouds, lines
+from metabench.trees import map_tree
+
+REGISTRY = load_registry()
+
+
+def make(name, suite, **parameters):
+    return REGISTRY.algorithms[name].factory(build_problem(suite, 0, dtype=torch.float64), **parameters)
+
+
+def tasks_of(suite, n, name):
+    return cast(suite.sample("train", n, stream(name)), "cpu", torch.float64)
+
+
+def after(learner, suite, updates):
+    for i in range(updates):
+        learner.update(tasks_of(suite, 4, i), i / updates)
+    tasks = tasks_of(suite, 4, "test")
+    with torch.no_grad():
+        *_, adapted = learner.adapt(tasks.support, 3)
+        return torch.stack([adapted[i](tasks.query.x[i]) for i in range(4)])
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
+def test_every_algorithm_passes_the_kit(name):
+    assert [r for r in check_plugin(REGISTRY, name) if r.verdict == "failed"] == []
+
+
+@pytest.mark.parametrize("suite", [lines(), clouds()])
+@pytest.mark.parametrize(("ours", "theirs"), [("maml", "l2l-maml"), ("fomaml", "l2l-fomaml")])
+def test_we_agree_with_learn2learn_after_30_updates(suite, ours, theirs):
+    settings = {"inner_lr": 0.1, "inner_steps": 2, "outer_lr": 0.01}
+    one, other = (after(lift(make(name, suite, **settings)), suite, 30) for name in (ours, theirs))
+    assert float((one - other).abs().max()) < 1e-5
+
+
+def test_first_order_is_the_query_gradient_at_the_adapted_weights():
+    suite = lines()
+    task = map_tree(lambda leaf: leaf[0], tasks_of(suite, 1, "fo"))
+    problem = build_problem(suite, 0, dtype=torch.float64)
+    algorithm = make("fomaml", suite, inner_lr=0.1, inner_steps=1)
+    with torch.no_grad():
+        _, direction = algorithm.meta_grad(problem.init(), task, 0.0)
+    weights = {name: weight.requires_grad_() for name, weight in problem.init().items()}
+    slopes = torch.autograd.grad(problem.loss(weights, task.support), weights.values())
+    moved = {n: (w - 0.1 * s).detach().requires_grad_() for (n, w), s in zip(weights.items(), slopes)}
+    expected = torch.autograd.grad(problem.loss(moved, task.query), moved.values())
+    for seen, value in zip(direction.values(), expected):
+        assert torch.allclose(seen, value)
+
+
+def test_second_order_differs_from_first_order():
+    suite = lines()
+    one, other = (after(lift(make(name, suite, inner_lr=0.1)), suite, 5) for name in ("maml", "fomaml"))
+    assert float((one - other).abs().max()) > 1e-6
+
+
+def test_reptile_moves_towards_where_the_task_ends_and_stops_at_the_end():
+    suite = lines()
+    problem = build_problem(suite, 0, dtype=torch.float64)
+    algorithm = make("reptile", suite, inner_lr=0.05, inner_steps=3)
+    task = map_tree(lambda leaf: leaf[0], tasks_of(suite, 1, "reptile"))
+    points = Batch(torch.cat([task.support.x, task.query.x]), torch.cat([task.support.y, task.query.y]))
+    module = problem.module()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (module(points.x) - points.y).square().mean().backward()
+        optimizer.step()
+    with torch.no_grad():
+        _, direction = algorithm.meta_grad(problem.init(), task, 0.0)
+    for name, weight in module.named_parameters():
+        assert torch.allclose(problem.init()[name] - direction[name], weight)
+    assert [algorithm.schedule(progress) for progress in (0.0, 0.75, 1.0)] == [1.0, 0.25, 0.0]
+
+
+def test_scratch_is_not_trained_and_starts_where_everybody_starts():
+    algorithm = make("scratch", lines())
+    learner = lift(algorithm)
+    assert not learner.trainable
+    weights = build_problem(lines(), 0, dtype=torch.float64).init()
+    assert all(torch.equal(algorithm.init()[name], weight) for name, weight in weights.items())
+
+
+def test_finetune_trains_the_body_on_the_pool_and_starts_from_the_initial_head():
+    suite = clouds()
+    learner = make("finetune", suite, train_lr=0.05)
+    first = learner.update(tasks_of(suite, 16, 0), 0.0)
+    for i in range(80):
+        last = learner.update(tasks_of(suite, 16, i), 0.0)
+    assert float(first) > 2.0  # log(12) at the start: one output for each of the pool's 12 classes
+    assert float(last) < 0.7 * float(first)
+    initial = build_problem(suite, 0, dtype=torch.float64).init()
+    inner = learner.inner
+    seen = {}
+    learner.inner = inner._replace(start=lambda meta, support: seen.setdefault("start", meta))
+    next(iter(learner.adapt(tasks_of(suite, 2, "s").support, 0)))
+    moved = {name for name, weight in seen["start"].items() if not torch.equal(weight, initial[name])}
+    assert moved == set(initial) - set(learner.problem.head)

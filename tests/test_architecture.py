@@ -1,0 +1,99 @@
+"""Imports point one way, over the syntax trees; what must not need torch does not."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# From the bottom up: a module imports from rows above its own only.
+LAYERS = [
+    {"errors", "trees", "streams", "trials", "hookspecs"},
+    {"autodiff", "data", "store", "parameters"},
+    {"inner"},
+    {"api", "report", "executors"},
+    {"problem", "lift", "registry", "measure"},
+    {"evaluate"},
+    {"engine"},
+    {"testing", "experiment", "console"},
+    {"", "cli"},
+]
+ONLY = {"report": {"errors", "store", "trials"}, "executors": {"trials"}, "store": {"errors", "trials"}}
+
+
+def modules() -> list[tuple[str, Path]]:
+    """(top name below metabench, file) of every module."""
+    found = []
+    for path in sorted((ROOT / "metabench").rglob("*.py")):
+        parts = path.relative_to(ROOT / "metabench").with_suffix("").parts
+        found.append(("" if parts == ("__init__",) else parts[0], path))
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """The dotted names that a file imports, wherever in it, but for type checking only."""
+    names: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            deeper = [f"{node.module}.{alias.name}" for alias in node.names]
+            names.update(deeper if node.module == "metabench" else [node.module])
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return names
+
+
+def rank(name: str) -> int:
+    """The layer of a module."""
+    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: Path(str(value)).name)
+def test_imports_point_down(name, path):
+    ours = {other.split(".")[1] for other in imported(path) if other.startswith("metabench.")} - {name}
+    assert {other for other in ours if rank(other) >= rank(name)} == set()
+    if name in ONLY:
+        assert ours <= ONLY[name]
+
+
+def test_every_module_has_a_layer():
+    assert {name for name, _ in modules()} == set().union(*LAYERS)
+
+
+def test_nothing_in_metabench_imports_the_plugins():
+    for _, path in modules():
+        assert not any(name.startswith(("metabench_plugins", "learn2learn")) for name in imported(path)), path
+
+
+def test_plugins_import_the_contract_only():
+    for path in (ROOT / "plugins").rglob("*.py"):
+        ours = {name for name in imported(path) if name.split(".")[0] == "metabench"}
+        assert ours <= {"metabench.api"}, path
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "metabench",
+        "metabench.trials",
+        "metabench.store",
+        "metabench.report",
+        "metabench.cli",
+        "metabench.executors.local",
+    ],
+)
+def test_imports_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

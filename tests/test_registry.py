@@ -1,0 +1,128 @@
+"""Plugins: found, guarded one by one, checked, and named in every message."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from metabench.errors import UserError
+from metabench.registry import load_registry
+
+GOOD = """
+from metabench.api import Algorithm, hookimpl
+
+def mine(problem, *, inner_lr: float = 0.1, name: str | None = None):
+    "My algorithm."
+    return Algorithm(problem.init, lambda m, s: m, lambda m, f, s, i: f, lambda m, f, x: problem.apply(f, x))
+
+@hookimpl
+def register_algorithms():
+    return {NAME: mine}
+"""
+
+BROKEN = {
+    "does not import": (
+        "import nonsense_that_is_not_there",
+        "ModuleNotFoundError: No module named 'nonsense_that_is_not_there'",
+    ),
+    "exits": ("raise SystemExit(3)", "SystemExit: 3"),
+    "registers nothing": ("x = 1", "it registers nothing; see register_algorithms and register_suites"),
+    "not marked": (
+        "def register_suites():\n    return {}",
+        "register_suites is not marked with @hookimpl",
+    ),
+    "returns a list": (
+        "from metabench.api import hookimpl\n@hookimpl\ndef register_suites():\n    return []",
+        "register_suites must return a dict of name -> factory, not list",
+    ),
+    "bad name": (GOOD.replace("NAME", "'../evil'"), "algorithm name '../evil' must be 1 to 40"),
+    "no defaults": (
+        GOOD.replace("NAME", "'mine'").replace(": float = 0.1", ": float"),
+        "the factory of algorithm 'mine' parameter 'inner_lr' has no default",
+    ),
+    "positional": (
+        GOOD.replace("NAME", "'mine'").replace("problem, *", "problem, more, *"),
+        "the factory of algorithm 'mine' takes 2 positional parameters; a factory looks like (problem, *, ...)",
+    ),
+    "wrong default": (
+        GOOD.replace("NAME", "'mine'").replace("0.1", "'fast'"),
+        "the default of parameter 'inner_lr' does not fit its type",
+    ),
+    "taken name": (
+        GOOD.replace("NAME", "'maml'"),
+        "algorithm 'maml' is registered already by plugin 'maml'; rename yours",
+    ),
+}
+
+
+def write(tmp_path, text, name="plug.py"):
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_good_file_is_registered_with_its_schema(tmp_path):
+    registry = load_registry((write(tmp_path, GOOD.replace("NAME", "'mine'")),))
+    entry = registry.get("algorithm", "mine")
+    assert entry.summary == "My algorithm."
+    assert [str(p) for p in entry.parameters.values()] == ["inner_lr: float = 0.1", "name: str | None = None"]
+    assert registry.origin("algorithm", "mine").startswith("sha256 ")
+    assert not registry.broken
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_named_with_its_reason_and_ends_nothing(tmp_path, case):
+    text, reason = BROKEN[case]
+    registry = load_registry((write(tmp_path, text),))
+    assert [plugin.name for plugin in registry.broken] == ["plug"]
+    assert reason in registry.broken[0].problem
+    assert {"maml", "reptile"} <= set(registry.algorithms)
+    with pytest.raises(UserError, match=r"Plugin 'plug' could not be loaded"):
+        registry.get("algorithm", "mine")
+
+
+def test_a_misspelt_hook_is_an_error_of_its_plugin_alone(tmp_path):
+    misspelt = GOOD.replace("NAME", "'mine'").replace("register_algorithms", "register_algorithm")
+    good = write(tmp_path, GOOD.replace("NAME", "'other'"), "good.py")
+    registry = load_registry((write(tmp_path, misspelt), good))
+    assert "register_algorithm" in registry.broken[0].problem
+    assert "other" in registry.algorithms
+
+
+def test_files_come_from_the_environment_too(tmp_path, monkeypatch):
+    one = write(tmp_path, GOOD.replace("NAME", "'one'"), "one.py")
+    two = write(tmp_path, GOOD.replace("NAME", "'two'"), "two.py")
+    monkeypatch.setenv("METABENCH_PLUGINS", os.pathsep.join([one, two]))
+    registry = load_registry((one,))
+    assert {"one", "two"} <= set(registry.algorithms)
+    assert not registry.broken
+
+
+def test_unknown_names_come_with_the_nearest(registry):
+    with pytest.raises(UserError, match=r"^Unknown algorithm 'mamll'\. Did you mean 'maml'\? Available: .*reptile"):
+        registry.get("algorithm", "mamll")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"inner_rl": 1}, "Unknown parameter of algorithm 'maml' 'inner_rl'. Did you mean 'inner_lr'? "),
+        ({"inner_lr": "fast"}, "Parameter 'inner_lr' of algorithm 'maml' must be float, not 'fast'."),
+        ({"inner_steps": 1.5}, "Parameter 'inner_steps' of algorithm 'maml' must be int, not 1.5."),
+        ({"inner_steps": True}, "Parameter 'inner_steps' of algorithm 'maml' must be int, not True."),
+    ],
+)
+def test_parameters_are_checked(registry, given, message):
+    with pytest.raises(UserError) as error:
+        registry.get("algorithm", "maml").resolve(given)
+    assert str(error.value).startswith(message)
+
+
+def test_whole_numbers_are_floats_too(registry):
+    assert registry.get("algorithm", "maml").resolve({"inner_lr": 1})["inner_lr"] == 1.0
+
+
+def test_choices_are_listed(registry):
+    with pytest.raises(UserError, match=r"must be 'sgd' \| 'adam', not 'adma'"):
+        registry.get("algorithm", "reptile").resolve({"inner_optimizer": "adma"})

@@ -1,0 +1,357 @@
+"""The report: a pure function of the records, its numbers theirs, its page safe and self-contained."""
+
+from __future__ import annotations
+
+import csv
+import html
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+
+from metabench import store
+from metabench.errors import UserError
+from metabench.report import groups, labels, numbers, statistics, style, summary_table, table, write_report
+from metabench.trials import Budget, Outcome, Point, Record, Trial
+from metabench.trials import Test as Judged
+
+HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
+TASKS = 60
+
+
+def trial(algorithm: str, suite: str, seed: int, **changes) -> Trial:
+    return Trial(
+        **{
+            "algorithm": algorithm,
+            "algorithm_parameters": {"inner_lr": 0.4},
+            "suite": suite,
+            "suite_parameters": {"ways": 5},
+            "seed": seed,
+            "budget": Budget(updates=100, test_tasks=TASKS, test_steps=3),
+            **changes,
+        }
+    )
+
+
+def outcome(of: Trial, level: float, metric: str = "accuracy") -> Outcome:
+    """A made-up record: better with every step and update, tasks in common with its suite's other trials."""
+    steps = of.budget.test_steps + 1
+    task = np.random.default_rng(len(of.suite)).normal(size=TASKS)
+    own = np.random.default_rng([of.seed, *of.id.encode()])
+    rise = 0.3 * level * np.arange(steps)[:, None] / steps
+    cells = level + rise + 0.05 * level * (task + own.normal(size=(steps, TASKS)) + 0.3 * own.normal())
+    trained = of.algorithm != "scratch"
+    scores, tests = {}, {}
+    for protocol in groups.protocols(of_record(of)):
+        values = cells if protocol == "transductive" else 0.9 * cells
+        scores[protocol] = {metric: values.tolist()}
+        tests[protocol] = Judged(
+            transductive=protocol == "transductive",
+            score=float(values[-1].mean()),
+            ci95=0.01,
+            adaptation={metric: values.mean(1).tolist()},
+        )
+    points = [
+        Point(update=u, train_seconds=u / 10 + of.seed, train_loss=None, score=level * (1 + u / 300), ci95=0.1)
+        for u in range(0, 101, 20)
+    ]
+    record = Record(
+        trial=of,
+        status="ok",
+        metric=metric,
+        higher_is_better=metric == "accuracy",
+        tests=tests,
+        curve=points if trained else [],
+        selection="best on validation" if trained else "initial",
+        train_seconds=10.0 + of.seed if trained else 0.0,
+        adapt_ms=4.0 + of.seed,
+        peak_memory_mb=400.0 + of.seed,
+        strategy="vectorised",
+        provenance={"python": "3.11", "hardware": {"cpu": "<b>fast</b>", "cores": 2}},
+    )
+    return Outcome(record, scores)
+
+
+def of_record(of: Trial) -> Record:
+    return Record(trial=of, status="ok")
+
+
+def failure(of: Trial, status: str, reason: str) -> Outcome:
+    return Outcome(Record(trial=of, status=status, reason=reason), {})
+
+
+def everything() -> list[Outcome]:
+    """Two suites, three seeds, two protocols, two configurations of one algorithm, failures, a lone seed."""
+    found = [
+        failure(trial("reptile", "waves", 2), "diverged", "the training loss was nan at update 7 of 100"),
+        failure(trial("broken", "glyphs", 0, protocol="both"), "error", HOSTILE),
+        outcome(trial("lonely", "glyphs", 0, protocol="both"), 0.4),
+    ]
+    for seed in range(3):
+        for name, level in (("maml", 0.6), ("fomaml", 0.6), ("scratch", 0.3)):
+            found.append(outcome(trial(name, "glyphs", seed, protocol="both"), level))
+        for rate in (0.01, 0.1):
+            slow = trial("maml", "waves", seed, algorithm_parameters={"inner_lr": rate})
+            found.append(outcome(slow, 0.5 * (1 + rate), "mse"))
+        if seed < 2:
+            found.append(outcome(trial("reptile", "waves", seed), 3.0, "mse"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("results") / "trial <run>"
+    root.mkdir()
+    for each in everything():
+        store.write(root, each)
+    return root
+
+
+@pytest.fixture(scope="module")
+def report(results, tmp_path_factory) -> Path:
+    return write_report(results, tmp_path_factory.mktemp("report") / "out").parent
+
+
+@pytest.fixture(scope="module")
+def page(report) -> str:
+    return (report / "index.html").read_text()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def by_hand(results: Path, algorithm: str, suite: str, protocol: str) -> tuple[float, float]:
+    """Mean and half-width of one unambiguous configuration, from its scores, by the long formulas."""
+    cells = [
+        store.scores(results, record)[protocol][record.metric][-1]
+        for record in store.records(results)
+        if (record.trial.algorithm, record.trial.suite, record.status) == (algorithm, suite, "ok")
+    ]
+    seeds = len(cells)
+    grand = sum(map(sum, cells)) / (seeds * TASKS)
+    rows_, columns = [sum(row) / TASKS for row in cells], [sum(column) / seeds for column in zip(*cells)]
+    if seeds == 1:
+        spread = sum((value - grand) ** 2 for value in cells[0]) / (TASKS - 1)
+        return grand, student.ppf(0.975, TASKS - 1) * (spread / TASKS) ** 0.5
+    of_seed = TASKS * sum((mean - grand) ** 2 for mean in rows_) / (seeds - 1)
+    of_task = seeds * sum((mean - grand) ** 2 for mean in columns) / (TASKS - 1)
+    rest = [(cells[s][t] - rows_[s] - columns[t] + grand) ** 2 for s in range(seeds) for t in range(TASKS)]
+    freedom = (seeds - 1) * (TASKS - 1)
+    error = sum(rest) / freedom
+    total = max(of_seed + of_task - error, error)
+    degrees = total**2 / (of_seed**2 / (seeds - 1) + of_task**2 / (TASKS - 1) + error**2 / freedom)
+    return grand, student.ppf(0.975, max(degrees, 1)) * (total / (seeds * TASKS)) ** 0.5
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml", "scratch", "lonely"])
+@pytest.mark.parametrize("protocol", ["transductive", "inductive"])
+def test_the_scores_are_those_of_the_records(results, report, page, algorithm, protocol):
+    mean, half = by_hand(results, algorithm, "glyphs", protocol)
+    found = [
+        row for row in rows(report / "tables/summary.csv")
+        if (row["suite"], row["algorithm"], row["protocol"]) == ("glyphs", algorithm, protocol)
+    ]  # fmt: skip
+    assert len(found) == 1
+    assert float(found[0]["score"]) == pytest.approx(mean, rel=1e-9)
+    assert float(found[0]["ci95"]) == pytest.approx(half, rel=1e-9)
+    shown = f"{100 * mean:.2f} ± {100 * half:.2f}%"
+    assert shown in page
+    assert shown in (report / "report.md").read_text()
+
+
+def test_times_seeds_and_memory_are_those_of_the_records(report):
+    waves = {row["algorithm"]: row for row in rows(report / "tables/summary.csv") if row["suite"] == "waves"}
+    assert set(waves) == {"maml (inner_lr=0.01)", "maml (inner_lr=0.1)", "reptile"}
+    reptile = waves["reptile"]
+    assert (reptile["seeds"], reptile["ok"]) == ("3", "2")
+    assert float(reptile["train_seconds"]) == 10.5
+    assert float(reptile["adapt_ms"]) == 4.5
+    assert float(reptile["peak_memory_mb"]) == 401.0
+    assert [row["algorithm"] for row in waves.values()][-1] == "reptile", "the largest error is the worst"
+
+
+def test_the_best_and_what_is_tied_with_it(results):
+    found = groups.gather(store.records(results), results)
+    best: dict[tuple[str, str], groups.Group] = {}
+    for group, (standing, _) in zip(found, table.standings(found)):
+        if standing == "best":
+            assert best.setdefault((group.suite, group.protocol), group) is group
+    for group, (standing, gap) in zip(found, table.standings(found)):
+        if gap is None:
+            assert standing in ("best", "")
+            continue
+        winner = best[group.suite, group.protocol]
+        common = sorted(group.final.keys() & winner.final.keys())
+        mean = np.mean([group.final[seed] - winner.final[seed] for seed in common])
+        assert gap.mean == pytest.approx(mean)
+        assert (standing == "tied") == (gap.low <= 0 <= gap.high)
+    assert len(best) == 3
+
+
+def test_every_trial_is_counted_and_the_failed_are_listed(results, report, page):
+    assert {row["trial_id"] for row in rows(report / "tables/trials.csv")} == {
+        record.trial.id for record in store.records(results)
+    }
+    count = len(list(store.records(results)))
+    assert f"{count} trials ({count - 2} ended well)" in page
+    for text in (page, (report / "report.md").read_text()):
+        assert "the training loss was nan at update 7 of 100" in text
+        assert "1 seed: interval over tasks only." in text
+
+
+def test_names_are_text_and_never_markup(page, report):
+    assert "<script" not in page
+    assert html.escape(HOSTILE, quote=False).split("(")[0] in page
+    assert "<title>trial &lt;run&gt;" in page
+    assert "<b>fast" not in page
+    markdown = (report / "report.md").read_text()
+    assert "<script" not in markdown
+    assert r"\| $x_1$ \`no\`" in markdown
+
+
+def test_the_page_fetches_nothing(page):
+    assert not re.search(r"https?:", page)
+    assert not re.search(r"<(link|img|iframe|object|embed)\b(?![^>]*data:,)", page)
+    assert not re.search(r"@import|url\((?!#)", page)
+    assert re.findall(r'\ssrc="', page) == []
+
+
+def test_every_figure_has_words_and_its_own_ids(page, report):
+    drawn = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', page)
+    files = {path.name for path in (report / "figures").iterdir()}
+    assert len(drawn) == 8
+    assert files == {
+        f"{suite}-{kind}.{form}"
+        for suite in ("glyphs", "waves")
+        for kind in ("scores", "learning", "adaptation", "clock")
+        for form in ("svg", "png")
+    }
+    assert any("scratch (not trained: test score) at" in words for words in drawn)
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
+    assert used <= set(ids)
+
+
+def test_the_same_records_give_the_same_bytes(results, report, tmp_path):
+    again = write_report(results, tmp_path / "elsewhere").parent
+    names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    assert [name for name in names if (report / name).read_bytes() != (again / name).read_bytes()] == []
+
+
+def test_no_torch_is_imported(results, tmp_path):
+    code = (
+        "import sys; from metabench.report import summary_table, write_report;"
+        "from metabench.store import records;"
+        f"summary_table(records({str(results)!r}), {str(results)!r});"
+        f"write_report({str(results)!r}, {str(tmp_path)!r}); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_to_report_and_nowhere_to_write(results, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"^There is no finished trial in '.*empty'\. `metabench run"):
+        write_report(tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    lone = tmp_path / "lone"
+    store.write(lone, failure(trial("maml", "glyphs", 0), "error", "no"))
+    with pytest.raises(UserError, match=r"^Cannot write the report to '.*file/out': Not a directory\. [^\n]*$"):
+        write_report(lone, tmp_path / "file" / "out")
+    assert "0 of 1" in write_report(lone, tmp_path / "out").read_text(), "a folder of failures has a page too"
+
+
+def test_the_terminal_table(results):
+    frame = summary_table(store.records(results), results)
+    assert list(frame.columns[:4]) == ["suite", "algorithm", "protocol", "score_text"]
+    row = frame[(frame["algorithm"] == "lonely") & (frame["protocol"] == "inductive")].iloc[0]
+    mean, half = by_hand(results, "lonely", "glyphs", "inductive")
+    assert row["score_text"] == f"{100 * mean:.2f} ± {100 * half:.2f}%"
+    assert summary_table([], results).empty
+
+
+def test_scores_that_cannot_be_read_are_a_reason_and_not_a_crash(tmp_path):
+    good = outcome(trial("maml", "glyphs", 0), 0.5)
+    store.write(tmp_path, good)
+    (tmp_path / good.record.trial.id / "scores.json").write_text('{"transductive": {"accuracy": [[null]]}}')
+    found = groups.gather(store.records(tmp_path), tmp_path)
+    assert [reason for _, _, reason in groups.shortfalls(found)] == ["its per-task scores are missing or not finite"]
+
+
+def test_an_algorithm_that_needs_no_other_query_points_competes_under_what_was_asked(tmp_path):
+    store.write(tmp_path, outcome(trial("maml", "glyphs", 0), 0.5))
+    better = outcome(trial("protonet", "glyphs", 0), 0.8)
+    (test,) = better.record.tests.values()
+    record = {"tests": {"inductive": Judged(transductive=False, score=test.score, ci95=0.1, adaptation={})}}
+    fields = {name: getattr(better.record, name) for name in Record.__struct_fields__}
+    store.write(tmp_path, Outcome(Record(**{**fields, **record}), {"inductive": better.scores["transductive"]}))
+    found = groups.gather(store.records(tmp_path), tmp_path)
+    standings = {group.algorithm: standing for group, (standing, _) in zip(found, table.standings(found))}
+    assert standings == {"maml": "", "protonet": "best"}
+
+
+def test_labels_say_only_what_differs():
+    def of(*trials: Trial) -> list[labels.Label]:
+        known = labels.labels(of_record(each) for each in trials)
+        return [known[each.id] for each in trials]
+
+    one, seed = trial("maml", "glyphs", 0), trial("maml", "glyphs", 1)
+    wide = trial("maml", "glyphs", 0, suite_parameters={"ways": 20})
+    long = trial("maml", "glyphs", 0, budget=Budget(updates=7))
+    assert of(one, seed) == [("glyphs", "maml")] * 2
+    assert of(one, wide) == [("glyphs (ways=5)", "maml"), ("glyphs (ways=20)", "maml")]
+    first, second = of(trial("maml", "glyphs", 0, budget=Budget()), long)
+    assert (first.algorithm, second.algorithm) == ("maml (updates=1000)", "maml (updates=7)")
+    kinds = [trial("maml", "glyphs", 0, algorithm_parameters={"a": value}) for value in (1, 1.0, "1", True, "true")]
+    assert len({label.algorithm for label in of(*kinds)}) == 5
+    assert list(labels.slugs(["a b", "a-b", "<>"]).values()) == ["a-b", "a-b-2", "suite"]
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("seed_sd", [0.0, 0.005, 0.02])
+def test_intervals_cover_the_truth(seeds, seed_sd):
+    """Nominal 95%, 600 tasks, task sd 0.08, error sd 0.05; the band allows for 300 draws."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(300):
+        cells = rng.normal(0, seed_sd, (seeds, 1)) + rng.normal(0, 0.08, 600) + rng.normal(0, 0.05, (seeds, 600))
+        hits += statistics.interval(cells).includes_zero
+    assert 0.89 <= hits / 300 <= 0.99
+
+
+def test_intervals_at_the_edges():
+    same = statistics.interval(np.ones((3, 5)))
+    assert (same.mean, same.half) == (1.0, 0.0)
+    lone = statistics.interval(np.array([[1.0, 2.0, 3.0]]))
+    assert lone.half == pytest.approx(student.ppf(0.975, 2) / 3**0.5)
+    assert np.isnan(statistics.interval(np.full((2, 3), np.nan)).half)
+    apart = statistics.difference({0: np.array([1.0, 2.0])}, {1: np.array([1.0, 2.0, 3.0])})
+    assert (apart.mean, apart.seeds, apart.tasks) == (0.0, 0, 2)
+
+
+def test_shifting_and_scaling_scores_does_the_same_to_their_interval():
+    cells = np.random.default_rng(1).normal(size=(4, 50))
+    before, after = statistics.interval(cells), statistics.interval(10 - 3 * cells)
+    assert after.mean == pytest.approx(10 - 3 * before.mean)
+    assert after.half == pytest.approx(3 * before.half)
+
+
+def test_numbers_as_they_are_read():
+    assert numbers.with_interval(0.95304, 0.00541, "accuracy") == "95.30 ± 0.54%"
+    assert numbers.with_interval(0.38149, 0.035, "mse") == "0.381 ± 0.035"
+    assert numbers.difference(-0.031, 0.0042, "accuracy") == "−3.10 ± 0.42 points"
+    assert numbers.with_interval(None, None, "mse") == numbers.with_interval(float("nan"), 1.0, "mse") == "–"
+    assert [numbers.amount(value) for value in (1234.5, 12.34, 0.5, None)] == ["1,234", "12.3", "0.50", "–"]
+
+
+def test_an_algorithm_looks_the_same_in_every_figure():
+    names = [f"algorithm {index}" for index in range(25)]
+    assert len(set(style.looks(names).values())) == 25
+    assert style.looks(reversed(names)) == style.looks(names)
