@@ -26,8 +26,10 @@ def value_and_grad(function: Callable[..., Tensor]) -> Callable[..., tuple[Tenso
         differentiable = torch.is_grad_enabled()
         leaves, spec = flatten(tree)
         with torch.enable_grad():
+            # A view is a node of its own: what else depends on the leaf, another leaf even, does not count.
             leaves = [
-                leaf if differentiable and leaf.requires_grad else leaf.detach().requires_grad_() for leaf in leaves
+                leaf.view_as(leaf) if differentiable and leaf.requires_grad else leaf.detach().requires_grad_()
+                for leaf in leaves
             ]
             value = function(unflatten(leaves, spec), *args)
             if not value.requires_grad:

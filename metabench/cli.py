@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)  # a log is not folded at 80 columns
 
 Plugin = Annotated[list[str] | None, typer.Option("--plugin", help="A plugin file to load (may be repeated).")]
 Text = Annotated[str | None, typer.Option()]
@@ -38,9 +38,7 @@ def settings(texts: list[str]) -> dict[str, dict[str, Any]]:
         path, equals, value = text.partition("=")
         name, dot, parameter = path.partition(".")
         if not (equals and dot and name and parameter):
-            raise UserError(
-                f"Cannot read --set '{text}'. It looks like --set maml.inner_lr=0.1.".replace("maml", "NAME")
-            )
+            raise UserError(f"Cannot read --set '{text}'. It looks like --set NAME.inner_lr=0.1.")
         try:
             found.setdefault(name, {})[parameter] = json.loads(value)
         except json.JSONDecodeError:
@@ -123,7 +121,7 @@ def finish(planned: Any) -> None:
         raise typer.Exit(130) from None
     ids = {trial.id for trial in planned.trials}
     mine = [record for record in records(planned.out) if record.trial.id in ids]
-    console.print(results_table(summary_table(mine, planned.out)))
+    console.print(results_table(summary_table(mine, planned.out), console.width))
     say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
     if failed:
         say(f"{failed} trials failed, for the reasons above. The same command tries them again.")

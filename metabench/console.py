@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from metabench import trials as data
 
@@ -84,31 +85,23 @@ def live(
         yield on_progress, on_record
 
 
-def results_table(summary: Any) -> Table:
-    """The table at the end of a run, from the report's summary (a DataFrame)."""
-    table = Table(title="score: mean ± half of the 95% interval over seeds and test tasks", title_justify="left")
-    for column in (
-        "suite",
-        "algorithm",
-        "score",
-        "seeds",
-        "protocol",
-        "train s",
-        "adapt ms",
-        "memory MB",
-        "strategy",
-    ):
-        table.add_column(
-            column, justify="left" if column in ("suite", "algorithm", "protocol", "strategy") else "right"
-        )
+def results_table(summary: Any, width: int) -> Table:
+    """The table at the end of a run, from the report's summary (a DataFrame), with as many columns as fit."""
+    table = Table(title="mean score ± half of its 95% interval over seeds and test tasks", title_justify="left")
+    columns = {
+        "suite": lambda row: str(row["suite"]),
+        "algorithm": lambda row: str(row["algorithm"]),
+        "score": lambda row: f"{row['metric']} {row['score_text']}",
+        "seeds": lambda row: f"{row['ok']}/{row['seeds']}",
+        "protocol": lambda row: {True: "transductive", False: "inductive"}.get(row["transductive"], ""),
+        "train s": lambda row: f"{row['train_seconds']:.1f}",
+        "adapt ms": lambda row: f"{row['adapt_ms']:.1f}",
+        "memory MB": lambda row: f"{row['peak_memory_mb']:.0f}",
+        "strategy": lambda row: str(row["strategy"]),
+    }
+    for name in list(columns)[: 9 if width >= 110 else 6]:
+        right = name in ("score", "train s", "adapt ms", "memory MB")
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in summary.to_dict("records"):
-        table.add_row(
-            str(row["suite"]),
-            str(row["algorithm"]),
-            str(row["score_text"]),
-            f"{row['ok']}/{row['seeds']}",
-            "transductive" if row["transductive"] else "inductive",
-            *(f"{row[name]:.1f}" for name in ("train_seconds", "adapt_ms", "peak_memory_mb")),
-            str(row["strategy"]),
-        )
+        table.add_row(*(Text(cell(row)) for cell in list(columns.values())[: len(table.columns)]))
     return table

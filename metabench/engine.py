@@ -159,9 +159,11 @@ class Run:
         """The score on the validation tasks, and the mean training loss since the last one."""
         budget = self.trial.budget
         with self.clocks["validation"].running():
-            alone = self.trial.protocol == "inductive" and depends_on_batch(learner, blocks[0])
+            alone = self.trial.protocol == "inductive" and depends_on_batch(self.suite, learner, blocks[0])
             scores = final_scores(self.suite, learner, blocks, budget.test_steps, alone)
-        score, ci95 = finite(mean_and_ci95(scores), f"validation score at update {update}")
+        score, ci95 = mean_and_ci95(scores)
+        if not math.isfinite(score):
+            raise DivergedError(f"the validation score was {score} at update {update}")
         return Point(
             update=update,
             train_seconds=round(self.clocks["train"].seconds, 4),
@@ -175,7 +177,7 @@ class Run:
         budget, protocol = self.trial.budget, self.trial.protocol
         blocks = self.tasks("test", budget.test_tasks)
         alone = {"transductive": False, "inductive": True}
-        if not depends_on_batch(learner, blocks[0]):
+        if not depends_on_batch(self.suite, learner, blocks[0]):
             alone = {"inductive": False}  # both protocols give the same predictions, so take the cheaper way
         elif protocol != "both":
             alone = {protocol: alone[protocol]}
@@ -183,6 +185,7 @@ class Run:
             for done, block in enumerate(blocks):
                 add_scores(self.scores, score_block(self.suite, learner, block, budget.test_steps, alone))
                 self.report("test", done + 1, len(blocks))
+        refuse_infinite(self.scores)
         self.fields["adapt_ms"] = adaptation_ms(learner, blocks[0], budget.test_steps, self.device)
         self.fields["metric"] = next(iter(self.scores[next(iter(alone))]))
         self.fields["tests"] = {name: self.summary(name) for name in alone}
@@ -190,7 +193,7 @@ class Run:
     def summary(self, protocol: str) -> Test:
         """Mean and interval of the first metric, and the means of all after each inner step."""
         metrics = self.scores[protocol]
-        score, ci95 = finite(mean_and_ci95(metrics[self.fields["metric"]][-1]), "test score")
+        score, ci95 = mean_and_ci95(metrics[self.fields["metric"]][-1])
         return Test(
             transductive=protocol == "transductive",
             score=score,
@@ -219,11 +222,16 @@ def add_scores(total: Scores, more: Scores) -> None:
                 row += values
 
 
-def finite(values: tuple[float, float], what: str) -> tuple[float, float]:
-    """The values, or DivergedError."""
-    if not all(map(math.isfinite, values)):
-        raise DivergedError(f"the {what} was {values[0]}")
-    return values
+def refuse_infinite(scores: Scores) -> None:
+    """Raise DivergedError if a test task has a score that is not a finite number."""
+    for metrics in scores.values():
+        for metric, steps in metrics.items():
+            for step, values in enumerate(steps):
+                bad = sum(not math.isfinite(value) for value in values)
+                if bad:
+                    raise DivergedError(
+                        f"{bad} of {len(values)} test tasks have no finite {metric} after {step} inner steps"
+                    )
 
 
 def refuse_overlap(name: str, suite: Suite) -> None:

@@ -15,7 +15,7 @@ from metabench.lift import map_tasks
 from metabench.measure import synchronise
 from metabench.problem import cast, inductive
 from metabench.streams import stream
-from metabench.trees import map_tree
+from metabench.trees import leading_axis, map_tree
 from metabench.trials import Scores
 
 BLOCK = 50
@@ -67,32 +67,41 @@ def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, alone: bool) ->
 
 
 @torch.no_grad()
-def depends_on_batch(learner: Learner, block: Task) -> bool:
-    """Whether the prediction of a query point changes with the other points in its batch."""
-    support, x = block.support, block.query.x[0]
-    one = Batch(*map_tree(lambda leaf: leaf[:1], support))
-    predict = next(iter(learner.adapt(one, 0)))[0]
+def depends_on_batch(suite: Suite, learner: Learner, block: Task) -> bool:
+    """Whether the output for a point changes with the other points of the batch that the suite's metrics ask for."""
+    one = map_tree(lambda leaf: leaf[:1], block)
+    predict = next(iter(learner.adapt(one.support, 0)))[0]
+    inputs: list[Tensor] = []
+
+    def listening(x: Tensor) -> Tensor:
+        inputs.append(x)
+        return predict(x)
+
+    suite.metrics(listening, map_tree(lambda leaf: leaf[0], one.query))
+    x = inputs[0]
     among, elsewhere = predict(x)[0], predict(torch.cat([x[:1], 2 * x[1:] + 1]))[0]
     return not torch.allclose(among, elsewhere, rtol=1e-3, atol=1e-3 * float(among.abs().max()))
 
 
 @torch.no_grad()
 def adaptation_ms(learner: Learner, block: Task, steps: int, device: str, tasks: int = 20) -> float:
-    """Median time to adapt to one task alone and predict its query set, in milliseconds."""
+    """Median time to adapt to the support set of one task alone, in milliseconds."""
     times = []
-    for i in range(min(tasks, len(block.query.x)) + 1):
-        one = map_tree(lambda leaf, i=i: leaf[i - 1 : i] if i else leaf[:1], block)  # the first is a warm-up
+    for i in (0, *range(min(tasks, leading_axis(block)))):  # the first is a warm-up
+        support = map_tree(lambda leaf, i=i: leaf[i : i + 1], block.support)
         synchronise(device)
         began = time.perf_counter()
-        *_, adapted = learner.adapt(one.support, steps)
-        adapted[0](one.query.x[0])
+        for _ in learner.adapt(support, steps):
+            pass
         synchronise(device)
         times.append(1000 * (time.perf_counter() - began))
-    return statistics.median(times[1:])
+    return round(statistics.median(times[1:]), 4)
 
 
 def mean_and_ci95(scores: Sequence[float]) -> tuple[float, float]:
-    """The mean and half the width of its 95% interval over tasks (normal approximation)."""
+    """The mean and half the width of its 95% interval over tasks (normal approximation); NaN if a score is not finite."""
+    if not all(map(math.isfinite, scores)):
+        return math.nan, math.nan
     return statistics.fmean(scores), 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))
 
 

@@ -41,11 +41,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     plugins: tuple[str, ...] = ()
     data: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, not {self.jobs}")
+        if self.seeds == 0 or self.seeds == () or min(as_tuple(self.seeds)) < 0:
+            raise ValueError(f"seeds must be a number of at least 1 or a list of them, not {self.seeds}")
+
     @property
     def budget(self) -> dict[str, int]:
         """The fields of the budget that the user set."""
         names = Budget.__struct_fields__
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def as_tuple(seeds: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds themselves: 0, 1 ... for a number of them."""
+    return seeds if isinstance(seeds, tuple) else tuple(range(seeds)) or (seeds,)
 
 
 def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
@@ -56,9 +67,10 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
             values = tomllib.loads(config.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UserError(f"Cannot read the configuration '{config}': {error}.") from None
-    sets = {name: dict(v) if isinstance(v, dict) else v for name, v in dict(values.get("set", {})).items()}
-    for name, parameters in (given.get("set") or {}).items():
-        sets[name] = sets.get(name, {}) | parameters
+    sets = values.get("set", {})
+    if isinstance(sets, dict) and all(isinstance(table, dict) for table in sets.values()):
+        given_sets = given.get("set") or {}
+        sets = {name: sets.get(name, {}) | given_sets.get(name, {}) for name in {**sets, **given_sets}}
     values |= {name: value for name, value in given.items() if value is not None} | {"set": sets}
     for name in values:
         if name not in Options.__struct_fields__:
@@ -120,7 +132,7 @@ def trials_of(options: Options, registry: Any, suite: str, algorithm: str) -> It
         limits = msgspec.convert(budget | options.budget, Budget)
     except msgspec.ValidationError as error:
         raise UserError(f"Cannot use the budget of '{algorithm}' on '{suite}': {error}.") from None
-    for seed in range(options.seeds) if isinstance(options.seeds, int) else options.seeds:
+    for seed in as_tuple(options.seeds):
         yield Trial(
             algorithm=algorithm,
             algorithm_parameters=registry.get("algorithm", algorithm).resolve(parameters),
@@ -156,8 +168,6 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
         raise UserError(f"Cannot use device '{device}': {reason}. Choose another with --device.") from None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = min(options.jobs or (cores if device == "cpu" else 1), max(trials, 1))
-    if jobs < 1:
-        raise UserError(f"--jobs must be at least 1, not {options.jobs}.")
     threads = max(1, cores // jobs)
     execution = Execution(device=device, threads=threads, strategy=options.strategy, plugins=plugin_files(options))
     return execution, jobs

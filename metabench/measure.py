@@ -77,7 +77,7 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
         "threads": threads,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "metabench": version_of("metabench"),
         "git": git_commit(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -36,6 +36,23 @@ def test_no_grad_around_the_inner_gradient_makes_it_first_order():
     assert torch.equal(grad(through)({"x": torch.tensor([2.0])})["x"], torch.tensor([12.0]))
 
 
+def test_leaves_that_depend_on_each_other_are_held_apart():
+    def inner(tree):
+        return (tree["a"] * tree["b"] ** 2).sum()
+
+    def outer(a):
+        slopes = grad(inner)({"a": a, "b": 3 * a})  # b**2 and 2 a b, with b apart from a
+        return slopes["a"].sum() + slopes["b"].sum()
+
+    def closed(a):
+        return grad(lambda x: (x * a).sum())(a).sum()  # the a outside is not differentiated by the inner one
+
+    a = torch.tensor([2.0])
+    for function, expected in ((outer, 30 * a), (closed, torch.ones(1))):
+        assert torch.equal(grad(function)(a), expected)
+        assert torch.equal(torch.vmap(grad(function))(a[None])[0], expected)
+
+
 def test_unused_leaves_have_zero_gradients():
     value, slopes = value_and_grad(lambda tree: tree["a"].sum())({"a": torch.ones(2), "b": torch.ones(3)})
     assert value.item() == 2

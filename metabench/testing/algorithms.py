@@ -32,8 +32,11 @@ class Case(NamedTuple):
     factory: Callable[[Problem], Any]
 
     def make(self) -> Any:
-        """What the factory makes of a fresh problem."""
-        return self.factory(build_problem(self.suite, seed=0, dtype=torch.float64))
+        """What the factory makes of a fresh problem; with ValueError it says that the problem is not for it."""
+        try:
+            return self.factory(build_problem(self.suite, seed=0, dtype=torch.float64))
+        except ValueError as reason:
+            raise NotApplicableError(str(reason)) from None
 
     def learner(self, strategy: str = "auto") -> Learner:
         """A fresh learner."""

@@ -108,11 +108,10 @@ def model_seeded(case: SuiteCase) -> None:
 
 def recipes(case: SuiteCase) -> None:
     """Every recipe names parameters and fields that exist."""
-    entry = case.registry.get("suite", case.name)
     fields = set(Budget.__struct_fields__)
     for name, recipe in case.suite.recipes.items():
         try:
-            entry.resolve(dict(recipe.suite))
+            case.registry.get("suite", case.name).resolve(dict(recipe.suite))
             for algorithm, settings in recipe.algorithms.items():
                 if algorithm in case.registry.algorithms:
                     own = {key: value for key, value in settings.items() if key not in fields}

@@ -55,7 +55,7 @@ PAPER = Recipe(
     budget={"updates": 70000, "meta_batch_size": 25, "test_steps": 10, "test_tasks": 600},
     algorithms={
         **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
-        "reptile": {"inner_lr": 0.02, "inner_steps": 8, "outer_lr": 1.0},
+        "reptile": {"inner_lr": 0.01, "inner_steps": 8, "outer_lr": 1.0},
         "scratch": {"inner_lr": 0.01},
         "finetune": {"inner_lr": 0.01, "train_lr": 1e-3},
     },

@@ -1,0 +1,224 @@
+"""The command line as a user meets it: exact words, exit codes, and nothing finished lost."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+TINY = ("--updates", "2", "--validations", "1", "--validation-tasks", "4", "--test-tasks", "6", "--test-steps", "1")
+
+CONFIG = """
+algos = ["maml", "scratch"]
+suites = ["sinusoid"]
+seeds = 1
+updates = 2
+validations = 1
+validation_tasks = 4
+test_tasks = 6
+
+[set.maml]
+inner_lr = 0.5
+"""
+
+FAILING = """
+from metabench.api import Algorithm, hookimpl
+
+def bad(problem, *, when: str = "now"):
+    "Fails, or dies."
+    def step(meta, fast, support, i):
+        if when == "die":
+            import os
+            os._exit(3)
+        raise RuntimeError("boom")
+    return Algorithm(problem.init, lambda m, s: m, step, lambda m, f, x: problem.apply(f, x))
+
+@hookimpl
+def register_algorithms():
+    return {"bad": bad}
+"""
+
+
+def line_of(result) -> str:
+    """The one line on stderr of a call that was refused, after what a download says."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = [line for line in result.stderr.strip().split("\n") if not line.startswith("Downloading data from")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def test_help_is_quick_and_complete(metabench):
+    began = time.perf_counter()
+    result = metabench("--help")
+    print(f"--help took {time.perf_counter() - began:.2f} s")
+    assert result.returncode == 0
+    assert all(command in result.stdout for command in ("run", "list", "plugins", "report", "check"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("run", "--algos", "mamll"),
+            "metabench: Unknown algorithm 'mamll'. Did you mean 'maml'? Available:",
+        ),
+        (
+            ("run", "--suites", "sinusoids"),
+            "metabench: Unknown suite 'sinusoids'. Did you mean 'sinusoid'?",
+        ),
+        (
+            ("run", "--algos", "maml", "--set", "maml.inner_rl=1"),
+            "metabench: Unknown parameter of algorithm 'maml' 'inner_rl'. Did you mean 'inner_lr'? Available:",
+        ),
+        (
+            ("run", "--algos", "maml", "--set", "maml.inner_lr=fast"),
+            "metabench: Parameter 'inner_lr' of algorithm 'maml' must be float, not 'fast'.",
+        ),
+        (
+            ("run", "--algos", "maml", "--set", "reptile.inner_lr=1"),
+            "metabench: Unknown name before the dot in --set 'reptile'.",
+        ),
+        (("run", "--set", "maml"), "metabench: Cannot read --set 'maml'. It looks like --set NAME.inner_lr=0.1."),
+        (("run", "--seeds", "x"), "metabench: --seeds takes a number (3) or a list (0,4,7), not 'x'."),
+        (
+            ("run", "--seeds", "0"),
+            "metabench: Cannot use the options: seeds must be a number of at least 1 or a list",
+        ),
+        (
+            ("run", "--updates", "-1"),
+            "metabench: Cannot use the budget of 'maml' on 'glyphs': updates",
+        ),
+        (("run", "--jobs", "0"), "metabench: Cannot use the options: jobs must be at least 1, not 0."),
+        (("run", "--protocol", "x"), "metabench: Cannot use option 'protocol': Invalid enum value 'x'."),
+        (("run", "--device", "cuda:99"), "metabench: Cannot use device 'cuda:99': "),
+        (("run", "--recipe", "papr"), "metabench: Unknown recipe of suite 'glyphs' 'papr'. Did you mean 'paper'?"),
+        (("run", "--data", "nowhere"), "metabench: There is no data folder 'nowhere' (--data)."),
+        (("run", "--config", "none.toml"), "metabench: Cannot read the configuration 'none.toml': "),
+        (
+            ("run", "--suites", "omniglot", "--set", "omniglot.ways=5000"),
+            "metabench: Suite 'omniglot': ways is 5000, but the train split has 3288 classes: choose at most 3288",
+        ),
+        (
+            ("run", "--suites", "glyphs", "--set", "glyphs.ways=500"),
+            "metabench: Suite 'glyphs': ways is 500, but the ",
+        ),
+        (("run", "--plugin", "none.py"), "metabench: Cannot use the plugin file "),
+        (("run", "--out", "/proc/none"), "metabench: Cannot write to the results folder '/proc/none': "),
+        (("report", "none"), "metabench: There is no results folder 'none'."),
+        (("check", "mamll"), "metabench: Unknown algorithm or suite 'mamll'. Did you mean 'maml'?"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_bad_input_is_one_clear_line(here, words, message):
+    assert line_of(here(*words)).startswith(message)
+
+
+def test_a_configuration_with_an_unknown_key(here, tmp_path):
+    (tmp_path / "bench.toml").write_text("algoz = ['maml']")
+    assert line_of(here("run", "--config", "bench.toml")).startswith(
+        "metabench: Configuration 'bench.toml': Unknown option 'algoz'. Did you mean 'algos'?"
+    )
+    (tmp_path / "bench.toml").write_text("algos = 3")
+    assert (
+        line_of(here("run", "--config", "bench.toml"))
+        == "metabench: Cannot use option 'algos': Expected `array`, got `int`."
+    )
+    (tmp_path / "bench.toml").write_text("set = 3")
+    assert line_of(here("run", "--config", "bench.toml")).startswith("metabench: Cannot use option 'set'")
+
+
+def test_missing_and_corrupt_archives(metabench, tmp_path):
+    (tmp_path / "data").mkdir()
+    words = ("run", "--suites", "omniglot", "--algos", "scratch", "--data", "data")
+    cache = str(tmp_path / "cache")
+    missing = line_of(metabench(*words, METABENCH_CACHE=cache))
+    assert missing.startswith("metabench: Suite 'omniglot' needs 'images_background.zip': ")
+    assert missing.endswith("give its parent with --data or METABENCH_DATA.")
+    (tmp_path / "data" / "images_background.zip").write_bytes(b"no archive")
+    assert "images_background.zip' cannot be read (BadZipFile" in line_of(metabench(*words, METABENCH_CACHE=cache))
+
+
+def test_run_again_skips_what_is_finished_and_gives_the_same_bits(metabench, tmp_path):
+    words = ("run", "--algos", "maml,scratch", "--suites", "sinusoid", "--seeds", "2", *TINY)
+    first = metabench(*words, "--out", "results/one")
+    assert first.returncode == 0, first.stderr
+    assert "4 trials to run, 2 at once, on cpu." in first.stdout or "4 trials to run, 1 at once" in first.stdout
+    assert "[4/4] " in first.stdout
+    again = metabench(*words, "--out", "results/one")
+    assert "0 trials to run, 4 finished before" in again.stdout
+    assert metabench(*words, "--out", "results/two", "--jobs", "1").returncode == 0
+    one, two = (tmp_path / "results" / name for name in ("one", "two"))
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in two.iterdir())
+    assert len(names) == 4
+    for name in names:
+        assert (one / name / "scores.json").read_bytes() == (two / name / "scores.json").read_bytes()
+        curves = [json.loads((root / name / "record.json").read_text())["curve"] for root in (one, two)]
+        one_curve, two_curve = ([point["score"] for point in curve] for curve in curves)
+        assert one_curve == two_curve
+
+
+def test_dry_run_touches_nothing(metabench, tmp_path):
+    result = metabench("run", "--dry-run", "--suites", "omniglot", METABENCH_CACHE=str(tmp_path / "cache"))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("15 trials, 15 of them to run, into results/default-on-omniglot.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_plugin_leaves_the_others_alone(metabench, tmp_path):
+    (tmp_path / "bad.py").write_text(FAILING)
+    words = ("run", "--plugin", "bad.py", "--algos", "bad,scratch", "--suites", "sinusoid", "--seeds", "1", *TINY)
+    raised = metabench(*words, "--out", "results/a")
+    assert raised.returncode == 1, raised.stderr
+    assert "sinusoid bad seed 0: error, RuntimeError: boom" in raised.stdout
+    assert "1 trials failed" in raised.stdout
+    assert "Traceback" not in raised.stdout + raised.stderr
+    died = metabench(*words, "--out", "results/b", "--set", "bad.when=die")
+    assert died.returncode == 1, died.stderr
+    assert "sinusoid bad seed 0: lost, its process died twice" in died.stdout
+    assert "sinusoid scratch seed 0: mse" in died.stdout
+    assert metabench("report", "results/a", "--out", "reports/a").returncode == 0
+    assert "boom" in (tmp_path / "reports" / "a" / "index.html").read_text()
+
+
+def test_a_configuration_file_and_options_before_it(metabench, tmp_path):
+    (tmp_path / "bench.toml").write_text(CONFIG)
+    result = metabench("run", "--config", "bench.toml", "--set", "maml.inner_steps=2", "--out", "r")
+    assert result.returncode == 0, result.stderr
+    records = [json.loads(path.read_text()) for path in (tmp_path / "r").glob("*/record.json")]
+    (maml,) = (r["trial"] for r in records if r["trial"]["algorithm"] == "maml")
+    assert maml["algorithm_parameters"] == {"inner_lr": 0.5, "inner_steps": 2, "outer_lr": 0.001}
+
+
+def test_lists_name_parameters_and_broken_plugins(metabench, tmp_path):
+    (tmp_path / "broken.py").write_text("import nothing_like_it")
+    listed = metabench("list", "--plugin", "bad.py", METABENCH_PLUGINS=str(tmp_path / "broken.py"))
+    assert line_of(listed).startswith("metabench: Cannot use the plugin file")
+    listed = metabench("list", METABENCH_PLUGINS=str(tmp_path / "broken.py"))
+    assert listed.returncode == 0
+    assert "--set maml.inner_lr=0.01   float" in listed.stdout
+    assert (
+        "Plugin 'broken' could not be loaded: ModuleNotFoundError: No module named 'nothing_like_it'."
+        in listed.stdout
+    )
+    table = metabench("plugins", METABENCH_PLUGINS=str(tmp_path / "broken.py"))
+    assert table.returncode == 0
+    assert "ModuleNotFoundError" in table.stdout
+
+
+def test_from_python(tmp_path):
+    import metabench
+
+    frame = metabench.run(
+        algos=["scratch"],
+        suites=["sinusoid"],
+        seeds=2,
+        test_tasks=6,
+        test_steps=1,
+        validations=0,
+        out=str(tmp_path / "r"),
+    )
+    assert frame["status"].tolist() == ["ok", "ok"]
+    assert len(metabench.load_tasks(tmp_path / "r")) == 2 * 2 * 6
+    assert metabench.load(tmp_path / "r").equals(frame)
