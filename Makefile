@@ -11,7 +11,7 @@ run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench report results/quickstart --out reports/quickstart
 
 test: setup lint  ## style, types, tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

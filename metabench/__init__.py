@@ -20,7 +20,8 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
     `run(algos=["maml", "reptile"], suites=["sinusoid"], seeds=3, set={"maml": {"inner_lr": 0.1}})`.
     Trials that the results folder holds already are not run again. Raises `errors.UserError`.
     """
-    from metabench.experiment import experiment, read_options
+    from metabench.experiment import experiment
+    from metabench.options import read_options
 
     prepared = experiment(read_options(Path(config) if config else None, options))
     for _ in prepared.outcomes():

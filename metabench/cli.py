@@ -83,7 +83,8 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials and stop.")] = False,
 ) -> None:
     """Train and test algorithms on suites; finished trials are skipped, so the same command resumes."""
-    from metabench.experiment import experiment, read_options
+    from metabench.experiment import experiment
+    from metabench.options import read_options
 
     given = {
         "algos": names(algos), "suites": names(suites), "seeds": seeds_of(seeds), "set": settings(set_ or []),
@@ -131,7 +132,8 @@ def finish(planned: Any) -> None:
 @app.command("list")
 def list_(plugin: Plugin = None) -> None:
     """Algorithms and suites, with their parameters, types and defaults."""
-    from metabench.experiment import Options, open_registry
+    from metabench.experiment import open_registry
+    from metabench.options import Options
     from metabench.parameters import type_name
 
     registry = open_registry(Options(plugins=tuple(plugin or ())))
@@ -179,7 +181,8 @@ def check(
     """Run the conformance kit on a plugin: is it what it says it is?"""
     from rich.table import Table
 
-    from metabench.experiment import Options, open_registry
+    from metabench.experiment import open_registry
+    from metabench.options import Options
     from metabench.testing import check_plugin
 
     registry = open_registry(Options(plugins=tuple(plugin or ())))

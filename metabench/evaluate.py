@@ -99,7 +99,10 @@ def adaptation_ms(learner: Learner, block: Task, steps: int, device: str, tasks:
 
 
 def mean_and_ci95(scores: Sequence[float]) -> tuple[float, float]:
-    """The mean and half the width of its 95% interval over tasks (normal approximation); NaN if a score is not finite."""
+    """The mean and half the width of its 95% interval over tasks (normal approximation).
+
+    Both are NaN if a score is not finite.
+    """
     if not all(map(math.isfinite, scores)):
         return math.nan, math.nan
     return statistics.fmean(scores), 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))

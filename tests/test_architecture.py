@@ -16,14 +16,19 @@ LAYERS = [
     {"errors", "trees", "streams", "trials", "hookspecs"},
     {"autodiff", "data", "store", "parameters"},
     {"inner"},
-    {"api", "report", "executors"},
+    {"api", "report", "executors", "options"},
     {"problem", "lift", "registry", "measure"},
     {"evaluate"},
-    {"engine"},
+    {"engine", "planning"},
     {"testing", "experiment", "console"},
     {"", "cli"},
 ]
-ONLY = {"report": {"errors", "store", "trials"}, "executors": {"trials"}, "store": {"errors", "trials"}}
+ONLY = {
+    "report": {"errors", "store", "trials"},
+    "executors": {"trials"},
+    "options": {"errors", "trials"},
+    "store": {"errors", "trials"},
+}
 
 
 def modules() -> list[tuple[str, Path]]:

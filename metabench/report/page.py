@@ -181,7 +181,11 @@ def provenance(records: Iterable[Record]) -> Rows:
         for name, value in flat(record.provenance).items():
             values = counts.setdefault(name, {})
             values[value] = values.get(value, 0) + 1
-    return [{"field": name, "values": distinct(values)} for name, values in sorted(counts.items())]
+    counts.pop("traceback", None)
+    rows = {name: distinct(values) for name, values in counts.items()}
+    if finished := counts.get("finished"):
+        rows["finished"] = f"{min(finished)} to {max(finished)}" if len(finished) > 1 else min(finished)
+    return [{"field": name, "values": rows[name]} for name in sorted(rows)]
 
 
 def distinct(values: Mapping[str, int]) -> str:
