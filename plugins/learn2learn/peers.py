@@ -5,7 +5,9 @@ Arnold et al. 2020, "learn2learn: A Library for Meta-Learning Research", arXiv 2
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -35,8 +37,8 @@ def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 
 
 
 def algorithms() -> Any:
-    """`learn2learn.algorithms`, imported when first needed: it takes seconds and warns about gym."""
-    with warnings.catch_warnings():
+    """`learn2learn.algorithms`, imported when first needed: it takes seconds, and its gym talks on stderr."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         import learn2learn.algorithms
 

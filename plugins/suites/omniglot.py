@@ -59,7 +59,7 @@ def omniglot(
     *,
     ways: int = 5,
     shots: int = 1,
-    queries: int = 5,
+    queries: int = 15,
     split: Literal["background", "random"] = "background",
     rotations: bool = True,
     model: Literal["conv", "conv_pool", "mlp"] = "conv",
@@ -76,8 +76,8 @@ def omniglot(
     that code a character comes at most once in a task; here two of its rotations may meet, as in most later
     work: in 1.1% of 5-way tasks of the test split.)
 
-    `queries` are images a class in the query set: MAML's code uses as many as `shots`; 5 teach more per
-    update for little more time. `conv` is MAML's strided network, `conv_pool` that of matching networks,
+    `queries` are images a class in the query set, in training and in the test: 15 as in most later work;
+    MAML's code uses as many as `shots`. `conv` is MAML's strided network, `conv_pool` that of matching networks,
     `mlp` MAML's 256-128-64-64.
     """
     shape = Shape(ways, shots, queries)

@@ -62,7 +62,7 @@ PAPER = Recipe(
 )
 QUICK = PAPER._replace(
     source=f"{PAPER.source}; fewer updates",
-    budget=PAPER.budget | {"updates": 1500, "validations": 5},
+    budget={**PAPER.budget, "updates": 1500, "validations": 5},
     compare=("maml", "fomaml", "reptile", "scratch", "finetune"),
 )
 
