@@ -23,7 +23,6 @@ app = typer.Typer(
 console = Console(width=None if sys.stdout.isatty() else 140)  # a log is not folded at 80 columns
 
 Plugin = Annotated[list[str] | None, typer.Option("--plugin", help="A plugin file to load (may be repeated).")]
-Text = Annotated[str | None, typer.Option()]
 
 
 def names(text: str | None) -> list[str] | None:
@@ -151,14 +150,14 @@ def list_(plugin: Plugin = None) -> None:
 @app.command()
 def plugins(plugin: Plugin = None) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
-    from rich.table import Table
-
+    from metabench.console import plain_table
     from metabench.registry import load_registry
 
-    table = Table("plugin", "provides", "version", "source", "problem")
-    for found in load_registry(tuple(plugin or ())).plugins:
-        table.add_row(found.name, ", ".join(found.provides), found.version, found.source, found.problem)
-    console.print(table)
+    rows = (
+        (found.name, ", ".join(found.provides), found.version, found.source, found.problem)
+        for found in load_registry(tuple(plugin or ())).plugins
+    )
+    console.print(plain_table(("plugin", "provides", "version", "source", "problem"), rows))
 
 
 @app.command()
@@ -178,18 +177,13 @@ def check(
     plugin: Plugin = None,
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
-    from rich.table import Table
-
+    from metabench.console import plain_table
     from metabench.experiment import open_registry
     from metabench.options import Options
     from metabench.testing import check_plugin
 
-    registry = open_registry(Options(plugins=tuple(plugin or ())))
-    table = Table("check", "result", "what was seen")
-    results = check_plugin(registry, name)
-    for result in results:
-        table.add_row(result.check, result.verdict, result.message)
-    console.print(table)
+    results = check_plugin(open_registry(Options(plugins=tuple(plugin or ()))), name)
+    console.print(plain_table(("check", "result", "what was seen"), results))
     if any(result.verdict == "failed" for result in results):
         raise typer.Exit(1)
 

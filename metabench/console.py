@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -104,4 +104,12 @@ def results_table(summary: Any, width: int) -> Table:
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in summary.to_dict("records"):
         table.add_row(*(Text(cell(row)) for cell in list(columns.values())[: len(table.columns)]))
+    return table
+
+
+def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table of texts that are shown as they are."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table

@@ -51,7 +51,7 @@ def run_trial(trial: Trial, execution: Execution, report: Report, registry: Regi
         status, reason = "diverged", str(error)
     except UserError as error:
         status, reason = "error", str(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         status, reason = "error", f"{type(error).__name__}: {' '.join(str(error).split())}"
         run.provenance["traceback"] = traceback.format_exc()
     return run.outcome(status, reason)
@@ -118,10 +118,7 @@ class Run:
         """Meta-train, and leave the learner in the state that was best on the validation tasks."""
         budget = self.trial.budget
         updates = budget.updates if learner.trainable else 0
-        stops = {
-            round(i * updates / budget.validations)
-            for i in range(budget.validations + 1 if budget.validations else 0)
-        }
+        stops = validation_points(updates, budget.validations)
         blocks = self.tasks("validation", budget.validation_tasks) if stops else []
         sign = 1 if self.suite.higher_is_better else -1
         self.fields["curve"] = curve = []
@@ -211,6 +208,11 @@ class Run:
         known: dict[str, Any] = {**self.fields, **seconds, "peak_memory_mb": memory, "provenance": facts}
         record = Record(trial=trial, status=status, reason=reason, **known)
         return Outcome(record, self.scores if status == "ok" else {})
+
+
+def validation_points(updates: int, validations: int) -> set[int]:
+    """The numbers of updates after which to validate: before the first, and then evenly spread to the last."""
+    return {round(i * updates / validations) for i in range(validations + 1)} if validations else set()
 
 
 def add_scores(total: Scores, more: Scores) -> None:

@@ -98,7 +98,13 @@ class Experiment(NamedTuple):
 
         function = partial(run_trial, execution=self.execution)
         for outcome in run_local(self.pending, function, self.jobs, on_progress):
-            store.write(self.out, outcome)
+            try:
+                store.write(self.out, outcome)
+            except OSError as error:
+                raise UserError(
+                    f"Cannot write to '{self.out}': {error.strerror or error}. What is there already is kept; mend "
+                    "this, and the same command goes on."
+                ) from None
             yield outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -61,6 +62,8 @@ def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any
             raise UserError(f"{unknown(f'parameter of {owner}', name, schema)}")
         try:
             values[name] = msgspec.convert(value, schema[name].type)
+            if isinstance(values[name], float) and not math.isfinite(values[name]):
+                raise msgspec.ValidationError
         except msgspec.ValidationError:
             raise UserError(
                 f"Parameter '{name}' of {owner} must be {type_name(schema[name].type)}, not {value!r}."

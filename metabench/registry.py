@@ -72,10 +72,10 @@ class Registry(NamedTuple):
         raise UserError(unknown(kind, name, entries) + broken)
 
     def origin(self, kind: str, name: str) -> str:
-        """The distribution or file that a registered name comes from, with its version."""
-        entry = self.get(kind, name)
-        plugin = next(plugin for plugin in self.plugins if plugin.name == entry.plugin)
-        return f"{plugin.version} ({Path(plugin.source).name})".strip()
+        """The distribution or file that a name comes from, with its version; empty for an unknown one."""
+        entry = (self.algorithms if kind == "algorithm" else self.suites).get(name)
+        plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
+        return f"{plugin.version} ({Path(plugin.source).name})".strip() if plugin else ""
 
     @property
     def broken(self) -> list[Plugin]:

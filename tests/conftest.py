@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -15,6 +16,8 @@ from metabench.registry import Registry, load_registry
 ROOT = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed
+hypothesis.settings.load_profile("metabench")
 
 
 @pytest.fixture(scope="session")

@@ -159,6 +159,11 @@ def test_a_bug_in_a_plugin_is_a_row_with_its_traceback():
     assert "objective" in record.provenance["traceback"]
 
 
+def test_a_name_that_this_process_does_not_know_is_a_row_too():
+    record = run("nobody").record
+    assert (record.status, record.reason[:26]) == ("error", "Unknown algorithm 'nobody'")
+
+
 def test_overlapping_splits_are_refused():
     overlap = clouds()._replace(groups=lambda split: frozenset({"a", split}))
     record = run(suite="overlap", registry=toys(overlap=lambda: overlap)).record

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -232,6 +234,9 @@ def test_recipes_that_name_what_is_not_there(registry):
         assert results["recipes"].startswith(message)
 
 
-@pytest.mark.parametrize("name", ["sinusoid", "glyphs"])
+OURS = ["sinusoid", "glyphs", *(["omniglot"] if os.environ.get("METABENCH_DATA") else [])]
+
+
+@pytest.mark.parametrize("name", OURS)
 def test_our_suites_pass(registry, name):
     assert failed(check_suite(SuiteCase(registry.suites[name].factory(), name, registry))) == {}

@@ -10,7 +10,7 @@ from metabench.api import Recipe
 SOURCE = (
     "MAML: arXiv 1703.03400, appendix A.1. Reptile: arXiv 1803.02999, appendix A; it trains on 10 shots "
     "a class, here on the suite's own shots. Meta-SGD: arXiv 1707.09835, first step size from its range. "
-    "scratch and finetune are not in these papers: MAML's number of test steps, step sizes chosen here."
+    "scratch and finetune are not in these papers: MAML's inner step size and test steps."
 )
 
 QUICK = {"validations": 5, "validation_tasks": 60}
@@ -32,10 +32,10 @@ def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
         "test_tasks": 600,
         "test_steps": 5 if many else 3,
     }
-    algorithms = settings_for_20_ways() if many else settings_for_5_ways()
+    algorithms = settings(many)
     shorter = {
-        name: {field: value for field, value in settings.items() if field != "updates"}
-        for name, settings in algorithms.items()
+        name: {field: value for field, value in values.items() if field != "updates"}
+        for name, values in algorithms.items()
     }
     return {
         "quick": Recipe(f"Fewer updates than {few_or_many} in {SOURCE}", {}, {**paper, **quick}, shorter),
@@ -43,33 +43,20 @@ def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
     }
 
 
-def settings_for_5_ways() -> dict[str, dict[str, Any]]:
-    """By algorithm: its parameters and the fields of the budget that differ for it."""
-    maml = {"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3}
+def settings(many: bool) -> dict[str, dict[str, Any]]:
+    """By algorithm, for 20 ways (many) or 5: its parameters and the fields of the budget that differ for it."""
+    maml = {"inner_lr": 0.1 if many else 0.4, "inner_steps": 5 if many else 1, "outer_lr": 1e-3}
+    reptile_settings = (
+        reptile(inner_lr=5e-4, inner_steps=10, batch_size=20) | {"updates": 200_000}
+        if many
+        else reptile(inner_lr=1e-3, inner_steps=5, batch_size=10) | {"updates": 100_000}
+    )
     return {
-        "maml": maml,
-        "fomaml": maml,
-        "l2l-maml": maml,
-        "l2l-fomaml": maml,
+        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml"), maml),
         "l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1},
-        "reptile": reptile(inner_lr=1e-3, inner_steps=5, batch_size=10) | {"updates": 100_000},
-        "scratch": {"inner_lr": 0.1},
-        "finetune": {"inner_lr": 0.1, "train_lr": 1e-3},
-    }
-
-
-def settings_for_20_ways() -> dict[str, dict[str, Any]]:
-    """By algorithm: its parameters and the fields of the budget that differ for it."""
-    maml = {"inner_lr": 0.1, "inner_steps": 5, "outer_lr": 1e-3}
-    return {
-        "maml": maml,
-        "fomaml": maml,
-        "l2l-maml": maml,
-        "l2l-fomaml": maml,
-        "l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1},
-        "reptile": reptile(inner_lr=5e-4, inner_steps=10, batch_size=20) | {"updates": 200_000},
-        "scratch": {"inner_lr": 0.1},
-        "finetune": {"inner_lr": 0.1, "train_lr": 1e-3},
+        "reptile": reptile_settings,
+        "scratch": {"inner_lr": maml["inner_lr"]},
+        "finetune": {"inner_lr": maml["inner_lr"], "train_lr": 1e-3},
     }
 
 
