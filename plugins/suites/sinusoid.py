@@ -52,7 +52,7 @@ GRADIENT = {"inner_lr": 0.01, "inner_steps": 1, "outer_lr": 1e-3}
 PAPER = Recipe(
     source="Finn et al. 2017, arXiv 1703.03400, section 5.1 and Table 2; tasks per update and updates from the code",
     suite={"shots": 10, "queries": 10, "test_shots": 5},
-    budget={"updates": 70000, "meta_batch_size": 25, "test_steps": 10, "test_tasks": 600},
+    budget={"updates": 70000, "meta_batch_size": 25, "validation_tasks": 200, "test_steps": 10, "test_tasks": 600},
     algorithms={
         **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
         "reptile": {"inner_lr": 0.01, "inner_steps": 8, "outer_lr": 1.0},
