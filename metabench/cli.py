@@ -138,7 +138,8 @@ def list_(plugin: Plugin = None) -> None:
     for title, entries in (("Algorithms", registry.algorithms), ("Suites", registry.suites)):
         console.print(f"[bold]{title}[/bold]")
         for entry in sorted(entries.values(), key=lambda entry: entry.name):
-            console.print(f"  [bold]{entry.name}[/bold]  [dim]{entry.plugin}[/dim]", highlight=False)
+            source = f"  [dim]plugin {entry.plugin}[/dim]" if entry.plugin != entry.name else ""
+            console.print(f"  [bold]{entry.name}[/bold]{source}", highlight=False)
             say(f"      {entry.summary}")
             for parameter in entry.parameters.values():
                 option = f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}"

@@ -11,8 +11,13 @@ class UserError(Exception):
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
-    """ "Unknown algorithm 'mamls'. Did you mean 'maml'? Available: fomaml, maml." """
+    """ "Unknown algorithm 'protomaml'. Did you mean 'protonet'? Available: ..." """
+    return missing(f"Unknown {kind}", name, available)
+
+
+def missing(statement: str, name: str, available: Iterable[str]) -> str:
+    """ "Suite 'printed' has no recipe 'papr'. Did you mean 'paper'? Available: paper, quick." """
     known = sorted(available)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"Unknown {kind} '{name}'.{hint} Available: {', '.join(known) or 'none'}."
+    return f"{statement} '{name}'.{hint} Available: {', '.join(known) or 'none'}."

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError, missing
 
 
 class Parameter(NamedTuple):
@@ -54,12 +54,12 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
 def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     """Every parameter with its value: the given one, checked against its type, or the default.
 
-    Raises UserError that names the owner, such as "algorithm 'maml'".
+    Raises UserError that names the owner, such as "algorithm 'mine'".
     """
     values = {name: parameter.default for name, parameter in schema.items()}
     for name, value in given.items():
         if name not in schema:
-            raise UserError(f"{unknown(f'parameter of {owner}', name, schema)}")
+            raise UserError(missing(f"{owner[0].upper()}{owner[1:]} has no parameter", name, schema))
         try:
             values[name] = msgspec.convert(value, schema[name].type)
             if isinstance(values[name], float) and not math.isfinite(values[name]):

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from metabench.api import Recipe
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError, missing
 from metabench.options import Options, as_tuple
 from metabench.registry import Registry, reason_of
 from metabench.trials import Budget, Trial
@@ -19,7 +19,7 @@ def plan(options: Options, registry: Registry) -> tuple[Trial, ...]:
     suites, algorithms = compared(options, registry)
     for name in options.set:
         if name not in (*suites, *algorithms):
-            raise UserError(unknown("name before the dot in --set", name, (*suites, *algorithms)))
+            raise UserError(missing("This run has no algorithm or suite to --set:", name, (*suites, *algorithms)))
     return tuple(
         trial
         for suite in suites
@@ -71,7 +71,7 @@ def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) 
     own = options.set.get(suite, {})
     recipes = recipes_of(registry, suite, own)
     if options.recipe and options.recipe not in recipes:
-        raise UserError(unknown(f"recipe of suite '{suite}'", options.recipe, recipes))
+        raise UserError(missing(f"Suite '{suite}' has no recipe", options.recipe, recipes))
     recipe = recipes.get(options.recipe or "quick")
     fields = set(Budget.__struct_fields__)
     settings = dict(recipe.algorithms.get(algorithm, {})) if recipe else {}

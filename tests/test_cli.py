@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -69,7 +73,7 @@ def test_help_is_quick_and_complete(metabench):
         ),
         (
             ("run", "--algos", "maml", "--set", "maml.inner_rl=1"),
-            "metabench: Unknown parameter of algorithm 'maml' 'inner_rl'. Did you mean 'inner_lr'? Available:",
+            "metabench: Algorithm 'maml' has no parameter 'inner_rl'. Did you mean 'inner_lr'? Available:",
         ),
         (
             ("run", "--algos", "maml", "--set", "maml.inner_lr=fast"),
@@ -77,7 +81,7 @@ def test_help_is_quick_and_complete(metabench):
         ),
         (
             ("run", "--algos", "maml", "--set", "reptile.inner_lr=1"),
-            "metabench: Unknown name before the dot in --set 'reptile'.",
+            "metabench: This run has no algorithm or suite to --set: 'reptile'.",
         ),
         (("run", "--set", "maml"), "metabench: Cannot read --set 'maml'. It looks like --set NAME.inner_lr=0.1."),
         (("run", "--seeds", "x"), "metabench: --seeds takes a number (3) or a list (0,4,7), not 'x'."),
@@ -92,7 +96,7 @@ def test_help_is_quick_and_complete(metabench):
         (("run", "--jobs", "0"), "metabench: Cannot use the options: jobs must be at least 1, not 0."),
         (("run", "--protocol", "x"), "metabench: Cannot use option 'protocol': Invalid enum value 'x'."),
         (("run", "--device", "cuda:99"), "metabench: Cannot use device 'cuda:99': "),
-        (("run", "--recipe", "papr"), "metabench: Unknown recipe of suite 'glyphs' 'papr'. Did you mean 'paper'?"),
+        (("run", "--recipe", "papr"), "metabench: Suite 'glyphs' has no recipe 'papr'. Did you mean 'paper'?"),
         (("run", "--data", "nowhere"), "metabench: There is no data folder 'nowhere' (--data)."),
         (("run", "--config", "none.toml"), "metabench: Cannot read the configuration 'none.toml': "),
         (
@@ -230,3 +234,18 @@ def test_from_python(tmp_path):
     assert frame["status"].tolist() == ["ok", "ok"]
     assert len(metabench.load_tasks(tmp_path / "r")) == 2 * 2 * 6
     assert metabench.load(tmp_path / "r").equals(frame)
+
+
+def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-c", "from metabench.cli import main; main()", "run", "--algos", "maml"]
+    words = ["--suites", "sinusoid", "--seeds", "2", "--updates", "100000", "--out", "r"]
+    process = subprocess.Popen(
+        [*command, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert "2 trials to run" in process.stdout.readline()
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert rest == "Stopped. What was finished is in r; the same command goes on from there.\n"

@@ -224,9 +224,9 @@ def test_every_wrong_suite_is_caught_by_its_check(check):
 def test_recipes_that_name_what_is_not_there(registry):
     entry = registry.suites["sinusoid"]
     for recipe, message in (
-        (Recipe("x", suite={"shot": 1}), "recipe 'wrong': Unknown parameter of suite 'sinusoid' 'shot'."),
+        (Recipe("x", suite={"shot": 1}), "recipe 'wrong': Suite 'sinusoid' has no parameter 'shot'."),
         (Recipe("x", budget={"epochs": 1}), "recipe 'wrong' has no budget field 'epochs'"),
-        (Recipe("x", algorithms={"maml": {"lr": 1}}), "recipe 'wrong': Unknown parameter of algorithm 'maml' 'lr'."),
+        (Recipe("x", algorithms={"maml": {"lr": 1}}), "recipe 'wrong': Algorithm 'maml' has no parameter 'lr'."),
     ):
         suite = entry.factory()._replace(recipes={"wrong": recipe})
         results = failed(check_suite(SuiteCase(suite, "sinusoid", registry)))

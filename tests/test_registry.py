@@ -107,7 +107,7 @@ def test_unknown_names_come_with_the_nearest(registry):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"inner_rl": 1}, "Unknown parameter of algorithm 'maml' 'inner_rl'. Did you mean 'inner_lr'? "),
+        ({"inner_rl": 1}, "Algorithm 'maml' has no parameter 'inner_rl'. Did you mean 'inner_lr'? "),
         ({"inner_lr": "fast"}, "Parameter 'inner_lr' of algorithm 'maml' must be float, not 'fast'."),
         ({"inner_lr": float("nan")}, "Parameter 'inner_lr' of algorithm 'maml' must be float, not nan."),
         ({"inner_steps": 1.5}, "Parameter 'inner_steps' of algorithm 'maml' must be int, not 1.5."),
