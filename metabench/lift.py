@@ -90,7 +90,7 @@ def choose_mapper(strategy: str, meta: Tree, threads: int = 1) -> Mapper:
 
     The rule is fixed rather than timed, so that the same trial always gives the same bits. What it rests on:
     weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
-    for 16 filters, as much for 32, and twice as much for 64.
+    for 16 filters and no less than it for 32 and 64; and only the loop can use the trial's threads.
     """
     leaves = flatten(meta)[0]
     large = any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION for leaf in leaves)
