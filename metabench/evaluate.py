@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Suite, Task
-from metabench.lift import map_tasks
+from metabench.lift import adapt_fully, map_tasks
 from metabench.measure import synchronise
 from metabench.problem import cast, inductive
 from metabench.streams import stream
@@ -51,8 +51,7 @@ def final_scores(suite: Suite, learner: Learner, blocks: list[Task], steps: int,
     """The first metric after the last inner step, one score a task."""
     scores: list[float] = []
     for block in blocks:
-        *_, adapted = learner.adapt(block.support, steps)
-        metrics = score(suite, adapted, block, alone)
+        metrics = score(suite, adapt_fully(learner, block.support, steps), block, alone)
         scores += shortest_floats(next(iter(metrics.values())))
     return scores
 
@@ -91,8 +90,7 @@ def adaptation_ms(learner: Learner, block: Task, steps: int, device: str, tasks:
         support = map_tree(lambda leaf, i=i: leaf[i : i + 1], block.support)
         synchronise(device)
         began = time.perf_counter()
-        for _ in learner.adapt(support, steps):
-            pass
+        adapt_fully(learner, support, steps)
         synchronise(device)
         times.append(1000 * (time.perf_counter() - began))
     return round(statistics.median(times[1:]), 4)

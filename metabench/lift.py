@@ -199,6 +199,13 @@ def strategy_of(learner: Learner) -> str:
     return learner.mapper.name if isinstance(learner, Lifted) else "own"
 
 
+def adapt_fully(learner: Learner, support: Batch, steps: int) -> Sequence[Predict]:
+    """The predictors after the last inner step; those before it are let go at once."""
+    for adapted in learner.adapt(support, steps):
+        last = adapted
+    return last
+
+
 def map_tasks(adapted: Sequence[Predict], function: Callable[..., Tree], *trees: Tree) -> Tree:
     """`function(predict, *one task of the trees)` for every task, stacked, whoever made the predictors."""
     if isinstance(adapted, Adapted):

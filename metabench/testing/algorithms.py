@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Algorithm, Batch, Learner, Problem, Suite, Task
-from metabench.lift import exact_gradient, lift, map_tasks
+from metabench.lift import adapt_fully, exact_gradient, lift, map_tasks
 from metabench.problem import build_problem, cast
 from metabench.streams import stream
 from metabench.trees import Tree, flatten, map_tree, unflatten
@@ -166,14 +166,14 @@ def reproducible(case: Case) -> None:
 def predictions(learner: Learner, tasks: Task) -> Tensor:
     """The outputs (n, q, ...) for the query inputs after some inner steps."""
     with torch.no_grad():
-        *_, adapted = learner.adapt(tasks.support, STEPS)
+        adapted = adapt_fully(learner, tasks.support, STEPS)
         return map_tasks(adapted, lambda predict, x: predict(x).clone(), tasks.query.x)
 
 
 def query_loss(case: Case, learner: Learner, tasks: Task) -> float:
     """The mean loss on the query sets after some inner steps."""
     with torch.no_grad():
-        *_, adapted = learner.adapt(tasks.support, STEPS)
+        adapted = adapt_fully(learner, tasks.support, STEPS)
         return float(map_tasks(adapted, case.suite.loss, tasks.query).mean())
 
 
