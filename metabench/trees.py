@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 Tree = Any
 
-__all__ = ["Tree", "TreeSpec", "flatten", "leading_axis", "map_tree", "slices", "stack", "unflatten"]
+__all__ = ["Tree", "TreeSpec", "concatenate", "flatten", "leading_axis", "map_tree", "slices", "stack", "unflatten"]
 
 map_tree = tree_map
 unflatten = tree_unflatten
@@ -41,8 +40,3 @@ def stack(trees: list[Tree]) -> Tree:
 def concatenate(trees: list[Tree]) -> Tree:
     """Trees of one shape, joined along their leading axis."""
     return trees[0] if len(trees) == 1 else tree_map(lambda *leaves: torch.cat(leaves), *trees)
-
-
-def all_finite(tree: Tree) -> bool:
-    """Whether no leaf holds a NaN or an infinity."""
-    return all(bool(leaf.isfinite().all()) for leaf in flatten(tree)[0] if isinstance(leaf, Tensor))

@@ -23,7 +23,7 @@ validation_tasks = 4
 test_tasks = 6
 
 [set.maml]
-inner_lr = 0.5
+inner_lr = 0.02
 """
 
 FAILING = """
@@ -197,10 +197,10 @@ def test_divergence_is_a_row_and_the_run_goes_on(metabench, tmp_path):
 def test_a_configuration_file_and_options_before_it(metabench, tmp_path):
     (tmp_path / "bench.toml").write_text(CONFIG)
     result = metabench("run", "--config", "bench.toml", "--set", "maml.inner_steps=2", "--out", "r")
-    assert result.returncode in (0, 1), result.stderr  # at such a step size it may diverge
+    assert result.returncode == 0, result.stdout + result.stderr
     records = [json.loads(path.read_text()) for path in (tmp_path / "r").glob("*/record.json")]
     (maml,) = (r["trial"] for r in records if r["trial"]["algorithm"] == "maml")
-    assert maml["algorithm_parameters"] == {"inner_lr": 0.5, "inner_steps": 2, "outer_lr": 0.001}
+    assert maml["algorithm_parameters"] == {"inner_lr": 0.02, "inner_steps": 2, "outer_lr": 0.001}
 
 
 def test_lists_name_parameters_and_broken_plugins(metabench, tmp_path):
