@@ -74,7 +74,14 @@ def run(
     out: Annotated[str | None, typer.Option(help="The results folder.")] = None,
     jobs: Annotated[int | None, typer.Option(help="Trials at once. Default: one a core.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = None,
-    strategy: Annotated[str | None, typer.Option(help="How tasks are batched: auto, vectorised or loop.")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="How tasks are batched: auto (the quickest, measured), vectorised, compiled or threaded."),
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, or bf16 for torch's autocast.")] = None,
+    rematerialise: Annotated[
+        bool, typer.Option("--rematerialise", help="Compute inner steps twice to save memory (threaded).")
+    ] = False,
     plugin: Plugin = None,
     data: Annotated[
         str | None, typer.Option(help="Folder with local copies of data sets (or METABENCH_DATA).")
@@ -90,7 +97,7 @@ def run(
         "recipe": recipe, "updates": updates, "meta_batch_size": meta_batch_size, "validations": validations,
         "validation_tasks": validation_tasks, "test_tasks": test_tasks, "test_steps": test_steps,
         "protocol": protocol, "out": out, "jobs": jobs, "device": device, "strategy": strategy,
-        "plugins": plugin, "data": data,
+        "precision": precision, "rematerialise": rematerialise or None, "plugins": plugin, "data": data,
     }  # fmt: skip
     planned = experiment(read_options(config, given), dry=dry_run)
     if dry_run:

@@ -9,9 +9,11 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import torch
 
-from metabench.api import Learner, Suite, Task
+from metabench.api import Algorithm, Learner, Suite, Task
+from metabench.choice import Choice, choose
 from metabench.errors import UserError
 from metabench.evaluate import (
     adaptation_ms,
@@ -21,8 +23,8 @@ from metabench.evaluate import (
     score_block,
     task_blocks,
 )
-from metabench.lift import lift, strategy_of
-from metabench.measure import Clock, peak_memory_mb, provenance, reset_peak_memory
+from metabench.lift import Lifted, lift, strategy_of
+from metabench.measure import Clock, keep_freed_memory, peak_memory_mb, provenance, reset_peak_memory
 from metabench.problem import build_problem, cast
 from metabench.registry import Registry, load_registry
 from metabench.streams import stream
@@ -32,6 +34,9 @@ Report = Callable[[Progress], None]
 
 CHECK_EVERY = 20
 """Updates between looks at the loss, each of which waits for the device."""
+
+
+CLOCKS = ("prepare", "sample", "train", "validation", "test")
 
 
 class DivergedError(Exception):
@@ -66,15 +71,14 @@ def build_suite(registry: Registry, trial: Trial) -> Suite:
         raise UserError(f"Suite '{trial.suite}': {error}") from None
 
 
-def build_learner(registry: Registry, suite: Suite, trial: Trial, execution: Execution) -> Learner:
-    """The trial's algorithm on the suite's model, as the engine drives it."""
+def make_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
+    """What the trial's algorithm makes of the suite's model."""
     entry = registry.get("algorithm", trial.algorithm)
-    problem = build_problem(suite, trial.seed, execution.device)
+    problem = build_problem(suite, trial.seed, device, precision=trial.precision)
     try:
-        made = entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
+        return entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
     except ValueError as error:
         raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
-    return lift(made, execution.strategy, execution.threads)
 
 
 class Run:
@@ -87,11 +91,12 @@ class Run:
         self.registry = registry
         self.send = report
         self.sent = -math.inf
-        self.clocks = {name: Clock(self.device) for name in ("train", "sample", "validation", "test")}
+        self.clocks = {name: Clock(self.device) for name in CLOCKS}
         self.provenance: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
         self.scores: Scores = {}
-        torch.set_num_threads(1)  # a trial's threads run whole tasks, see lift.Loop
+        torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
+        keep_freed_memory()
         reset_peak_memory(self.device)
 
     def report(self, phase: str, done: int, total: int, loss: float | None = None) -> None:
@@ -106,8 +111,30 @@ class Run:
         self.suite = build_suite(self.registry, self.trial)
         self.suite.prepare()
         refuse_overlap(self.trial.suite, self.suite)
-        learner = build_learner(self.registry, self.suite, self.trial, self.execution)
+        made = make_algorithm(self.registry, self.suite, self.trial, self.device)
+        if isinstance(made, Algorithm):
+            with self.clocks["prepare"].running():
+                learner = self.prepared(made)
+        else:  # foreign code: the same cores, used in its own way
+            learner = made
+            torch.set_num_threads(self.execution.threads)
         self.fields |= {"strategy": strategy_of(learner), "higher_is_better": self.suite.higher_is_better}
+        return learner
+
+    def prepared(self, made: Algorithm) -> Learner:
+        """The algorithm under the strategy that was asked for or that is the quickest, compiled if it is to be."""
+        asked, tasks = self.execution.strategy, self.training_tasks(0)
+        if asked == "auto":
+            choice = choose(made, tasks, self.trial, self.execution)
+        else:
+            choice = Choice(asked, {}, "asked for")
+        learner = lift(made, choice.strategy, self.execution.threads, self.execution.rematerialise)
+        assert isinstance(learner, Lifted)
+        if choice.strategy == "compiled" and learner.trainable:
+            learner.direction(tasks, 0.0)
+            if learner.mapper.problem:
+                choice = msgspec.structs.replace(choice, reason=f"not compiled: {learner.mapper.problem}")
+        self.provenance["strategy"] = msgspec.to_builtins(choice)
         return learner
 
     def tasks(self, split: str, count: int) -> list[Task]:
@@ -144,11 +171,15 @@ class Run:
         self.fields["selection"] = "initial" if not updates else "best on validation" if best else "last"
         self.fields["selected_update"] = best[1] if best else updates
 
+    def training_tasks(self, update: int) -> Task:
+        """The tasks of an update, by its number alone: looking at them early changes nothing."""
+        generator = stream(self.trial.seed, self.trial.suite, "train", update)
+        return cast(self.suite.sample("train", self.trial.budget.meta_batch_size, generator), self.device)
+
     def update(self, learner: Learner, update: int, updates: int) -> torch.Tensor:
         """One meta-update on the tasks of its number, which are the same for every algorithm at this seed."""
-        generator = stream(self.trial.seed, self.trial.suite, "train", update)
         with self.clocks["sample"].running():
-            tasks = cast(self.suite.sample("train", self.trial.budget.meta_batch_size, generator), self.device)
+            tasks = self.training_tasks(update)
         with self.clocks["train"].running():
             return learner.update(tasks, update / updates)
 

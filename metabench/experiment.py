@@ -45,7 +45,13 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = min(options.jobs or (cores if device == "cpu" else 1), max(trials, 1))
     threads = max(1, cores // jobs)
-    execution = Execution(device=device, threads=threads, strategy=options.strategy, plugins=plugin_files(options))
+    execution = Execution(
+        device=device,
+        threads=threads,
+        strategy="threaded" if options.rematerialise else options.strategy,
+        rematerialise=options.rematerialise,
+        plugins=plugin_files(options),
+    )
     return execution, jobs
 
 

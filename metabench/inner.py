@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from metabench.autodiff import grad
 from metabench.trees import Tree, map_tree
@@ -71,8 +74,28 @@ def unroll(inner: Any, meta: Tree, support: Batch, steps: int) -> Tree:
     """Fast after `steps` inner steps from its start; `inner` is an `Inner` or an `Algorithm`."""
     fast = inner.start(meta, support)
     for i in range(steps):
-        fast = inner.step(meta, fast, support, i)
+        if rematerialise.get():
+            fast = checkpoint(inner.step, meta, fast, support, i, use_reentrant=False, preserve_rng_state=False)
+        else:
+            fast = inner.step(meta, fast, support, i)
     return fast
+
+
+rematerialise: ContextVar[bool] = ContextVar("rematerialise", default=False)
+"""Whether `unroll` keeps the graph of a step, or makes it again when it is differentiated."""
+
+
+@contextmanager
+def rematerialising() -> Iterator[None]:
+    """Inside it the memory that `unroll` needs hardly grows with the steps, and each is computed once more.
+
+    Activation checkpointing: Chen et al. 2016, arXiv 1604.06174. Not under `torch.vmap`, which cannot do it.
+    """
+    token = rematerialise.set(True)
+    try:
+        yield
+    finally:
+        rematerialise.reset(token)
 
 
 def minibatch(batch: Batch, size: int, i: int) -> Batch:

@@ -3,104 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Learner, Predict, Task
+from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.autodiff import value_and_grad
-from metabench.trees import Tree, concatenate, flatten, leading_axis, map_tree, slices, stack, unflatten
-
-
-class Mapper(Protocol):
-    """A strategy: how a function of one task is mapped over the leading axis of its arguments."""
-
-    name: str
-
-    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """The results, stacked along a leading axis, in the tasks' order."""
-        ...
-
-    def mean(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """Their mean over the tasks, summed in the tasks' order."""
-        ...
-
-
-class Vectorised:
-    """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them."""
-
-    name = "vectorised"
-
-    def __init__(self, chunk: int = 64) -> None:
-        self.chunk = chunk
-
-    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """See Mapper."""
-        return concatenate([torch.vmap(function)(*piece) for piece in slices(trees, self.chunk)])
-
-    def mean(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """See Mapper."""
-        tasks = leading_axis(trees)
-        sums = [
-            map_tree(lambda leaf: leaf.sum(0), torch.vmap(function)(*piece)) for piece in slices(trees, self.chunk)
-        ]
-        return map_tree(lambda *parts: sum(parts) / tasks, *sums)
-
-
-class Loop:
-    """Task after task, or one task a thread: cheaper than vmap around convolutions on a CPU."""
-
-    name = "loop"
-
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
-
-    def each(self, function: Callable[..., Tree], *trees: Tree) -> Iterator[Tree]:
-        """The results, one by one, in the tasks' order."""
-        tasks = [map_tree(lambda leaf, i=i: leaf[i], trees) for i in range(leading_axis(trees))]
-        if self.pool is None:
-            return (function(*task) for task in tasks)
-        recording = torch.is_grad_enabled()  # kept per thread by torch
-
-        def call(task: Tree) -> Tree:
-            with torch.set_grad_enabled(recording):
-                return function(*task)
-
-        return self.pool.map(call, tasks)
-
-    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """See Mapper."""
-        return stack(list(self.each(function, *trees)))
-
-    def mean(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """See Mapper."""
-        results = self.each(function, *trees)
-        total = next(results)
-        for result in results:
-            total = map_tree(torch.add, total, result)
-        return map_tree(lambda leaf: leaf / leading_axis(trees), total)
-
-
-def choose_mapper(strategy: str, meta: Tree, threads: int = 1) -> Mapper:
-    """The strategy of that name; `auto` loops over tasks only for large convolutions on a CPU.
-
-    The rule is fixed rather than timed, so that the same trial always gives the same bits. What it rests on:
-    weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
-    for 16 filters and no less than it for 32 and 64; and only the loop can use the trial's threads.
-    """
-    leaves = flatten(meta)[0]
-    large = any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION for leaf in leaves)
-    if strategy == "loop" or (strategy == "auto" and large and leaves[0].device.type == "cpu"):
-        return Loop(threads)
-    return Vectorised()
-
-
-LARGE_CONVOLUTION = 32 * 32 * 3 * 3
-"""Weights of one convolution from which the loop is the better choice on a CPU."""
+from metabench.compiled import Compiled
+from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule
+from metabench.trees import Tree, flatten, leading_axis, map_tree, stack, unflatten
 
 
 class Adapted(Sequence[Predict]):
@@ -129,29 +42,33 @@ class Adapted(Sequence[Predict]):
 class Lifted:
     """The Learner made of an Algorithm: its meta-parameters, its outer optimiser and a strategy."""
 
-    def __init__(self, algorithm: Algorithm, strategy: str = "auto", threads: int = 1) -> None:
+    def __init__(self, algorithm: Algorithm, mapper: Mapper) -> None:
         self.algorithm = algorithm
         leaves, self.spec = flatten(algorithm.init())
         self.leaves = [leaf.detach().clone() for leaf in leaves]
-        self.mapper = choose_mapper(strategy, self.meta, threads)
+        self.mapper = mapper
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
-        self.optimizer = algorithm.optimizer(self.leaves) if self.trainable else None
+        self.of_one_task: Direction = algorithm.meta_grad or exact_gradient(algorithm)
+        self.optimizer = fused(algorithm.optimizer(self.leaves)) if self.trainable else None
         self.rates = [group["lr"] for group in self.optimizer.param_groups] if self.optimizer else []
 
     @property
-    def meta(self) -> Tree:
+    def meta(self) -> Meta:
         """The meta-parameters as the algorithm shaped them."""
         return unflatten(self.leaves, self.spec)
+
+    @torch.no_grad()
+    def direction(self, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+        """The mean loss of n tasks and the mean direction to step against."""
+        return self.mapper.mean(self.of_one_task, self.meta, tasks, progress)
 
     @torch.no_grad()
     def update(self, tasks: Task, progress: float) -> Tensor:
         """One meta-update against the mean direction of n tasks; returns the mean loss."""
         if self.optimizer is None:
             raise ValueError("This algorithm has neither objective nor meta_grad: there is nothing to train.")
-        direction = self.algorithm.meta_grad or exact_gradient(self.algorithm)
-        meta = self.meta
-        loss, mean = self.mapper.mean(lambda task: direction(meta, task, progress), tasks)
-        for leaf, step in zip(self.leaves, flatten(mean)[0], strict=True):
+        loss, direction = self.direction(tasks, progress)
+        for leaf, step in zip(self.leaves, flatten(direction)[0], strict=True):
             leaf.grad = step
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.algorithm.schedule(progress)
@@ -184,14 +101,34 @@ class Lifted:
             self.optimizer.load_state_dict(state["optimizer"])
 
 
-def exact_gradient(algorithm: Algorithm) -> Callable[[Tree, Task, float], tuple[Tensor, Tree]]:
+def exact_gradient(algorithm: Algorithm) -> Direction:
     """The value and the gradient of an algorithm's objective on one task."""
     return value_and_grad(algorithm.objective)  # type: ignore[arg-type]
 
 
-def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1) -> Learner:
-    """What a factory made, as the engine drives it."""
-    return Lifted(made, strategy, threads) if isinstance(made, Algorithm) else made
+def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimiser; Adam in torch's single kernel, where its author did not choose another way."""
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
+        for group in optimizer.param_groups:
+            chosen = (
+                (group["fused"], group["foreach"]) != (None, None) or group["capturable"] or group["differentiable"]
+            )
+            group["fused"] = group["fused"] if chosen else True
+    return optimizer
+
+
+def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, rematerialise: bool = False) -> Learner:
+    """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `choice` measures."""
+    if not isinstance(made, Algorithm):
+        return made
+    if strategy == "auto":
+        strategy = by_rule(made.init())
+    mappers: dict[str, Callable[[], Mapper]] = {
+        "vectorised": Vectorised,
+        "compiled": Compiled,
+        "threaded": lambda: Threaded(threads, rematerialise),
+    }
+    return Lifted(made, mappers[strategy]())
 
 
 def strategy_of(learner: Learner) -> str:

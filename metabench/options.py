@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from metabench.errors import UserError, unknown
-from metabench.trials import Budget, Protocol, Strategy
+from metabench.trials import Budget, Precision, Protocol, Strategy
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,10 +31,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     test_tasks: int | None = None
     test_steps: int | None = None
     protocol: Protocol = "transductive"
+    precision: Precision = "float32"
     out: str | None = None
     jobs: int | None = None
     device: str = "auto"
     strategy: Strategy = "auto"
+    rematerialise: bool = False
     plugins: tuple[str, ...] = ()
     data: str | None = None
 
@@ -43,6 +45,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(f"jobs must be at least 1, not {self.jobs}")
         if self.seeds == 0 or self.seeds == () or min(as_tuple(self.seeds)) < 0:
             raise ValueError(f"seeds must be a number of at least 1 or a list of them, not {self.seeds}")
+
+        if self.rematerialise and self.strategy not in ("auto", "threaded"):
+            raise ValueError(f"rematerialise goes with strategy threaded, not {self.strategy}")
 
     @property
     def budget(self) -> dict[str, int]:

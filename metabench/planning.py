@@ -92,4 +92,5 @@ def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) 
             seed=seed,
             budget=limits,
             protocol=options.protocol,
+            precision=options.precision,
         )

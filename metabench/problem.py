@@ -14,10 +14,20 @@ from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.errors import UserError
 from metabench.streams import seed_of, stream
 from metabench.trees import Tree, map_tree
+from metabench.trials import Precision
 
 
-def build_problem(suite: Suite, seed: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Problem:
+def build_problem(
+    suite: Suite,
+    seed: int,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    precision: Precision = "float32",
+) -> Problem:
     """The problem that every algorithm is given on this suite at this seed.
+
+    With `precision` bf16 the model's layers compute in bfloat16 where torch's autocast deems it safe, from
+    weights that stay in `dtype` to outputs that are in it again.
 
     Raises UserError for a model that cannot be batched over tasks.
     """
@@ -30,25 +40,33 @@ def build_problem(suite: Suite, seed: int, device: str = "cpu", dtype: torch.dty
             torch.manual_seed(seed_of(seed, "wrap"))
             return extend(copy.deepcopy(module))
 
-    return problem_around(suite, module.to(device=device, dtype=dtype), seed, wrap)
+    return problem_around(suite, module.to(device=device, dtype=dtype), seed, wrap, precision)
 
 
 def problem_around(
-    suite: Suite, module: nn.Module, seed: int, wrap: Callable[[Callable[[nn.Module], nn.Module]], nn.Module]
+    suite: Suite,
+    module: nn.Module,
+    seed: int,
+    wrap: Callable[[Callable[[nn.Module], nn.Module]], nn.Module],
+    precision: Precision = "float32",
 ) -> Problem:
     """The problem of a given module, whose weights are the initial ones."""
     refuse_state(module)
     initial = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
     own = threading.local()  # functional_call swaps weights in place: one module a thread
+    own.module = copy.deepcopy(module)
 
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(own, "module"):
             own.module = copy.deepcopy(module)
-        return functional_call(own.module, params, (x,))
+        if precision == "float32":
+            return functional_call(own.module, params, (x,))
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            return functional_call(own.module, params, (x,)).to(dtype)
 
     def rewrap(extend: Callable[[nn.Module], nn.Module]) -> Problem:
-        return problem_around(suite, wrap(extend).to(device=device, dtype=dtype), seed, wrap)
+        return problem_around(suite, wrap(extend).to(device=device, dtype=dtype), seed, wrap, precision)
 
     def loss(params: Params, batch: Batch) -> Tensor:
         return suite.loss(lambda x: apply(params, x), batch)

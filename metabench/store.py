@@ -105,9 +105,9 @@ def load(root: str | Path) -> DataFrame:
 
 
 COLUMNS = (
-    "trial_id algorithm suite seed status reason metric score ci95 transductive protocol updates "
+    "trial_id algorithm suite seed status reason metric score ci95 transductive protocol precision updates "
     "meta_batch_size test_steps test_tasks selection selected_update train_seconds sample_seconds "
-    "validation_seconds test_seconds adapt_ms peak_memory_mb strategy device higher_is_better "
+    "prepare_seconds validation_seconds test_seconds adapt_ms peak_memory_mb strategy device higher_is_better "
     "algorithm_parameters suite_parameters"
 ).split()
 
@@ -117,7 +117,7 @@ def record_rows(record: Record) -> Iterator[dict[str, Any]]:
     trial, budget = record.trial, record.trial.budget
     shared = {
         "trial_id": trial.id,
-        **{name: getattr(trial, name) for name in ("algorithm", "suite", "seed")},
+        **{name: getattr(trial, name) for name in ("algorithm", "suite", "seed", "precision")},
         **{name: getattr(record, name) for name in COLUMNS if name in Record.__struct_fields__},
         **{name: getattr(budget, name) for name in COLUMNS if name in budget.__struct_fields__},
         "algorithm_parameters": trial.algorithm_parameters,

@@ -11,7 +11,8 @@ RECORD_VERSION = 1
 
 Protocol = Literal["transductive", "inductive", "both"]
 Status = Literal["ok", "diverged", "error", "timeout", "lost"]
-Strategy = Literal["auto", "vectorised", "loop"]
+Strategy = Literal["auto", "vectorised", "compiled", "threaded"]
+Precision = Literal["float32", "bf16"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,11 +53,16 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     budget: Budget = Budget()
     protocol: Protocol = "transductive"
     """Whether a query point is predicted with the others in its batch, or with the support set alone."""
+    precision: Precision = "float32"
+    """Of the model's layers: bf16 is torch's autocast; weights, losses and updates stay float32."""
 
     @property
     def id(self) -> str:
         """Its name on disk: readable, and unique by the hash of its canonical JSON."""
-        digest = hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        fields = msgspec.to_builtins(self)
+        if self.precision == "float32":
+            del fields["precision"]  # so that trials from before there was a choice keep their names
+        digest = hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()
         return f"{self.suite}-{self.algorithm}-s{self.seed}-{digest[:10]}"
 
 
@@ -66,6 +72,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     device: str = "cpu"
     threads: int = 1
     strategy: Strategy = "auto"
+    rematerialise: bool = False
+    """Whether inner steps are computed twice rather than kept in memory."""
     plugins: tuple[str, ...] = ()
     """Plugin files to load beside the installed ones."""
 
@@ -112,6 +120,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     train_seconds: float = 0.0
     """Meta-updates only: no sampling, no evaluation."""
     sample_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    """Choosing a strategy and compiling; not in train_seconds."""
     validation_seconds: float = 0.0
     test_seconds: float = 0.0
     adapt_ms: float | None = None

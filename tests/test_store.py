@@ -43,6 +43,7 @@ def test_every_field_of_a_trial_is_in_its_id():
         {"seed": 1},
         {"budget": Budget(updates=1)},
         {"protocol": "both"},
+        {"precision": "bf16"},
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
     assert len(ids) == len(changed) + 1

@@ -57,8 +57,8 @@ class Case(NamedTuple):
 def batched_equals_loop(case: Case) -> None:
     """Updates and predictions do not depend on how tasks are batched."""
     case.algorithm()
-    results = {name: after_updates(case.learner(name), case, 3) for name in ("vectorised", "loop")}
-    equal(results["vectorised"], results["loop"], "three updates by vmap", "three updates task by task", 1e-8)
+    results = {name: after_updates(case.learner(name), case, 3) for name in ("vectorised", "threaded")}
+    equal(results["vectorised"], results["threaded"], "three updates by vmap", "three updates task by task", 1e-8)
 
 
 def tasks_isolated(case: Case) -> None:

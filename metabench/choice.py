@@ -1,0 +1,132 @@
+"""`--strategy auto`: which strategy is the quickest for a trial, by measurement, once on a machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+import torch
+
+from metabench.api import Algorithm, Task
+from metabench.data import cache_dir
+from metabench.lift import Lifted, lift
+from metabench.measure import cpu_name, synchronise
+from metabench.strategies import by_rule
+from metabench.trials import Execution, Trial
+
+MEASURE_FROM = 100
+"""Updates of a trial from which a measurement, which costs about ten of them, is worth it."""
+COMPILE_SECONDS = 30.0
+"""What a compilation takes on a machine that has not done one yet."""
+DISPATCH_SECONDS = 12e-6
+"""What one operation under vmap costs before it computes anything; compiling saves most of it."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """A strategy, and what it was chosen by."""
+
+    strategy: str
+    milliseconds: dict[str, float]
+    """Of one update, by strategy; the quickest of a few."""
+    reason: str
+
+
+def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> Choice:
+    """The quickest strategy for the rest of a trial, compilation counted; the same one ever after on this machine.
+
+    A choice that is on disk is taken as it is, and of two that are made at once the first to be written counts:
+    strategies round differently, and the same command shall give the same bits.
+    """
+    path = cache_dir() / "strategies" / f"{key(trial, execution)}.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Choice)
+    except (OSError, msgspec.DecodeError):
+        pass
+    choice = measure(made, tasks, trial, execution)
+    try:
+        return publish(path, choice)
+    except (OSError, msgspec.DecodeError):
+        return choice  # a cache that cannot be written costs time, not correctness
+
+
+def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> Choice:
+    """Time the eager strategies; then compile if that can still pay, and time it too."""
+    updates = trial.budget.updates
+    if updates < MEASURE_FROM or (made.objective is None and made.meta_grad is None):
+        return Choice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} updates")
+
+    def learner(strategy: str) -> Lifted:
+        lifted = lift(made, strategy, execution.threads)
+        assert isinstance(lifted, Lifted)
+        return lifted
+
+    seconds: dict[str, float] = {}
+    for strategy in sorted(("vectorised", "threaded"), key=lambda name: name != by_rule(made.init())):
+        limit = 2 * min(seconds.values(), default=float("inf"))
+        seconds[strategy] = quickest(learner(strategy), tasks, execution.device, limit)
+    best = min(seconds.values())
+    compiled = learner("compiled")
+    reason = worth_compiling(compiled, tasks, best, updates)
+    if not reason:
+        quickest(compiled, tasks, execution.device, 0.0)  # compiles, or loads what was compiled before
+        if compiled.mapper.name == "compiled":
+            seconds["compiled"] = quickest(compiled, tasks, execution.device, float("inf"))
+        else:
+            reason = f"cannot be compiled: {compiled.mapper.problem}"
+    strategy = min(seconds, key=lambda name: seconds[name])
+    milliseconds = {name: round(1000 * value, 4) for name, value in seconds.items()}
+    return Choice(strategy, milliseconds, f"measured; {reason or 'compiled too'}")
+
+
+def quickest(learner: Lifted, tasks: Task, device: str, limit: float, repeats: int = 5) -> float:
+    """The seconds of the quickest of a few directions after a first one; fewer where even that is over the limit."""
+
+    def once() -> float:
+        synchronise(device)
+        began = time.perf_counter()
+        learner.direction(tasks, 0.0)
+        synchronise(device)
+        return time.perf_counter() - began
+
+    first = once()
+    return first if first > limit else min(once() for _ in range(repeats))
+
+
+def worth_compiling(learner: Lifted, tasks: Task, best: float, updates: int) -> str:
+    """Why not to compile: it cannot save as much as it costs. An empty string where it may."""
+    graph = learner.mapper.graph(learner.of_one_task, learner.meta, tasks)  # type: ignore[attr-defined]
+    if isinstance(graph, str):
+        return f"cannot be traced: {graph}"
+    operations, known = graph
+    saved = min(best, operations * DISPATCH_SECONDS) * updates
+    cost = 0.0 if known else COMPILE_SECONDS
+    if saved < max(cost, 0.2 * best * updates):
+        return f"not compiled: that saves some {saved:.0f} s of {best * updates:.0f} s, for {cost:.0f} s"
+    return ""
+
+
+def key(trial: Trial, execution: Execution) -> str:
+    """Names everything that the speed depends on, but for the seed and the threads."""
+    device = torch.cuda.get_device_name(execution.device) if execution.device.startswith("cuda") else cpu_name()
+    facts = (
+        trial.algorithm, trial.algorithm_parameters, trial.suite, trial.suite_parameters, trial.precision,
+        trial.budget.meta_batch_size, trial.budget.updates, device, os.cpu_count(), str(torch.__version__),
+    )  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:32]
+
+
+def publish(path: Path, choice: Choice) -> Choice:
+    """Write the choice unless another process has; what is there then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent) as whole:
+        whole.write(msgspec.json.encode(choice))
+        whole.flush()
+        try:
+            os.link(whole.name, path)  # all of it at once, and never over another
+        except FileExistsError:
+            pass
+    return msgspec.json.decode(path.read_bytes(), type=Choice)

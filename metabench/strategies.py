@@ -1,0 +1,150 @@
+"""How a function of one task is mapped over many: each strategy gives the same numbers, up to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metabench.api import Meta, Task
+from metabench.inner import rematerialising
+from metabench.trees import Tree, concatenate, flatten, leading_axis, map_tree, slices, stack
+
+Direction = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
+"""The loss and the direction to step against, of one task, at a progress from 0 to 1."""
+
+
+class Mapper(Protocol):
+    """A strategy."""
+
+    @property
+    def name(self) -> str:
+        """As the record has it."""
+        ...
+
+    problem: str
+    """Why it fell back to another; mostly empty."""
+
+    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
+        """The results for the tasks along the leading axis of the trees, stacked in their order."""
+        ...
+
+    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+        """The mean loss and direction, summed in the tasks' order."""
+        ...
+
+
+class Vectorised:
+    """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them."""
+
+    def __init__(self, chunk: int = 64) -> None:
+        self.chunk = chunk
+        self.problem = ""
+
+    @property
+    def name(self) -> str:
+        """See Mapper."""
+        return "vectorised"
+
+    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
+        """See Mapper."""
+        return concatenate([torch.vmap(function)(*piece) for piece in slices(trees, self.chunk)])
+
+    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+        """See Mapper."""
+        sums = [
+            map_tree(lambda leaf: leaf.sum(0), torch.vmap(lambda task: direction(meta, task, progress))(piece))
+            for piece in slices(tasks, self.chunk)
+        ]
+        count = leading_axis(tasks)
+        return map_tree(lambda *parts: sum(parts) / count, *sums)
+
+
+class Threaded:
+    """Task after task, one task a worker thread: cheaper than vmap around convolutions on a CPU.
+
+    Only the running tasks' graphs are in memory. Images and convolution weights are laid out channels last on
+    a CPU, where torch's kernels are quicker for it; a model that asks for another layout gets torch's usual one.
+    With `rematerialise` the graph of an inner step is made again in the backward pass instead of kept.
+    """
+
+    name = "threaded"
+    problem = ""
+
+    def __init__(self, threads: int = 1, rematerialise: bool = False) -> None:
+        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.rematerialise = rematerialise
+        self.channels_last = True
+
+    def each(self, function: Callable[..., Tree], *trees: Tree) -> Iterator[Tree]:
+        """The results, one by one, in the tasks' order."""
+        tasks = [map_tree(lambda leaf, i=i: leaf[i], trees) for i in range(leading_axis(trees))]
+        recording = torch.is_grad_enabled()  # kept per thread by torch
+
+        def call(task: Tree) -> Tree:
+            with torch.set_grad_enabled(recording), rematerialising() if self.rematerialise else nullcontext():
+                return self.laid_out(function, task)
+
+        return self.pool.map(call, tasks) if self.pool else map(call, tasks)
+
+    def laid_out(self, function: Callable[..., Tree], task: Tree) -> Tree:
+        """`function(*task)` with 4-dimensional tensors channels last, or as they are if it cannot view them so."""
+        if self.channels_last:
+            try:
+                return function(*map_tree(channels_last, task))
+            except RuntimeError as error:
+                if "view size is not compatible" not in str(error):
+                    raise
+                self.channels_last = False
+        return function(*task)
+
+    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
+        """See Mapper."""
+        return stack(list(self.each(function, *trees)))
+
+    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+        """See Mapper."""
+        results = self.each(lambda task: direction(self.weights(meta), task, progress), tasks)
+        total = next(results)
+        for result in results:
+            total = map_tree(torch.add, total, result)
+        count = leading_axis(tasks)
+        return map_tree(lambda leaf: leaf / count, total)
+
+    def weights(self, meta: Meta) -> Meta:
+        """The meta-parameters in the layout of the tasks."""
+        return map_tree(channels_last, meta) if self.channels_last else meta
+
+
+def channels_last(leaf: Tensor) -> Tensor:
+    """A 4-dimensional float tensor (n, c, h, w) on a CPU in the order n, h, w, c in memory; others as they are.
+
+    Strides are set by hand because torch leaves a tensor of one channel as it is, and then takes the whole
+    network for channels first.
+    """
+    if not (isinstance(leaf, Tensor) and leaf.dim() == 4 and leaf.is_floating_point() and leaf.device.type == "cpu"):
+        return leaf
+    _, channels, height, width = leaf.shape
+    strides = (channels * height * width, 1, width * channels, channels)
+    if leaf.stride() == strides:
+        return leaf
+    return torch.empty_strided(leaf.shape, strides, dtype=leaf.dtype).copy_(leaf)
+
+
+LARGE_CONVOLUTION = 32 * 32 * 3 * 3
+"""Weights of one convolution from which the loop is the better choice on a CPU."""
+
+
+def by_rule(meta: Tree) -> str:
+    """The strategy that is likely the quickest, without a measurement.
+
+    Weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
+    for 16 filters and no less than it for 32 and 64; and only the loop can use the trial's threads.
+    """
+    leaves = flatten(meta)[0]
+    large = any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION for leaf in leaves)
+    return "threaded" if large and leaves[0].device.type == "cpu" else "vectorised"

@@ -1,0 +1,244 @@
+"""Every strategy gives the same numbers; what a strategy cannot do ends in one that can."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from metabench import choice, compiled
+from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
+from metabench.lift import Lifted, lift
+from metabench.problem import build_problem
+from metabench.strategies import Threaded, Vectorised, by_rule
+from metabench.streams import stream
+from metabench.testing.toys import lines
+from metabench.trees import flatten, map_tree
+from metabench.trials import Budget, Execution, Trial
+
+
+class Viewing(nn.Module):
+    """A convolutional network whose author flattens by `view`, which not every layout allows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.head = nn.Linear(4 * 9, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(x)).view(len(x), -1))
+
+
+def normed() -> nn.Module:
+    """A convolution, BatchNorm on the batch, a mean over space."""
+    conv, norm = nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4, track_running_stats=False)
+    return nn.Sequential(conv, norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+
+def images(model) -> Suite:
+    """Three classes of random 6 by 6 images with two channels."""
+
+    def sample(split, n, generator):
+        def batch(points):
+            x = torch.rand(n, points, 2, 6, 6, generator=generator)
+            return Batch(x, torch.arange(points).remainder(3).repeat(n, 1))
+
+        return Task(batch(3), batch(6))
+
+    def loss(predict, batch):
+        return F.cross_entropy(predict(batch.x), batch.y)
+
+    return Suite(sample, model, loss, lambda predict, batch: {"loss": loss(predict, batch)}, False)
+
+
+SUITES = {"lines": lines, "convolution": lambda: images(normed), "view": lambda: images(Viewing)}
+
+
+def maml(suite: Suite, steps: int = 2, dtype=torch.float64) -> Algorithm:
+    problem = build_problem(suite, 0, dtype=dtype)
+    inner = sgd(problem, 0.1)
+
+    def objective(meta, task, progress):
+        return (1 + progress) * problem.loss(unroll(inner, meta, task.support, steps), task.query)
+
+    return Algorithm(problem.init, inner.start, inner.step, inner.predict, objective)
+
+
+def lifted(made: Algorithm, mapper) -> Lifted:
+    return Lifted(made, mapper)
+
+
+def tasks_of(suite: Suite, n: int, seed: int = 0) -> Task:
+    drawn = suite.sample("train", n, stream(seed, "strategies"))
+    return map_tree(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, drawn)
+
+
+def vector(direction) -> torch.Tensor:
+    loss, gradient = direction
+    return torch.cat([loss.reshape(1), *(leaf.reshape(-1) for leaf in flatten(gradient)[0])])
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    """A cache of their own for compiled programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METABENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.mark.parametrize("name", SUITES)
+@given(tasks=st.integers(1, 7), chunk=st.integers(1, 8), threads=st.integers(1, 3), seed=st.integers(0, 99))
+def test_strategies_agree_in_value_and_gradient(name, tasks, chunk, threads, seed):
+    suite = SUITES[name]()
+    batch = tasks_of(suite, tasks, seed)
+    mappers = (Vectorised(64), Vectorised(chunk), Threaded(threads), Threaded(threads, rematerialise=True))
+    first, *others = (vector(lifted(maml(suite), mapper).direction(batch, 0.5)) for mapper in mappers)
+    for other in others:
+        assert torch.allclose(first, other, rtol=1e-9, atol=1e-11)
+
+
+def test_compiled_agrees_is_kept_on_disk_and_takes_the_progress(programs, monkeypatch):
+    suite = lines()
+    batch, made = tasks_of(suite, 5), maml(suite)
+    for progress in (0.0, 0.7):
+        learner = lifted(made, compiled.Compiled())
+        seen = vector(learner.direction(batch, progress))
+        assert learner.mapper.name == "compiled", learner.mapper.problem
+        expected = vector(lifted(made, Vectorised()).direction(batch, progress))
+        assert torch.allclose(seen, expected, rtol=1e-9, atol=1e-11)
+        monkeypatch.setattr(compiled, "compile_to", None)  # from now on it comes from the disk
+
+
+def test_what_branches_on_the_progress_runs_vectorised(programs):
+    suite = lines()
+    made = maml(suite)
+    objective = made.objective
+
+    def annealed(meta, task, progress):
+        return objective(meta, task, progress) * (2.0 if progress > 0.5 else 1.0)
+
+    made = made._replace(objective=annealed)
+    learner = lifted(made, compiled.Compiled())
+    batch = tasks_of(suite, 3)
+    for progress in (0.25, 0.75):
+        seen, expected = (lifted(made, m).direction(batch, progress) for m in (learner.mapper, Vectorised()))
+        assert torch.equal(vector(seen), vector(expected))
+    assert learner.mapper.name == "vectorised"
+    assert learner.mapper.problem
+
+
+def test_without_a_compiler_it_runs_vectorised(programs, monkeypatch):
+    def fails(path, graph, inputs):
+        raise RuntimeError("no C++ compiler\nwas found")
+
+    monkeypatch.setattr(compiled, "compile_to", fails)
+    learner = lifted(maml(lines(), steps=4), compiled.Compiled())
+    learner.direction(tasks_of(lines(), 3), 0.0)
+    assert (learner.mapper.name, learner.mapper.problem) == (
+        "vectorised", "RuntimeError: no C++ compiler was found",
+    )  # fmt: skip
+
+
+def test_an_error_in_the_algorithm_is_not_hidden_by_the_compiler(programs):
+    def broken(meta, task, progress):
+        raise KeyError("head")
+
+    learner = lifted(maml(lines())._replace(objective=broken), compiled.Compiled())
+    with pytest.raises(KeyError, match="head"):
+        learner.direction(tasks_of(lines(), 2), 0.0)
+
+
+def test_a_layout_that_the_model_cannot_view_is_given_up():
+    mapper = Threaded()
+    lifted(maml(images(Viewing)), mapper).direction(tasks_of(images(Viewing), 2), 0.0)
+    assert not mapper.channels_last
+    mapper = Threaded()
+    lifted(maml(images(normed)), mapper).direction(tasks_of(images(normed), 2), 0.0)
+    assert mapper.channels_last
+
+
+def test_rematerialising_keeps_less():
+    """What autograd holds for the backward pass hardly grows with the steps."""
+
+    def held(steps: int, rematerialise: bool) -> int:
+        suite, sizes = images(normed), []
+        made, task = maml(suite, steps), map_tree(lambda leaf: leaf[0], tasks_of(suite, 1))
+        leaves, spec = flatten(made.init())
+        leaves = [leaf.requires_grad_() for leaf in leaves]
+
+        def pack(tensor):
+            sizes.append(tensor.numel())
+            return tensor
+
+        from contextlib import nullcontext
+
+        from metabench.inner import rematerialising
+        from metabench.trees import unflatten
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x), (
+            rematerialising() if rematerialise else nullcontext()
+        ):  # fmt: skip
+            made.objective(unflatten(leaves, spec), task, 0.0)
+        return sum(sizes)
+
+    kept = held(12, False) - held(2, False)
+    again = held(12, True) - held(2, True)
+    assert again < 0.2 * kept
+
+
+def trial(updates: int = 1000, **fields) -> Trial:
+    budget = Budget(updates=updates, meta_batch_size=4)
+    return Trial(
+        algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=0, budget=budget, **fields
+    )
+
+
+def test_a_choice_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
+    first = choice.choose(made, tasks, trial(), Execution())
+    assert set(first.milliseconds) == {"vectorised", "threaded"}
+    assert first.strategy == min(first.milliseconds, key=first.milliseconds.get)
+    assert first.reason.startswith("measured; not compiled: that saves some")
+    monkeypatch.setattr(choice, "measure", None)
+    other_seed = msgspec.structs.replace(trial(), seed=7)
+    assert choice.choose(made, tasks, other_seed, Execution(threads=2)) == first
+    path = next((tmp_path / "strategies").glob("*.json"))
+    later = msgspec.structs.replace(first, strategy="threaded", reason="too late")
+    assert choice.publish(path, later) == first
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
+    assert choice.choose(made, tasks, trial(), Execution()).milliseconds
+
+
+def test_a_short_trial_goes_by_the_rule():
+    made = maml(lines())
+    assert choice.measure(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy == "vectorised"
+    large = {"weight": torch.zeros(64, 64, 3, 3)}
+    assert (by_rule(made.init()), by_rule(large)) == ("vectorised", "threaded")
+
+
+def test_adam_is_fused_unless_its_author_chose_otherwise():
+    made = maml(lines())
+    assert lift(made).optimizer.param_groups[0]["fused"] is True
+    chosen = made._replace(optimizer=lambda leaves: torch.optim.Adam(leaves, foreach=True))
+    assert lift(chosen).optimizer.param_groups[0]["fused"] is None
+
+
+def test_bf16_is_close_and_float32_outside():
+    suite = lines()
+    exact, rounded = (build_problem(suite, 0, precision=precision) for precision in ("float32", "bf16"))
+    x = map_tree(lambda leaf: leaf[0], suite.sample("train", 1, stream("bf16"))).support.x
+    one, other = exact.apply(exact.init(), x), rounded.apply(rounded.init(), x)
+    assert other.dtype == torch.float32
+    assert not torch.equal(one, other)
+    assert torch.allclose(one, other, atol=0.05)
