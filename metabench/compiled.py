@@ -1,4 +1,4 @@
-"""The compiled strategy: the whole meta-gradient of a batch of tasks as one program, kept on disk."""
+"""The compiled strategy: a whole meta-update of a batch of tasks as one program, kept on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from filelock import FileLock
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from metabench.api import Meta, Task
+from metabench.api import Task
 from metabench.data import cache_dir
+from metabench.outer import Outer
 from metabench.strategies import Direction, Vectorised
 from metabench.trees import flatten, unflatten
 
@@ -28,7 +29,7 @@ logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that t
 
 
 class Compiled(Vectorised):
-    """vmap, traced once and compiled by TorchInductor: no Python and few kernels are left in an update.
+    """vmap and the optimiser's step, traced once and compiled: no Python and few kernels are left in an update.
 
     What cannot be traced (an algorithm that branches on `progress`) or compiled (no C++ compiler) runs
     vectorised instead, and `problem` says why. Adaptation is vectorised.
@@ -37,64 +38,65 @@ class Compiled(Vectorised):
     def __init__(self, chunk: int = 64) -> None:
         super().__init__(chunk)
         self.programs: dict[Any, Program | None] = {}
+        self.problem = ""
 
     @property
     def name(self) -> str:
         """What it is in effect."""
         return "vectorised" if self.problem else "compiled"
 
-    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
-        """See Mapper."""
-        tensors, spec = as_inputs(meta, tasks, progress)
-        shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
+    def step(self, direction: Direction, outer: Outer, tasks: Task, progress: float) -> Tensor:
+        """See Mapper. A first step that makes the optimiser's state is vectorised."""
+        program, moments = self.program(direction, outer, tasks), outer.moments()
+        if program is None or len(moments) != self.moments:
+            return super().step(direction, outer, tasks, progress)
+        scalars = as_tensors([progress, *outer.rates(progress)], outer.leaves[0])
+        return program([*outer.leaves, *moments, *contiguous(tasks), *scalars])[0]
+
+    def program(self, direction: Direction, outer: Outer, tasks: Task) -> Program | None:
+        """The program for tasks of these shapes, made when it is first asked for; None if there can be none."""
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in flatten(tasks)[0])
         if shapes not in self.programs:
-            self.programs[shapes] = self.build(direction, tensors, spec)
-        program = self.programs[shapes]
-        if program is None:
-            return super().mean(direction, meta, tasks, progress)
-        loss, *leaves = program(tensors)
-        return loss, unflatten(leaves, flatten(meta)[1])
+            super().mean(direction, outer.meta, tasks, 0.0)  # an error in the algorithm is not the compiler's
+            try:
+                self.programs[shapes] = load_or_compile(*self.trace(direction, outer, tasks))
+            except Exception as error:  # whatever the compiler says, there is a way that gives the same numbers
+                self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                self.programs[shapes] = None
+        return self.programs[shapes]
 
-    def graph(self, direction: Direction, meta: Meta, tasks: Task) -> tuple[int, bool] | str:
-        """How many operations a program for such tasks has and whether it is on disk; or why there can be none."""
-        try:
-            tensors, spec = as_inputs(meta, tasks, 0.0)
-            self.flat(direction, tensors, spec)
-            graph = self.trace(direction, tensors, spec)
-            return len(graph.graph.nodes), package_of(graph, tensors).exists()
-        except Exception as error:
-            return one_line(error)
+    def trace(self, direction: Direction, outer: Outer, tasks: Task) -> tuple[torch.fx.GraphModule, list[Tensor]]:
+        """The step as a graph of tensor operations, some of them in place, and inputs to it.
 
-    def build(self, direction: Direction, tensors: list[Tensor], spec: Any) -> Program | None:
-        """The program for tensors of these shapes; None if there can be none."""
-        self.flat(direction, tensors, spec)  # an error here is the author's; and what is made lazily is made now
-        try:
-            return load_or_compile(self.trace(direction, tensors, spec), tensors)
-        except Exception as error:  # whatever the compiler says, the other way gives the same numbers
-            self.problem = one_line(error)
-            return None
+        The inputs are the meta-parameters, the optimiser's tensors, the tasks, the progress and the rates.
+        """
+        outer = outer.traceable()
+        moments, spec = outer.moments(), flatten(tasks)[1]
+        self.moments = len(moments)
+        rates = as_tensors(outer.rates(0.0), outer.leaves[0])
+        inputs = [*outer.leaves, *moments, *contiguous(tasks), *as_tensors([0.0], outer.leaves[0]), *rates]
 
-    def trace(self, direction: Direction, tensors: list[Tensor], spec: Any) -> torch.fx.GraphModule:
-        """`flat` as a graph of tensor operations, of which no Python is left."""
-        return make_fx(lambda *inputs: self.flat(direction, inputs, spec))(*tensors)
+        def step(*inputs: Tensor) -> Tensor:
+            given = inputs[len(outer.leaves) + len(moments) :]
+            *leaves, progress = given[: -len(rates)]
+            loss, mean = self.mean(direction, outer.meta, unflatten(leaves, spec), progress)  # type: ignore[arg-type]
+            outer.descend(mean, list(given[-len(rates) :]))
+            return loss
 
-    def flat(self, direction: Direction, tensors: Sequence[Tensor], spec: Any) -> tuple[Tensor, ...]:
-        """Leaves of meta and tasks, progress -> the loss, the leaves of the mean direction."""
-        meta, tasks = unflatten(list(tensors[:-1]), spec)
-        loss, mean = super().mean(direction, meta, tasks, tensors[-1])  # type: ignore[arg-type]
-        return loss, *flatten(mean)[0]
+        for rate in rates:
+            rate.requires_grad_()  # torch's SGD then multiplies by it, where it would ask for its value
+        graph = make_fx(step)(*inputs)
+        return graph, [leaf.detach() for leaf in inputs]
 
 
-def one_line(error: Exception) -> str:
-    """What went wrong, in at most a few hundred characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def as_tensors(numbers: list[float], like: Tensor) -> list[Tensor]:
+    """Scalars as the program takes them."""
+    return [torch.tensor(number, dtype=like.dtype, device=like.device) for number in numbers]
 
 
-def as_inputs(meta: Meta, tasks: Task, progress: float) -> tuple[list[Tensor], Any]:
-    """What a program takes: the leaves of meta and of the tasks, and the progress as a tensor."""
-    leaves, spec = flatten((meta, tasks))
-    scalar = torch.tensor(progress, dtype=leaves[0].dtype, device=leaves[0].device)
-    return [leaf.contiguous() for leaf in (*leaves, scalar)], spec
+def contiguous(tasks: Task) -> list[Tensor]:
+    """The leaves of the tasks in the layout that the program was made for."""
+    return [leaf.contiguous() for leaf in flatten(tasks)[0]]
 
 
 class Graph(nn.Module):
@@ -104,7 +106,7 @@ class Graph(nn.Module):
         super().__init__()
         self.graph = graph
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """See the graph."""
         return self.graph(*inputs)
 
@@ -112,26 +114,25 @@ class Graph(nn.Module):
 def package_of(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Path:
     """Where the program of a graph is kept: by all that it depends on, this machine and torch included."""
     digest = hashlib.sha256(graph.code.encode())
-    for tensor in (*inputs, *graph.state_dict().values()):
+    constants = [*graph.parameters(), *graph.buffers()]
+    for tensor in (*inputs, *constants):
         digest.update(f"{tensor.shape} {tensor.dtype} {tensor.device}".encode())
-    for tensor in graph.state_dict().values():
-        digest.update(tensor.cpu().numpy().tobytes())
+    for tensor in constants:
+        digest.update(tensor.detach().cpu().numpy().tobytes())
     device = inputs[0].device
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    digest.update(f"{torch.__version__} {machine} {platform.machine()} {torch.get_num_threads()}".encode())
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    digest.update(f"{torch.__version__} {name} {platform.machine()} {torch.get_num_threads()}".encode())
     return cache_dir() / "compiled" / f"{digest.hexdigest()[:32]}.pt2"
 
 
 def load_or_compile(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Program:
-    """The program of a graph: from the disk in milliseconds, or compiled, which takes some 20 seconds."""
+    """The program of a graph: from the disk in milliseconds, or compiled, which takes half a minute."""
     path = package_of(graph, inputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # trials side by side want the same one
         if not path.exists():
             compile_to(path, graph, inputs)
-    return torch._inductor.aoti_load_package(
-        str(path)
-    ).loader.run  # past a wrapper that is slower than small programs
+    return torch._inductor.aoti_load_package(str(path)).loader.run  # past a wrapper that small programs feel
 
 
 def compile_to(path: Path, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> None:
@@ -139,7 +140,7 @@ def compile_to(path: Path, graph: torch.fx.GraphModule, inputs: list[Tensor]) ->
     from torch._inductor import config
 
     temporary = path.with_suffix(f".{os.getpid()}.pt2")
-    # vec_isa_ok: torch would try every vector extension in a process of its own, for half of the whole time.
+    # vec_isa_ok: torch would try every vector extension in a process of its own, for a third of the whole time.
     with warnings.catch_warnings(), config.patch({"cpp.vec_isa_ok": True}):
         warnings.simplefilter("ignore")
         exported = torch.export.export(Graph(graph), tuple(inputs))

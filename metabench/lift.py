@@ -12,8 +12,9 @@ from torch import Tensor
 from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.autodiff import value_and_grad
 from metabench.compiled import Compiled
+from metabench.outer import Outer
 from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule
-from metabench.trees import Tree, flatten, leading_axis, map_tree, stack, unflatten
+from metabench.trees import Tree, leading_axis, map_tree, stack
 
 
 class Adapted(Sequence[Predict]):
@@ -40,22 +41,19 @@ class Adapted(Sequence[Predict]):
 
 
 class Lifted:
-    """The Learner made of an Algorithm: its meta-parameters, its outer optimiser and a strategy."""
+    """The Learner made of an Algorithm: its outer loop and a strategy."""
 
     def __init__(self, algorithm: Algorithm, mapper: Mapper) -> None:
         self.algorithm = algorithm
-        leaves, self.spec = flatten(algorithm.init())
-        self.leaves = [leaf.detach().clone() for leaf in leaves]
         self.mapper = mapper
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
         self.of_one_task: Direction = algorithm.meta_grad or exact_gradient(algorithm)
-        self.optimizer = fused(algorithm.optimizer(self.leaves)) if self.trainable else None
-        self.rates = [group["lr"] for group in self.optimizer.param_groups] if self.optimizer else []
+        self.outer = Outer(algorithm)
 
     @property
     def meta(self) -> Meta:
         """The meta-parameters as the algorithm shaped them."""
-        return unflatten(self.leaves, self.spec)
+        return self.outer.meta
 
     @torch.no_grad()
     def direction(self, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
@@ -65,15 +63,9 @@ class Lifted:
     @torch.no_grad()
     def update(self, tasks: Task, progress: float) -> Tensor:
         """One meta-update against the mean direction of n tasks; returns the mean loss."""
-        if self.optimizer is None:
+        if not self.trainable:
             raise ValueError("This algorithm has neither objective nor meta_grad: there is nothing to train.")
-        loss, direction = self.direction(tasks, progress)
-        for leaf, step in zip(self.leaves, flatten(direction)[0], strict=True):
-            leaf.grad = step
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.algorithm.schedule(progress)
-        self.optimizer.step()
-        return loss
+        return self.mapper.step(self.of_one_task, self.outer, tasks, progress)
 
     @torch.no_grad()
     def adapt(self, support: Batch, steps: int) -> Iterator[Adapted]:
@@ -87,34 +79,16 @@ class Lifted:
 
     def state_dict(self) -> dict[str, Any]:
         """See Learner."""
-        return {
-            "meta": self.leaves,
-            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
-        }
+        return self.outer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Learner."""
-        with torch.no_grad():
-            for leaf, value in zip(self.leaves, state["meta"], strict=True):
-                leaf.copy_(value)
-        if self.optimizer:
-            self.optimizer.load_state_dict(state["optimizer"])
+        self.outer.load_state_dict(state)
 
 
 def exact_gradient(algorithm: Algorithm) -> Direction:
     """The value and the gradient of an algorithm's objective on one task."""
     return value_and_grad(algorithm.objective)  # type: ignore[arg-type]
-
-
-def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same optimiser; Adam in torch's single kernel, where its author did not choose another way."""
-    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
-        for group in optimizer.param_groups:
-            chosen = (
-                (group["fused"], group["foreach"]) != (None, None) or group["capturable"] or group["differentiable"]
-            )
-            group["fused"] = group["fused"] if chosen else True
-    return optimizer
 
 
 def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, rematerialise: bool = False) -> Learner:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metabench.api import Meta, Task
 from metabench.inner import rematerialising
+from metabench.outer import Outer
 from metabench.trees import Tree, concatenate, flatten, leading_axis, map_tree, slices, stack
 
 Direction = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
@@ -37,13 +38,32 @@ class Mapper(Protocol):
         """The mean loss and direction, summed in the tasks' order."""
         ...
 
+    def step(self, direction: Direction, outer: Outer, tasks: Task, progress: float) -> Tensor:
+        """One step of the outer loop against the mean direction; the mean loss."""
+        ...
 
-class Vectorised:
+
+class Eager:
+    """A strategy whose optimiser steps after the direction is known."""
+
+    problem = ""
+
+    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+        """See Mapper."""
+        raise NotImplementedError
+
+    def step(self, direction: Direction, outer: Outer, tasks: Task, progress: float) -> Tensor:
+        """See Mapper."""
+        loss, mean = self.mean(direction, outer.meta, tasks, progress)
+        outer.descend(mean, outer.rates(progress))
+        return loss
+
+
+class Vectorised(Eager):
     """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them."""
 
     def __init__(self, chunk: int = 64) -> None:
         self.chunk = chunk
-        self.problem = ""
 
     @property
     def name(self) -> str:
@@ -64,7 +84,7 @@ class Vectorised:
         return map_tree(lambda *parts: sum(parts) / count, *sums)
 
 
-class Threaded:
+class Threaded(Eager):
     """Task after task, one task a worker thread: cheaper than vmap around convolutions on a CPU.
 
     Only the running tasks' graphs are in memory. Images and convolution weights are laid out channels last on
@@ -73,7 +93,6 @@ class Threaded:
     """
 
     name = "threaded"
-    problem = ""
 
     def __init__(self, threads: int = 1, rematerialise: bool = False) -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None

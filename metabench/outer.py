@@ -1,0 +1,82 @@
+"""The outer loop's state: the meta-parameters and their optimiser."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metabench.api import Algorithm, Meta
+from metabench.trees import flatten, unflatten
+
+
+class Outer:
+    """What meta-training changes. `leaves` are the meta-parameters, in the order of their tree."""
+
+    def __init__(self, algorithm: Algorithm) -> None:
+        self.algorithm = algorithm
+        leaves, self.spec = flatten(algorithm.init())
+        self.leaves = [leaf.detach().clone(memory_format=torch.contiguous_format) for leaf in leaves]
+        self.optimizer = fused(algorithm.optimizer(self.leaves))
+        self.first_rates = [group["lr"] for group in self.optimizer.param_groups]
+
+    @property
+    def meta(self) -> Meta:
+        """The meta-parameters as the algorithm shaped them."""
+        return unflatten(self.leaves, self.spec)
+
+    def rates(self, progress: float) -> list[float]:
+        """The learning rate of each group of parameters at a progress from 0 to 1."""
+        factor = self.algorithm.schedule(progress)
+        return [rate * factor for rate in self.first_rates]
+
+    def descend(self, direction: Meta, rates: list[Any]) -> None:
+        """One step of the optimiser against a direction."""
+        for leaf, slope in zip(self.leaves, flatten(direction)[0], strict=True):
+            leaf.grad = slope
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        self.optimizer.step()
+
+    def moments(self) -> list[Tensor]:
+        """The optimiser's own tensors, leaf by leaf; none before its first step."""
+        state = self.optimizer.state
+        return [
+            state[leaf][name]
+            for leaf in self.leaves
+            if leaf in state
+            for name in sorted(state[leaf])
+            if isinstance(state[leaf][name], Tensor)
+        ]
+
+    def traceable(self) -> Outer:
+        """A copy after a step of its own, whose next step consists of tensor operations alone."""
+        copy = Outer(self.algorithm)
+        copy.descend(unflatten([torch.ones_like(leaf) for leaf in copy.leaves], copy.spec), copy.rates(0.0))
+        for group in copy.optimizer.param_groups:
+            group |= {"differentiable": True, "foreach": False, "fused": None}  # the plain form of torch's optimisers
+        copy.optimizer.step = inspect.unwrap(type(copy.optimizer).step).__get__(copy.optimizer)  # type: ignore
+        return copy
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {"meta": self.leaves, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put a state back."""
+        with torch.no_grad():
+            for leaf, value in zip(self.leaves, state["meta"], strict=True):
+                leaf.copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimiser; Adam in torch's single kernel, where its author did not choose another way."""
+    if isinstance(optimizer, torch.optim.Adam):  # AdamW is one too
+        for group in optimizer.param_groups:
+            left_open = group["fused"] is None and group["foreach"] is None
+            if left_open and not group["capturable"] and not group["differentiable"]:
+                group["fused"] = True
+    return optimizer
