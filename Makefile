@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint setup clean
+.PHONY: run test bench lint setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
@@ -12,6 +12,11 @@ run: setup  ## the quick default: results/quickstart and reports/quickstart
 
 test: setup lint  ## style, types, tests
 	$(BIN)/pytest -n auto --dist loadfile
+
+bench: setup  ## the same work by metabench and others, side by side: benchmarks/results and docs/performance.md
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.harness
+	$(BIN)/python -m benchmarks.scaling
 
 lint: setup
 	$(BIN)/ruff check .
@@ -31,4 +36,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache

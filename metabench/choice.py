@@ -42,6 +42,8 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
     A choice that is on disk is taken as it is, and of two that are made at once the first to be written counts:
     strategies round differently, and the same command shall give the same bits.
     """
+    if trial.budget.updates < MEASURE_FROM or (made.objective is None and made.meta_grad is None):
+        return Choice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} meta-updates")
     path = cache_dir() / "strategies" / f"{key(trial, execution)}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Choice)
@@ -56,13 +58,12 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
 
 def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> Choice:
     """Time the eager strategies; then compile if that can still pay, and time it too."""
-    updates = trial.budget.updates
-    if updates < MEASURE_FROM or (made.objective is None and made.meta_grad is None):
-        return Choice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} updates")
 
     def learner(strategy: str) -> Lifted:
         lifted = lift(made, strategy, execution.threads)
         assert isinstance(lifted, Lifted)
+        if strategy != "compiled":  # that one is worth a thought first
+            lifted.prepare(tasks)
         return lifted
 
     seconds: dict[str, float] = {}
@@ -71,7 +72,7 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
         seconds[strategy] = quickest(learner(strategy), tasks, execution.device, limit)
     best = min(seconds.values())
     compiled = learner("compiled")
-    reason = worth_compiling(compiled, tasks, best, updates)
+    reason = worth_compiling(compiled, tasks, best, trial.budget.updates)
     if not reason:
         timed = quickest(compiled, tasks, execution.device, float("inf"))
         if compiled.mapper.name == "compiled":

@@ -110,7 +110,7 @@ def run(
 
 def finish(planned: Any) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
-    from metabench.console import live, results_table
+    from metabench.console import live, notices, results_table
     from metabench.report import summary_table
     from metabench.store import records
 
@@ -127,6 +127,8 @@ def finish(planned: Any) -> None:
     ids = {trial.id for trial in planned.trials}
     mine = [record for record in records(planned.out) if record.trial.id in ids]
     console.print(results_table(summary_table(mine, planned.out), console.width))
+    for notice in notices(mine):
+        say(notice)
     say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
     bad = [record for record in mine if record.status != "ok"]
     if bad:

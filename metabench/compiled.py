@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._inductor
 from filelock import FileLock
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from metabench.api import Task
 from metabench.data import cache_dir
@@ -65,11 +63,17 @@ class Compiled(Vectorised):
                 self.programs[shapes] = None
         return self.programs[shapes]
 
+    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
+        """See Mapper."""
+        self.program(direction, outer, tasks)
+
     def trace(self, direction: Direction, outer: Outer, tasks: Task) -> tuple[torch.fx.GraphModule, list[Tensor]]:
         """The step as a graph of tensor operations, some of them in place, and inputs to it.
 
         The inputs are the meta-parameters, the optimiser's tensors, the tasks, the progress and the rates.
         """
+        from torch.fx.experimental.proxy_tensor import make_fx
+
         outer = outer.traceable()
         moments, spec = outer.moments(), flatten(tasks)[1]
         self.moments = len(moments)
@@ -126,22 +130,32 @@ def package_of(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Path:
 
 
 def load_or_compile(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Program:
-    """The program of a graph: from the disk in milliseconds, or compiled, which takes half a minute."""
+    """The program of a graph: from the disk in milliseconds, or compiled, which takes half a minute and more."""
     path = package_of(graph, inputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # trials side by side want the same one
-        if not path.exists():
+        try:
+            return load(path)
+        except Exception:  # there is none, or it is damaged
             compile_to(path, graph, inputs)
-    return torch._inductor.aoti_load_package(str(path)).loader.run  # past a wrapper that small programs feel
+            return load(path)
+
+
+def load(path: Path) -> Program:
+    """The program in a file, without a wrapper that small programs would feel."""
+    import torch._inductor
+
+    return torch._inductor.aoti_load_package(str(path)).loader.run
 
 
 def compile_to(path: Path, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> None:
     """Compile a graph ahead of time (AOTInductor) into a file that appears when it is whole."""
+    import torch._inductor
     from torch._inductor import config
 
     temporary = path.with_suffix(f".{os.getpid()}.pt2")
     # vec_isa_ok: torch would try every vector extension in a process of its own, for a third of the whole time.
-    with warnings.catch_warnings(), config.patch({"cpp.vec_isa_ok": True}):
+    with warnings.catch_warnings(), config.patch({"cpp.vec_isa_ok": True, "compile_threads": 1}):
         warnings.simplefilter("ignore")
         exported = torch.export.export(Graph(graph), tuple(inputs))
         torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary))

@@ -35,6 +35,17 @@ def describe(record: data.Record) -> str:
     return f"{name}: {scores}, trained {record.train_seconds:.1f} s"
 
 
+def notices(records: Iterable[data.Record]) -> list[str]:
+    """What the user asked for and did not get, each once."""
+    found = {}
+    for record in records:
+        choice = record.provenance.get("strategy", {})
+        if choice and choice["strategy"] != record.strategy:
+            name = f"{record.trial.algorithm} on {record.trial.suite}"
+            found[name] = f"Note: {name} ran {record.strategy}, {choice['reason']}"
+    return list(found.values())
+
+
 def number(value: float) -> str:
     """Four significant digits."""
     return f"{value:.4g}"
@@ -97,7 +108,7 @@ def results_table(summary: Any, width: int) -> Table:
         "train s": lambda row: f"{row['train_seconds']:.1f}",
         "adapt ms": lambda row: f"{row['adapt_ms']:.1f}",
         "memory MB": lambda row: f"{row['peak_memory_mb']:.0f}",
-        "strategy": lambda row: str(row["strategy"]),
+        "strategy": lambda row: row["strategy"] + (f", {row['precision']}" if row["precision"] != "float32" else ""),
     }
     for name in list(columns)[: 9 if width >= 110 else 6]:
         right = name in ("score", "train s", "adapt ms", "memory MB")

@@ -14,7 +14,6 @@ import torch
 
 from metabench.api import Algorithm, Learner, Suite, Task
 from metabench.choice import Choice, choose
-from metabench.compiled import Compiled
 from metabench.errors import UserError
 from metabench.evaluate import (
     adaptation_ms,
@@ -131,11 +130,9 @@ class Run:
             choice = Choice(asked, {}, "asked for")
         learner = lift(made, choice.strategy, self.execution.threads, self.execution.rematerialise)
         assert isinstance(learner, Lifted)
-        if isinstance(learner.mapper, Compiled) and learner.trainable:
-            with torch.no_grad():
-                learner.mapper.program(learner.of_one_task, learner.outer, tasks)
-            if learner.mapper.problem:
-                choice = msgspec.structs.replace(choice, reason=f"not compiled: {learner.mapper.problem}")
+        learner.prepare(tasks)
+        if learner.mapper.problem:
+            choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.mapper.problem}")
         self.provenance["strategy"] = msgspec.to_builtins(choice)
         return learner
 

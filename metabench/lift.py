@@ -56,6 +56,12 @@ class Lifted:
         return self.outer.meta
 
     @torch.no_grad()
+    def prepare(self, tasks: Task) -> None:
+        """Get the strategy ready for tasks of these shapes: compile, choose a layout. The state stays as it is."""
+        if self.trainable:
+            self.mapper.prepare(self.of_one_task, self.outer, tasks)
+
+    @torch.no_grad()
     def direction(self, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """The mean loss of n tasks and the mean direction to step against."""
         return self.mapper.mean(self.of_one_task, self.meta, tasks, progress)

@@ -42,6 +42,10 @@ class Mapper(Protocol):
         """One step of the outer loop against the mean direction; the mean loss."""
         ...
 
+    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
+        """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
+        ...
+
 
 class Eager:
     """A strategy whose optimiser steps after the direction is known."""
@@ -57,6 +61,9 @@ class Eager:
         loss, mean = self.mean(direction, outer.meta, tasks, progress)
         outer.descend(mean, outer.rates(progress))
         return loss
+
+    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
+        """See Mapper."""
 
 
 class Vectorised(Eager):
@@ -87,9 +94,8 @@ class Vectorised(Eager):
 class Threaded(Eager):
     """Task after task, one task a worker thread: cheaper than vmap around convolutions on a CPU.
 
-    Only the running tasks' graphs are in memory. Images and convolution weights are laid out channels last on
-    a CPU, where torch's kernels are quicker for it; a model that asks for another layout gets torch's usual one.
-    With `rematerialise` the graph of an inner step is made again in the backward pass instead of kept.
+    Only the running tasks' graphs are in memory. With `rematerialise` the graph of an inner step is made again
+    in the backward pass instead of kept.
     """
 
     name = "threaded"
@@ -97,7 +103,7 @@ class Threaded(Eager):
     def __init__(self, threads: int = 1, rematerialise: bool = False) -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.rematerialise = rematerialise
-        self.channels_last = True
+        self.channels_last = False
 
     def each(self, function: Callable[..., Tree], *trees: Tree) -> Iterator[Tree]:
         """The results, one by one, in the tasks' order."""
@@ -106,20 +112,9 @@ class Threaded(Eager):
 
         def call(task: Tree) -> Tree:
             with torch.set_grad_enabled(recording), rematerialising() if self.rematerialise else nullcontext():
-                return self.laid_out(function, task)
+                return function(*map_tree(channels_last, task) if self.channels_last else task)
 
         return self.pool.map(call, tasks) if self.pool else map(call, tasks)
-
-    def laid_out(self, function: Callable[..., Tree], task: Tree) -> Tree:
-        """`function(*task)` with 4-dimensional tensors channels last, or as they are if it cannot view them so."""
-        if self.channels_last:
-            try:
-                return function(*map_tree(channels_last, task))
-            except RuntimeError as error:
-                if "view size is not compatible" not in str(error):
-                    raise
-                self.channels_last = False
-        return function(*task)
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
         """See Mapper."""
@@ -127,16 +122,37 @@ class Threaded(Eager):
 
     def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """See Mapper."""
-        results = self.each(lambda task: direction(self.weights(meta), task, progress), tasks)
+        laid_out = map_tree(channels_last, meta) if self.channels_last else meta
+        results = self.each(lambda task: direction(laid_out, task, progress), tasks)
         total = next(results)
         for result in results:
             total = map_tree(torch.add, total, result)
         count = leading_axis(tasks)
         return map_tree(lambda leaf: leaf / count, total)
 
-    def weights(self, meta: Meta) -> Meta:
-        """The meta-parameters in the layout of the tasks."""
-        return map_tree(channels_last, meta) if self.channels_last else meta
+    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
+        """Lay images and convolution weights out channels last if that is only a matter of rounding.
+
+        torch's kernels are quicker for it on a CPU, but its BatchNorm then adds up with less care, which inner
+        loops may amplify; and a model may ask for another layout by `view`.
+        """
+        one = map_tree(lambda leaf: leaf[0], tasks)
+        usual = direction(outer.meta, one, 0.0)
+        try:
+            other = direction(map_tree(channels_last, outer.meta), map_tree(channels_last, one), 0.0)
+        except RuntimeError:
+            return
+        gap, size = (norm(tree) for tree in (map_tree(torch.sub, usual, other), usual))
+        self.channels_last = bool(gap <= TOLERANCE * size)
+
+
+TOLERANCE = 1e-3
+"""How much the direction of a task may change with the layout, relative to its norm."""
+
+
+def norm(tree: Tree) -> Tensor:
+    """The Euclidean norm of all leaves together."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(leaf) for leaf in flatten(tree)[0]]))
 
 
 def channels_last(leaf: Tensor) -> Tensor:

@@ -162,13 +162,30 @@ def test_an_error_in_the_algorithm_is_not_the_compilers(programs):
         learner.update(tasks_of(lines(), 2), 0.0)
 
 
-def test_a_layout_that_the_model_cannot_view_is_given_up():
-    mapper = Threaded()
-    Lifted(maml(images(Viewing)), mapper).direction(tasks_of(images(Viewing), 2), 0.0)
+def prepared(model) -> Threaded:
+    mapper, suite = Threaded(2), images(model)
+    learner = Lifted(maml(suite), mapper)
+    before = vector(learner.direction(tasks_of(suite, 3), 0.0))
+    learner.prepare(tasks_of(suite, 3))
+    assert torch.allclose(vector(learner.direction(tasks_of(suite, 3), 0.0)), before, rtol=1e-9, atol=1e-11)
+    return mapper
+
+
+def test_channels_last_where_the_model_can_view_it_so():
+    assert prepared(normed).channels_last
+    assert not prepared(Viewing).channels_last
+
+
+def test_channels_last_only_while_the_direction_stays_the_same():
+    mapper, suite = Threaded(), images(normed)
+
+    def sensitive(meta, task, progress):
+        usual = task.support.x.is_contiguous()
+        return torch.ones(()), map_tree(lambda leaf: leaf if usual else 1.01 * leaf, meta)
+
+    made = maml(suite)._replace(objective=None, meta_grad=sensitive)
+    Lifted(made, mapper).prepare(tasks_of(suite, 2))
     assert not mapper.channels_last
-    mapper = Threaded()
-    Lifted(maml(images(normed)), mapper).direction(tasks_of(images(normed), 2), 0.0)
-    assert mapper.channels_last
 
 
 def test_rematerialising_keeps_less():
@@ -226,7 +243,7 @@ def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypa
 
 def test_a_short_trial_goes_by_the_rule():
     made = maml(lines())
-    assert choice.measure(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy == "vectorised"
+    assert choice.choose(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy == "vectorised"
     large = {"weight": torch.zeros(64, 64, 3, 3)}
     assert (by_rule(made.init()), by_rule(large)) == ("vectorised", "threaded")
 

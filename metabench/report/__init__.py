@@ -30,6 +30,7 @@ TERMINAL = (
     "train_seconds",
     "adapt_ms",
     "peak_memory_mb",
+    "precision",
     "strategy",
 )
 

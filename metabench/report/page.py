@@ -127,6 +127,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "train_seconds": numbers.amount(row["train_seconds"]),
         "adapt_ms": numbers.amount(row["adapt_ms"]),
         "peak_memory_mb": numbers.amount(row["peak_memory_mb"]),
+        "precision": row["precision"],
         "strategy": row["strategy"] or "–",
     }
 

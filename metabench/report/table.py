@@ -63,6 +63,7 @@ def row(group: Group, standing: str, behind: Interval | None) -> dict[str, Any]:
         "train_seconds": mean(record.train_seconds for record in counted),
         "adapt_ms": mean(record.adapt_ms for record in counted),
         "peak_memory_mb": max((r.peak_memory_mb for r in counted if r.peak_memory_mb is not None), default=None),
+        "precision": group.records[0].trial.precision,
         "strategy": ", ".join(sorted({record.strategy for record in counted if record.strategy})),
     }
 

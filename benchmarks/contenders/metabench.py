@@ -1,0 +1,140 @@
+"""Metabench itself: its plugins, lifted to many tasks by each of its strategies."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.contenders import Unsupported, tensors
+from benchmarks.workloads import Arrays, Workload
+from metabench.api import Algorithm, Batch, Predict, Problem, Suite, Task
+from metabench.lift import Lifted, adapt_fully, lift
+from metabench.measure import keep_freed_memory
+from metabench.problem import build_problem
+from metabench_plugins.algorithms.fomaml import fomaml
+from metabench_plugins.algorithms.maml import maml
+from metabench_plugins.algorithms.reptile import reptile
+
+
+class Metabench:
+    """A plugin's algorithm, lifted as in a trial: torch's kernels have one thread, whole tasks may have more."""
+
+    strategy = ""
+
+    def __init__(self, workload: Workload, arrays: Arrays, threads: int) -> None:
+        keep_freed_memory()
+        torch.set_num_threads(1)
+        self.cores = threads if self.strategy == "threaded" else 1
+        self.workload = workload
+        tasks = tensors.Tasks(arrays)
+        self.tasks = tasks_of(workload, tasks)
+        made = algorithm(workload, problem(workload, arrays))
+        self.learner, self.plain = (self.lifted(each, threads) for each in (made, made._replace(optimizer=PLAIN)))
+        self.support, self.query_x = Batch(tasks.support_x[:1], tasks.support_y[:1]), tasks.query_x[0]
+
+    def lifted(self, made: Algorithm, threads: int) -> Lifted:
+        """The learner, ready to be timed. Raises Unsupported where the strategy gave way to another one."""
+        learner = lift(made, self.strategy, threads)
+        assert isinstance(learner, Lifted)
+        learner.prepare(self.tasks)
+        if learner.mapper.problem:
+            raise Unsupported(learner.mapper.problem)
+        return learner
+
+    def gradient(self) -> dict[str, np.ndarray]:
+        """See Contender: what a step of plain gradient descent with rate 1 subtracts from the initial weights."""
+        before = {name: leaf.clone() for name, leaf in self.plain.meta.items()}
+        self.plain.update(self.tasks, 0.0)
+        return {name: (before[name] - leaf).numpy() for name, leaf in self.plain.meta.items()}
+
+    def update(self) -> None:
+        """See Contender."""
+        self.learner.update(self.tasks, 0.0)
+
+    def settle(self) -> int:
+        """See Contender: nothing is tried out."""
+        return self.cores
+
+    def adapt(self) -> np.ndarray:
+        """See Contender."""
+        predict = adapt_fully(self.learner, self.support, self.workload.inner_steps)[0]
+        with torch.no_grad():
+            return predict(self.query_x).numpy()
+
+
+PLAIN = partial(torch.optim.SGD, lr=1.0)
+
+
+class Vectorised(Metabench):
+    """vmap over the tasks."""
+
+    strategy = "vectorised"
+
+
+class Compiled(Metabench):
+    """The whole update as one program. Raises Unsupported for convolutions, which take minutes to compile."""
+
+    strategy = "compiled"
+
+    def lifted(self, made: Algorithm, threads: int) -> Lifted:
+        """See Metabench."""
+        if self.workload.image_size:
+            raise Unsupported("left out: two minutes of compilation gain nothing (see 'What was tried')")
+        return super().lifted(made, threads)
+
+
+class Threaded(Metabench):
+    """A task a thread."""
+
+    strategy = "threaded"
+
+
+class Rematerialised(Metabench):
+    """A task a thread, inner steps computed twice rather than kept."""
+
+    strategy = "threaded"
+
+    def lifted(self, made: Algorithm, threads: int) -> Lifted:
+        """The learner."""
+        learner = lift(made, self.strategy, threads, rematerialise=True)
+        assert isinstance(learner, Lifted)
+        learner.prepare(self.tasks)
+        return learner
+
+
+def algorithm(workload: Workload, problem: Problem) -> Algorithm:
+    """The plugin with the workload's parameters."""
+    inner = {"inner_lr": workload.inner_lr, "inner_steps": workload.inner_steps}
+    if workload.algorithm == "reptile":
+        return reptile(problem, **inner, outer_lr=1.0)
+    return {"maml": maml, "fomaml": fomaml}[workload.algorithm](problem, **inner, outer_lr=tensors.OUTER_LR)
+
+
+def problem(workload: Workload, arrays: Arrays) -> Problem:
+    """The workload as a suite of its own, at its initial weights."""
+
+    def loss(predict: Predict, batch: Batch) -> torch.Tensor:
+        return tensors.loss(predict(batch.x), batch.y)
+
+    def sample(*_: Any) -> Task:
+        raise NotImplementedError("the tasks are fixed")
+
+    suite = Suite(
+        sample=sample,
+        model=lambda: tensors.module(workload, arrays),
+        loss=loss,
+        metrics=lambda predict, batch: {"loss": loss(predict, batch)},
+        higher_is_better=False,
+    )
+    return build_problem(suite, seed=0)
+
+
+def tasks_of(workload: Workload, tasks: tensors.Tasks) -> Task:
+    """The tasks as metabench has them; its Reptile joins support and query, so both are parts of the support set."""
+    if workload.algorithm == "reptile":
+        x, y = tasks.support_x, tasks.support_y
+        return Task(Batch(x[:, :-1], y[:, :-1]), Batch(x[:, -1:], y[:, -1:]))
+    return Task(Batch(tasks.support_x, tasks.support_y), Batch(tasks.query_x, tasks.query_y))

@@ -1,0 +1,158 @@
+"""The results as rows: a CSV file, tables on the terminal, Markdown for docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.contest import Result
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+PEERS = ("learn2learn", "PyTorch loop")
+"""Whose update is 1 in the column `ratio to peer`: the first of them that does the work."""
+
+SHOWN = {
+    "contender": "contender",
+    "gradient": "gradient error",
+    "update_ms": "update ms (quartiles)",
+    "ratio_to_peer": "ratio to peer",
+    "ratio_to_floor": "ratio to floor",
+    "tasks_per_second": "tasks/s",
+    "first_update_s": "first update s",
+    "peak_mb": "peak MB",
+    "adapt_ms": "adapt ms",
+    "threads": "threads",
+}
+"""Columns of the readable tables and what they are called there."""
+
+
+def frame(results: Iterable[Result], floors: dict[str, float], machine: dict[str, Any]) -> pd.DataFrame:
+    """A row a contender and workload; `floors` are seconds by the workload's id. No figure: NaN and a note."""
+    results = list(results)
+    rows = []
+    for result in results:
+        workload, median = result.workload, result.median
+        peer = peer_of([other for other in results if other.workload == workload])
+        floor = floors.get(workload.id)
+        row: dict[str, Any] = {
+            "workload": workload.name,
+            "algorithm": workload.algorithm,
+            "contender": result.contender,
+            "check": result.check,
+            "gradient_error": result.error,
+            "first_update_s": result.first,
+            "update_ms": scaled(median, 1e3),
+            "update_ms_q1": scaled(result.quartile(0.25), 1e3),
+            "update_ms_q3": scaled(result.quartile(0.75), 1e3),
+            "repeats": len(result.updates),
+            "tasks_per_second": workload.tasks / median if median else None,
+            "peer": peer.contender if peer else "",
+            "ratio_to_peer": ratio(median, peer.median if peer else None),
+            "floor_ms": scaled(floor, 1e3),
+            "ratio_to_floor": ratio(median, floor),
+            "peak_mb": result.memory,
+            "adapt_ms": scaled(result.adapt, 1e3),
+            "threads": result.threads,
+            "note": result.note,
+        }
+        rows.append(row | machine)
+    return pd.DataFrame(rows)
+
+
+def peer_of(results: list[Result]) -> Result | None:
+    """Whom the contenders of one workload are compared with."""
+    timed = {result.contender: result for result in results if result.updates}
+    return next((timed[name] for name in PEERS if name in timed), None)
+
+
+def scaled(value: float | None, factor: float) -> float | None:
+    """The product, or nothing of nothing."""
+    return None if value is None else value * factor
+
+
+def ratio(value: float | None, other: float | None) -> float | None:
+    """The quotient, or nothing where either is missing."""
+    return value / other if value and other else None
+
+
+def readable(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and cells of one workload's table; a contender without figures has its note in the second column."""
+    cells = []
+    for row in rows.to_dict("records"):
+        if not row["repeats"]:
+            cells.append([row["contender"], " ".join(filter(None, (row["check"], row["note"]))), *[""] * 8])
+            continue
+        spread = f"{digits(row['update_ms'])} ({digits(row['update_ms_q1'])}–{digits(row['update_ms_q3'])})"
+        rest = [digits(row[name]) for name in list(SHOWN)[3:]]
+        cells.append([row["contender"], f"{row['gradient_error']:.0e}", spread, *rest])
+    return list(SHOWN.values()), cells
+
+
+def digits(value: Any) -> str:
+    """Three significant digits, without an exponent; nothing for NaN."""
+    if value is None or pd.isna(value):
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def headline(rows: pd.DataFrame) -> str:
+    """What a table is about."""
+    first = rows.iloc[0]
+    peer = f"; ratio to {first['peer']}" if first["peer"] else ""
+    floor = f"; floor {digits(first['floor_ms'])} ms" if not pd.isna(first["floor_ms"]) else ""
+    return f"{first['workload']}, {first['algorithm']}{peer}{floor}"
+
+
+def groups(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each workload, in their order."""
+    return [rows for _, rows in table.groupby(["workload", "algorithm"], sort=False)]
+
+
+def show(table: pd.DataFrame, console: Console) -> None:
+    """Print a table a workload."""
+    for rows in groups(table):
+        headings, cells = readable(rows)
+        shown = Table(title=headline(rows), title_justify="left")
+        for number, heading in enumerate(headings):
+            shown.add_column(heading, justify="left" if number < 2 else "right", overflow="fold")
+        for line in cells:
+            shown.add_row(*map(Text, line))
+        console.print(shown)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The same as Markdown, after a line about the machine."""
+    first = table.iloc[0]
+    about = (
+        f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, sgemm {digits(first['sgemm_gflops'])} "
+        f"GFLOP/s, {first['date']}. Times are medians with quartiles; memory is the peak above the resident size "
+        "before the first update; *first update* includes compilation."
+    )
+    parts = [about]
+    for rows in groups(table):
+        headings, cells = readable(rows)
+        rule = ["---", "---", *["---:"] * (len(headings) - 2)]
+        lines = [
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [headings, rule, *cells]
+        ]
+        parts += [f"### {headline(rows)}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def insert(page: Path, text: str) -> bool:
+    """Put text between the two marker lines of a page; whether there was such a page."""
+    if not page.exists():
+        return False
+    old = page.read_text()
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        return False
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    return True

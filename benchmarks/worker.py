@@ -1,0 +1,141 @@
+"""One contender on one workload in a process of its own: JSON commands on stdin, JSON answers on stdout.
+
+    python -m benchmarks.worker CONTENDER WORKLOAD.npz --threads N
+
+Commands: `ready`, `load` (make it, first update), `gradient` (to a .npz file), `settle` (its number of threads),
+`time` and `adapt` (n repeats), `memory`.
+Nothing here imports torch: the contender's own module does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import contenders, workloads
+
+SLOW = 1.0
+"""Seconds of an update from which the number of threads is not tried out: there is enough to do for all."""
+
+
+class Worker:
+    """A contender and what its commands do."""
+
+    def __init__(self, name: str, path: Path, threads: int) -> None:
+        self.name, self.threads = name, threads
+        self.workload, self.arrays = workloads.load(path)
+        self.contender: Any = None
+        self.resident = 0.0
+        self.watching = False
+        self.usual = 0.0
+
+    def ready(self) -> dict[str, Any]:
+        """Nothing to do: its libraries were imported before the first command."""
+        return {}
+
+    def load(self) -> dict[str, Any]:
+        """Make the contender and do the first update, one of which may compile: the seconds of both."""
+        self.resident = status("VmRSS")
+        began = time.perf_counter()
+        self.contender = contenders.make(self.name, self.workload, self.arrays, self.threads)
+        self.contender.update()
+        return {"seconds": time.perf_counter() - began}
+
+    def gradient(self, path: str) -> dict[str, Any]:
+        """Write the direction at the initial weights."""
+        began = time.perf_counter()
+        direction = self.contender.gradient()
+        self.usual = time.perf_counter() - began
+        np.savez(path, **direction)
+        return {}
+
+    def settle(self) -> dict[str, Any]:
+        """Let the contender choose its number of threads; where the gradient took over a second it keeps all."""
+        if self.usual > SLOW:
+            return {"threads": getattr(self.contender, "threads", self.threads)}
+        settle = getattr(self.contender, "settle", lambda: self.threads)
+        return {"threads": settle()}
+
+    def time(self, n: int) -> dict[str, Any]:
+        """Seconds of n updates; from the first call on the peak of memory is watched."""
+        if not self.watching:
+            forget_peak()
+            self.watching = True
+        return {"seconds": [seconds(self.contender.update) for _ in range(n)]}
+
+    def adapt(self, n: int) -> dict[str, Any]:
+        """Seconds of n adaptations to one task, after one that is not timed."""
+        self.contender.adapt()
+        return {"seconds": [seconds(self.contender.adapt) for _ in range(n)]}
+
+    def memory(self) -> dict[str, Any]:
+        """MB (10^6 bytes): resident before it was made, and the peak during the timed ones."""
+        return {"resident": self.resident, "peak": status("VmHWM")}
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def status(field: str) -> float:
+    """A figure of this process in MB, or NaN where the system does not tell."""
+    try:
+        found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 / 1e6 if found else float("nan")
+
+
+def forget_peak() -> None:
+    """Begin anew to watch for the peak of resident memory, on Linux."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def answer(worker: Worker, line: str) -> dict[str, Any]:
+    """What a command gave, or why it could not."""
+    command = json.loads(line)
+    try:
+        return getattr(worker, command.pop("do"))(**command)
+    except contenders.Unsupported as error:
+        return {"unsupported": str(error)}
+    except ImportError as error:
+        return {"missing": str(error)}
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:300]}
+
+
+def main() -> None:
+    """Serve commands until stdin ends. What libraries print goes to stderr."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("contender")
+    parser.add_argument("workload", type=Path)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    worker = Worker(options.contender, options.workload, options.threads)
+    try:
+        contenders.module(options.contender)
+    except ImportError:
+        pass  # `load` says so
+    for line in sys.stdin:
+        print(json.dumps(answer(worker, line)), file=answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The side-by-side benchmark: its gradient check can fail, its workers answer, its table says what happened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import check, contenders, table
+from benchmarks.contest import Result
+from benchmarks.process import Absent, Remote
+from benchmarks.workloads import WORKLOADS, make_arrays, omniglot, save, sinusoid
+
+SMALL = [sinusoid("maml", 1)._replace(tasks=3), omniglot("maml", 1)._replace(tasks=2, queries=3)]
+
+
+@pytest.mark.parametrize("workload", SMALL, ids=lambda workload: workload.id)
+def test_the_check_passes_the_exact_gradient_and_no_other(workload):
+    arrays = make_arrays(workload)
+    reference = check.reference(workload, arrays)
+
+    def verdict(made, factor=1.0):
+        gradient = contenders.make("metabench threaded", made, arrays, 1).gradient()
+        return check.verdict(reference, {name: factor * each for name, each in gradient.items()}, arrays)
+
+    passed, error = verdict(workload)
+    assert passed
+    assert error < check.TOLERANCE
+    assert not verdict(workload, factor=1.05)[0]
+    if workload.image_size:  # on the sinusoid at step size 0.01 the first order is nearly the second
+        assert not verdict(workload._replace(algorithm="fomaml"))[0]
+
+
+def test_a_worker_answers_and_says_what_it_cannot_do(tmp_path):
+    workload = sinusoid("reptile", 2)._replace(tasks=2)
+    save(workload, tmp_path / "w.npz")
+    entry = next(entry for entry in contenders.ENTRIES if entry.name == "learn2learn")
+    remote = Remote(entry, tmp_path / "w.npz", 1)
+    try:
+        assert remote.ask("ready", 60) == {}
+        with pytest.raises(Absent, match="not supported"):
+            remote.ask("load", 60)
+    finally:
+        remote.close()
+
+
+def test_a_row_without_figures_has_its_reason():
+    good = Result(SMALL[0], "learn2learn", check="passed", error=1e-7, updates=[0.01, 0.02, 0.03])
+    bad = Result(SMALL[0], "JAX vmap", note="not installed: jax")
+    rows = table.frame([good, bad], {SMALL[0].id: 0.001}, {"cpu": "c", "cores": 2, "torch": "t", "sgemm_gflops": 1.0})
+    assert rows["ratio_to_peer"].iloc[0] == 1
+    assert rows["ratio_to_floor"].iloc[0] == pytest.approx(20)
+    assert "not installed: jax" in table.readable(rows)[1][1]
+    assert np.isnan(rows["update_ms"].iloc[1])
+
+
+def test_workloads_are_named_apart():
+    assert len({workload.id for workload in WORKLOADS}) == len(WORKLOADS)
