@@ -21,7 +21,7 @@ from benchmarks.workloads import Arrays, Workload, weights_of
 
 Weights = dict[str, Tensor]
 
-DIRECTIONS = 3
+DIRECTIONS = 5
 LEAST = 3
 """Directions that must be left for a verdict."""
 STEPS = (1e-7, 1e-8)

@@ -102,7 +102,7 @@ def prepare(result: Result, remote: Remote, reference: check.Reference, arrays: 
     result.check = "passed" if passed else "FAILED"
     if not passed:
         remote.close()
-        raise Absent("its gradient is wrong, so it is not timed")
+        raise Absent("its gradient is off by more than 1%, so it is not timed")
     result.threads = remote.ask("settle", plan.limit)["threads"]
 
 

@@ -132,7 +132,7 @@ def markdown(table: pd.DataFrame) -> str:
     about = (
         f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, sgemm {digits(first['sgemm_gflops'])} "
         f"GFLOP/s, {first['date']}. Times are medians with quartiles; memory is the peak above the resident size "
-        "before the first update; *first update* includes compilation."
+        "before the contender was made; *first update* includes making it, and compiling what is not on disk yet."
     )
     parts = [about]
     for rows in groups(table):

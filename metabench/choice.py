@@ -14,7 +14,8 @@ import torch
 from metabench.api import Algorithm, Task
 from metabench.compiled import package_of
 from metabench.data import cache_dir
-from metabench.lift import Lifted, lift
+from metabench.errors import one_line
+from metabench.lift import Lifted, mapper_of
 from metabench.measure import cpu_name, synchronise
 from metabench.strategies import by_rule
 from metabench.trials import Execution, Trial
@@ -42,8 +43,10 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
     A choice that is on disk is taken as it is, and of two that are made at once the first to be written counts:
     strategies round differently, and the same command shall give the same bits.
     """
-    if trial.budget.updates < MEASURE_FROM or (made.objective is None and made.meta_grad is None):
-        return Choice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} meta-updates")
+    if made.objective is None and made.meta_grad is None:
+        return Choice(by_rule(made.init()), {}, "by rule: nothing is trained")
+    if trial.budget.updates < MEASURE_FROM:
+        return Choice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} updates")
     path = cache_dir() / "strategies" / f"{key(trial, execution)}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Choice)
@@ -56,12 +59,23 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
         return choice  # a cache that cannot be written costs time, not correctness
 
 
+def prepared(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> tuple[Lifted, Choice]:
+    """The algorithm under the strategy that was asked for or chosen, ready for such tasks; and why that one."""
+    choice = Choice(execution.strategy, {}, "asked for")
+    if execution.strategy == "auto":
+        choice = choose(made, tasks, trial, execution)
+    learner = Lifted(made, mapper_of(choice.strategy, execution.threads, execution.rematerialise))
+    learner.prepare(tasks)
+    if learner.mapper.problem:
+        choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.mapper.problem}")
+    return learner, choice
+
+
 def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> Choice:
     """Time the eager strategies; then compile if that can still pay, and time it too."""
 
     def learner(strategy: str) -> Lifted:
-        lifted = lift(made, strategy, execution.threads)
-        assert isinstance(lifted, Lifted)
+        lifted = Lifted(made, mapper_of(strategy, execution.threads))
         if strategy != "compiled":  # that one is worth a thought first
             lifted.prepare(tasks)
         return lifted
@@ -103,7 +117,7 @@ def worth_compiling(learner: Lifted, tasks: Task, best: float, updates: int) -> 
     try:
         graph, inputs = learner.mapper.trace(learner.of_one_task, learner.outer, tasks)  # type: ignore[attr-defined]
     except Exception as error:
-        return f"cannot be traced: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return f"cannot be traced: {one_line(error)[:300]}"
     operations, known = len(graph.graph.nodes), package_of(graph, inputs).exists()
     saved = min(best, operations * DISPATCH_SECONDS) * updates
     cost = 0.0 if known else COMPILE_SECONDS

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from metabench.api import Task
 from metabench.data import cache_dir
+from metabench.errors import one_line
 from metabench.outer import Outer
 from metabench.strategies import Direction, Vectorised
 from metabench.trees import flatten, unflatten
@@ -59,7 +60,7 @@ class Compiled(Vectorised):
             try:
                 self.programs[shapes] = load_or_compile(*self.trace(direction, outer, tasks))
             except Exception as error:  # whatever the compiler says, there is a way that gives the same numbers
-                self.problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                self.problem = one_line(error)[:300]
                 self.programs[shapes] = None
         return self.programs[shapes]
 

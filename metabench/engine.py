@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 import torch
 
-from metabench.api import Algorithm, Learner, Suite, Task
-from metabench.choice import Choice, choose
-from metabench.errors import UserError
+from metabench.api import Algorithm, Learner, Task
+from metabench.assembly import build_suite, make_algorithm, refuse_overlap
+from metabench.choice import prepared
+from metabench.errors import UserError, one_line
 from metabench.evaluate import (
     adaptation_ms,
     depends_on_batch,
@@ -23,9 +24,9 @@ from metabench.evaluate import (
     score_block,
     task_blocks,
 )
-from metabench.lift import Lifted, lift, strategy_of
+from metabench.lift import strategy_of
 from metabench.measure import Clock, keep_freed_memory, peak_memory_mb, provenance, reset_peak_memory
-from metabench.problem import build_problem, cast
+from metabench.problem import cast
 from metabench.registry import Registry, load_registry
 from metabench.streams import stream
 from metabench.trials import Execution, Outcome, Point, Progress, Record, Scores, Status, Test, Trial
@@ -57,28 +58,9 @@ def run_trial(trial: Trial, execution: Execution, report: Report, registry: Regi
     except UserError as error:
         status, reason = "error", str(error)
     except (Exception, SystemExit) as error:
-        status, reason = "error", f"{type(error).__name__}: {' '.join(str(error).split())}"
+        status, reason = "error", one_line(error)
         run.provenance["traceback"] = traceback.format_exc()
     return run.outcome(status, reason)
-
-
-def build_suite(registry: Registry, trial: Trial) -> Suite:
-    """The suite of a trial; raises UserError that names it when its parameters do not fit together."""
-    entry = registry.get("suite", trial.suite)
-    try:
-        return entry.factory(**entry.resolve(trial.suite_parameters))
-    except (ValueError, UserError) as error:
-        raise UserError(f"Suite '{trial.suite}': {error}") from None
-
-
-def make_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
-    """What the trial's algorithm makes of the suite's model."""
-    entry = registry.get("algorithm", trial.algorithm)
-    problem = build_problem(suite, trial.seed, device, precision=trial.precision)
-    try:
-        return entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
-    except ValueError as error:
-        raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
 
 
 class Run:
@@ -112,28 +94,15 @@ class Run:
         self.suite.prepare()
         refuse_overlap(self.trial.suite, self.suite)
         made = make_algorithm(self.registry, self.suite, self.trial, self.device)
+        learner: Learner
         if isinstance(made, Algorithm):
             with self.clocks["prepare"].running():
-                learner = self.prepared(made)
+                learner, choice = prepared(made, self.training_tasks(0), self.trial, self.execution)
+            self.provenance["strategy"] = msgspec.to_builtins(choice)
         else:  # foreign code: the same cores, used in its own way
             learner = made
             torch.set_num_threads(self.execution.threads)
         self.fields |= {"strategy": strategy_of(learner), "higher_is_better": self.suite.higher_is_better}
-        return learner
-
-    def prepared(self, made: Algorithm) -> Learner:
-        """The algorithm under the strategy that was asked for or that is the quickest, compiled if it is to be."""
-        asked, tasks = self.execution.strategy, self.training_tasks(0)
-        if asked == "auto":
-            choice = choose(made, tasks, self.trial, self.execution)
-        else:
-            choice = Choice(asked, {}, "asked for")
-        learner = lift(made, choice.strategy, self.execution.threads, self.execution.rematerialise)
-        assert isinstance(learner, Lifted)
-        learner.prepare(tasks)
-        if learner.mapper.problem:
-            choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.mapper.problem}")
-        self.provenance["strategy"] = msgspec.to_builtins(choice)
         return learner
 
     def tasks(self, split: str, count: int) -> list[Task]:
@@ -264,14 +233,3 @@ def refuse_infinite(scores: Scores) -> None:
                     raise DivergedError(
                         f"{bad} of {len(values)} test tasks have no finite {metric} after {step} inner steps"
                     )
-
-
-def refuse_overlap(name: str, suite: Suite) -> None:
-    """Raise UserError if two splits draw from a common class."""
-    groups = {split: suite.groups(split) for split in ("train", "validation", "test")}
-    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        shared = sorted(groups[one] & groups[other])
-        if shared:
-            raise UserError(
-                f"Suite '{name}': the {one} and {other} splits share {len(shared)} classes, such as '{shared[0]}'."
-            )

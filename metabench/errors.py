@@ -10,6 +10,11 @@ class UserError(Exception):
     """What was wrong, what was expected, and what to do."""
 
 
+def one_line(error: BaseException) -> str:
+    """An exception's kind and message, folded to one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+
+
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
     """ "Unknown algorithm 'protomaml'. Did you mean 'protonet'? Available: ..." """
     return missing(f"Unknown {kind}", name, available)

@@ -101,14 +101,17 @@ def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, re
     """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `choice` measures."""
     if not isinstance(made, Algorithm):
         return made
-    if strategy == "auto":
-        strategy = by_rule(made.init())
+    return Lifted(made, mapper_of(by_rule(made.init()) if strategy == "auto" else strategy, threads, rematerialise))
+
+
+def mapper_of(strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
+    """The strategy of that name."""
     mappers: dict[str, Callable[[], Mapper]] = {
         "vectorised": Vectorised,
         "compiled": Compiled,
         "threaded": lambda: Threaded(threads, rematerialise),
     }
-    return Lifted(made, mappers[strategy]())
+    return mappers[strategy]()
 
 
 def strategy_of(learner: Learner) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pluggy
 
 from metabench import hookspecs
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError, one_line, unknown
 from metabench.parameters import Parameter, resolve, signature_of
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
@@ -181,4 +181,4 @@ def reason_of(error: BaseException) -> str:
     """One line about an exception."""
     text = " ".join(str(error).split())
     plain = isinstance(error, ValueError | pluggy.PluginValidationError | FileNotFoundError)
-    return text if plain and text else f"{type(error).__name__}: {text}".rstrip(": ")
+    return text if plain and text else one_line(error)

@@ -20,15 +20,15 @@ Direction = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
 
 
 class Mapper(Protocol):
-    """A strategy."""
+    """A strategy. Those that inherit from it say how to map; the rest is the usual way."""
+
+    problem: str = ""
+    """Why it fell back to another; mostly empty."""
 
     @property
     def name(self) -> str:
         """As the record has it."""
         ...
-
-    problem: str
-    """Why it fell back to another; mostly empty."""
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
         """The results for the tasks along the leading axis of the trees, stacked in their order."""
@@ -40,33 +40,15 @@ class Mapper(Protocol):
 
     def step(self, direction: Direction, outer: Outer, tasks: Task, progress: float) -> Tensor:
         """One step of the outer loop against the mean direction; the mean loss."""
-        ...
-
-    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
-        """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
-        ...
-
-
-class Eager:
-    """A strategy whose optimiser steps after the direction is known."""
-
-    problem = ""
-
-    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
-        """See Mapper."""
-        raise NotImplementedError
-
-    def step(self, direction: Direction, outer: Outer, tasks: Task, progress: float) -> Tensor:
-        """See Mapper."""
         loss, mean = self.mean(direction, outer.meta, tasks, progress)
         outer.descend(mean, outer.rates(progress))
         return loss
 
     def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
-        """See Mapper."""
+        """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
 
 
-class Vectorised(Eager):
+class Vectorised(Mapper):
     """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them."""
 
     def __init__(self, chunk: int = 64) -> None:
@@ -91,19 +73,22 @@ class Vectorised(Eager):
         return map_tree(lambda *parts: sum(parts) / count, *sums)
 
 
-class Threaded(Eager):
+class Threaded(Mapper):
     """Task after task, one task a worker thread: cheaper than vmap around convolutions on a CPU.
 
     Only the running tasks' graphs are in memory. With `rematerialise` the graph of an inner step is made again
     in the backward pass instead of kept.
     """
 
-    name = "threaded"
-
     def __init__(self, threads: int = 1, rematerialise: bool = False) -> None:
         self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self.rematerialise = rematerialise
         self.channels_last = False
+
+    @property
+    def name(self) -> str:
+        """See Mapper."""
+        return "threaded"
 
     def each(self, function: Callable[..., Tree], *trees: Tree) -> Iterator[Tree]:
         """The results, one by one, in the tasks' order."""
@@ -134,20 +119,24 @@ class Threaded(Eager):
         """Lay images and convolution weights out channels last if that is only a matter of rounding.
 
         torch's kernels are quicker for it on a CPU, but its BatchNorm then adds up with less care, which inner
-        loops may amplify; and a model may ask for another layout by `view`.
+        loops may amplify, in some tasks more than in others; and a model may ask for another layout by `view`.
         """
-        one = map_tree(lambda leaf: leaf[0], tasks)
-        usual = direction(outer.meta, one, 0.0)
+        if not any(is_image(leaf) for leaf in flatten(outer.meta)[0]):
+            return  # no convolution to gain by it
+        self.channels_last = False
+        usual = self.mean(direction, outer.meta, tasks, 0.0)
+        self.channels_last = True
         try:
-            other = direction(map_tree(channels_last, outer.meta), map_tree(channels_last, one), 0.0)
+            other = self.mean(direction, outer.meta, tasks, 0.0)
         except RuntimeError:
+            self.channels_last = False
             return
         gap, size = (norm(tree) for tree in (map_tree(torch.sub, usual, other), usual))
         self.channels_last = bool(gap <= TOLERANCE * size)
 
 
 TOLERANCE = 1e-3
-"""How much the direction of a task may change with the layout, relative to its norm."""
+"""How much the direction may change with the layout, relative to its norm."""
 
 
 def norm(tree: Tree) -> Tensor:
@@ -155,13 +144,18 @@ def norm(tree: Tree) -> Tensor:
     return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(leaf) for leaf in flatten(tree)[0]]))
 
 
+def is_image(leaf: Tensor) -> bool:
+    """Whether a leaf is laid out like images, or a convolution's weights, on a CPU: four dimensions, floats."""
+    return leaf.dim() == 4 and leaf.is_floating_point() and leaf.device.type == "cpu"
+
+
 def channels_last(leaf: Tensor) -> Tensor:
-    """A 4-dimensional float tensor (n, c, h, w) on a CPU in the order n, h, w, c in memory; others as they are.
+    """Images (n, c, h, w) in the order n, h, w, c in memory; other leaves as they are.
 
     Strides are set by hand because torch leaves a tensor of one channel as it is, and then takes the whole
     network for channels first.
     """
-    if not (isinstance(leaf, Tensor) and leaf.dim() == 4 and leaf.is_floating_point() and leaf.device.type == "cpu"):
+    if not is_image(leaf):
         return leaf
     _, channels, height, width = leaf.shape
     strides = (channels * height * width, 1, width * channels, channels)

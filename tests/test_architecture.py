@@ -21,7 +21,7 @@ LAYERS = [
     {"strategies"},
     {"compiled"},
     {"lift"},
-    {"evaluate", "choice"},
+    {"evaluate", "choice", "assembly"},
     {"engine", "planning"},
     {"testing", "experiment", "console"},
     {"", "cli"},

@@ -23,6 +23,7 @@ class Metabench:
     """A plugin's algorithm, lifted as in a trial: torch's kernels have one thread, whole tasks may have more."""
 
     strategy = ""
+    rematerialise = False
 
     def __init__(self, workload: Workload, arrays: Arrays, threads: int) -> None:
         keep_freed_memory()
@@ -37,7 +38,7 @@ class Metabench:
 
     def lifted(self, made: Algorithm, threads: int) -> Lifted:
         """The learner, ready to be timed. Raises Unsupported where the strategy gave way to another one."""
-        learner = lift(made, self.strategy, threads)
+        learner = lift(made, self.strategy, threads, self.rematerialise)
         assert isinstance(learner, Lifted)
         learner.prepare(self.tasks)
         if learner.mapper.problem:
@@ -82,7 +83,7 @@ class Compiled(Metabench):
     def lifted(self, made: Algorithm, threads: int) -> Lifted:
         """See Metabench."""
         if self.workload.image_size:
-            raise Unsupported("left out: two minutes of compilation gain nothing (see 'What was tried')")
+            raise Unsupported("left out: minutes of compilation, and slower than threaded (see 'What was tried')")
         return super().lifted(made, threads)
 
 
@@ -92,17 +93,10 @@ class Threaded(Metabench):
     strategy = "threaded"
 
 
-class Rematerialised(Metabench):
+class Rematerialised(Threaded):
     """A task a thread, inner steps computed twice rather than kept."""
 
-    strategy = "threaded"
-
-    def lifted(self, made: Algorithm, threads: int) -> Lifted:
-        """The learner."""
-        learner = lift(made, self.strategy, threads, rematerialise=True)
-        assert isinstance(learner, Lifted)
-        learner.prepare(self.tasks)
-        return learner
+    rematerialise = True
 
 
 def algorithm(workload: Workload, problem: Problem) -> Algorithm:

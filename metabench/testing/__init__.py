@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError, one_line, unknown
 from metabench.registry import Registry
 from metabench.testing import algorithms, suites
 from metabench.testing.toys import TOYS
@@ -64,7 +64,7 @@ def run_check(name: str, check: Callable[[Any], None], cases: dict[str, Any]) ->
             except AssertionError as failure:
                 return Result(name, "failed", f"{place}{failure}")
             except Exception as error:
-                return Result(name, "failed", f"{place}{type(error).__name__}: {' '.join(str(error).split())}")
+                return Result(name, "failed", f"{place}{one_line(error)}")
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(state)

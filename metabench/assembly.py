@@ -1,0 +1,39 @@
+"""What a trial is made of: its suite, and its algorithm on the suite's model."""
+
+from __future__ import annotations
+
+from metabench.api import Algorithm, Learner, Suite
+from metabench.errors import UserError
+from metabench.problem import build_problem
+from metabench.registry import Registry
+from metabench.trials import Trial
+
+
+def build_suite(registry: Registry, trial: Trial) -> Suite:
+    """The suite of a trial; raises UserError that names it when its parameters do not fit together."""
+    entry = registry.get("suite", trial.suite)
+    try:
+        return entry.factory(**entry.resolve(trial.suite_parameters))
+    except (ValueError, UserError) as error:
+        raise UserError(f"Suite '{trial.suite}': {error}") from None
+
+
+def make_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
+    """What the trial's algorithm makes of the suite's model."""
+    entry = registry.get("algorithm", trial.algorithm)
+    problem = build_problem(suite, trial.seed, device, precision=trial.precision)
+    try:
+        return entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
+    except ValueError as error:
+        raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
+
+
+def refuse_overlap(name: str, suite: Suite) -> None:
+    """Raise UserError if two splits draw from a common class."""
+    groups = {split: suite.groups(split) for split in ("train", "validation", "test")}
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        shared = sorted(groups[one] & groups[other])
+        if shared:
+            raise UserError(
+                f"Suite '{name}': the {one} and {other} splits share {len(shared)} classes, such as '{shared[0]}'."
+            )
