@@ -26,7 +26,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         return
     palette = dict(zip(FAMILIES, sns.color_palette("colorblind").as_hex()))
     sns.set_theme(context="paper", style="whitegrid", rc={"svg.hashsalt": "bench", "svg.fonttype": "path"})
-    names = list(dict.fromkeys(table["contender"]))
+    names = list(dict.fromkeys(table["contender"][table["repeats"] > 0]))
     lines = math.ceil(len(parts) / COLUMNS)
     figure = Figure(figsize=(3.2 * COLUMNS, lines * (0.8 + 0.17 * len(names))), layout="constrained")
     panels = figure.subplots(lines, COLUMNS, squeeze=False, sharey=True).ravel()
@@ -50,7 +50,7 @@ def panel(axes: Axes, rows: pd.DataFrame, names: list[str], palette: dict[str, s
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"{rows['workload'].iloc[0]}, {rows['algorithm'].iloc[0]}", fontsize=9)

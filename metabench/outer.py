@@ -35,7 +35,7 @@ class Outer:
     def descend(self, direction: Meta, rates: list[Any]) -> None:
         """One step of the optimiser against a direction."""
         for leaf, slope in zip(self.leaves, flatten(direction)[0], strict=True):
-            leaf.grad = slope
+            leaf.grad = slope.contiguous()  # torch's fused Adam takes every tensor for laid out like the parameter
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.optimizer.step()

@@ -176,6 +176,15 @@ def test_channels_last_where_the_model_can_view_it_so():
     assert not prepared(Viewing).channels_last
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_updates_agree_whatever_the_layout_of_the_gradient(optimizer):
+    suite, mapper = images(normed), Threaded(2)
+    made = maml(suite)._replace(optimizer=OPTIMIZERS[optimizer])
+    mapper.channels_last = True
+    expected = after_updates(made, Vectorised(), suite)
+    assert torch.allclose(after_updates(made, mapper, suite), expected, rtol=1e-7, atol=1e-9)
+
+
 def test_channels_last_only_while_the_direction_stays_the_same():
     mapper, suite = Threaded(), images(normed)
 
