@@ -31,6 +31,7 @@ class Result:
     first: float | None = None
     updates: list[float] = field(default_factory=list)
     memory: float | None = None
+    tensors: float | None = None
     adapt: float | None = None
 
     @property
@@ -69,8 +70,9 @@ def contest(
     reference = None
     results = []
     taking_part = [entry for entry in entries if workload.memory_only or not entry.memory_only]
+    threads = 1 if workload.memory_only else plan.threads  # each thread of ours has a task's graph alive
     for group in [[entry] for entry in taking_part] if workload.memory_only else [taking_part]:
-        pairs = [(Result(workload, entry.name), Remote(entry, path, plan.threads)) for entry in group]
+        pairs = [(Result(workload, entry.name), Remote(entry, path, threads)) for entry in group]
         try:
             if reference is None:  # while the workers import their libraries
                 say(f"{workload.id}: float64 reference")
@@ -127,6 +129,8 @@ def measure(pairs: list[tuple[Result, Remote]], plan: Plan, until: float, say: C
         with absent_is_a_note(result):
             sizes = remote.ask("memory", plan.limit)
             result.memory = sizes["peak"] - sizes["resident"]
+            if result.workload.memory_only:
+                result.tensors = remote.ask("tensors", plan.limit)["peak"]
             result.adapt = statistics.median(remote.ask("adapt", plan.limit, n=5)["seconds"])
         say(f"{result.workload.id}: {result.contender}: {summary(result)}")
 

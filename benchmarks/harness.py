@@ -22,19 +22,18 @@ import pandas as pd
 from benchmarks import ROOT
 
 METABENCH = [sys.executable, "-c", "from metabench.cli import main; main()"]
-SHARE = ("sinusoid", "glyphs")
-"""Suites whose 1,000-update trials are taken apart."""
+SHARE = {"sinusoid": 1000, "glyphs": 300}
+"""Suites of which a trial of so many updates is taken apart."""
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.harness", description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000, help="short trials while the parent's memory is watched")
-    parser.add_argument("--updates", type=int, default=1000, help="of the trials that are taken apart")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="where the results go")
     given = parser.parse_args()
     rows = [{"figure": "metabench --help, s", "value": help_seconds()}]
-    rows += [row for suite in SHARE for row in shares(suite, given.updates)]
+    rows += [row for suite, updates in SHARE.items() for row in shares(suite, updates)]
     rows += side_by_side()
     rows.append({"figure": f"parent's peak memory over {given.trials} trials, MB", "value": parent_mb(given.trials)})
     table = pd.DataFrame(rows)

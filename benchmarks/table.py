@@ -26,6 +26,7 @@ SHOWN = {
     "tasks_per_second": "tasks/s",
     "first_update_s": "first update s",
     "peak_mb": "peak MB",
+    "tensors_mb": "tensors MB",
     "adapt_ms": "adapt ms",
     "threads": "threads",
 }
@@ -57,6 +58,7 @@ def frame(results: Iterable[Result], floors: dict[str, float], machine: dict[str
             "floor_ms": scaled(floor, 1e3),
             "ratio_to_floor": ratio(median, floor),
             "peak_mb": result.memory,
+            "tensors_mb": result.tensors,
             "adapt_ms": scaled(result.adapt, 1e3),
             "threads": result.threads,
             "note": result.note,
@@ -86,7 +88,9 @@ def readable(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     cells = []
     for row in rows.to_dict("records"):
         if not row["repeats"]:
-            cells.append([row["contender"], " ".join(filter(None, (row["check"], row["note"]))), *[""] * 8])
+            cells.append(
+                [row["contender"], " ".join(filter(None, (row["check"], row["note"]))), *[""] * (len(SHOWN) - 2)]
+            )
             continue
         spread = f"{digits(row['update_ms'])} ({digits(row['update_ms_q1'])}–{digits(row['update_ms_q3'])})"
         rest = [digits(row[name]) for name in list(SHOWN)[3:]]
@@ -131,8 +135,9 @@ def markdown(table: pd.DataFrame) -> str:
     first = table.iloc[0]
     about = (
         f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, sgemm {digits(first['sgemm_gflops'])} "
-        f"GFLOP/s, {first['date']}. Times are medians with quartiles; memory is the peak above the resident size "
-        "before the contender was made; *first update* includes making it, and compiling what is not on disk yet."
+        f"GFLOP/s, {first['date']}. Times are medians with quartiles; *peak MB* is resident memory above that before "
+        "the contender was made, *tensors MB* what torch alone had allocated at the peak of an update, on one thread; "
+        "*first update* includes making it, and compiling what is not on disk yet."
     )
     parts = [about]
     for rows in groups(table):

@@ -3,7 +3,7 @@
     python -m benchmarks.worker CONTENDER WORKLOAD.npz --threads N
 
 Commands: `ready`, `load` (make it, first update), `gradient` (to a .npz file), `settle` (its number of threads),
-`time` and `adapt` (n repeats), `memory`.
+`time` and `adapt` (n repeats), `memory`, `tensors`.
 Nothing here imports torch: the contender's own module does.
 """
 
@@ -81,6 +81,10 @@ class Worker:
         """MB (10^6 bytes): resident before it was made, and the peak during the timed ones."""
         return {"resident": self.resident, "peak": status("VmHWM")}
 
+    def tensors(self) -> dict[str, Any]:
+        """MB (10^6 bytes) of tensors that one update has alive at its peak beyond those before it: torch only."""
+        return {"peak": tensor_peak(self.contender.update) if "torch" in sys.modules else None}
+
 
 def seconds(call: Callable[[], Any]) -> float:
     """How long a call takes."""
@@ -96,6 +100,17 @@ def status(field: str) -> float:
     except OSError:
         found = None
     return int(found[1]) * 1024 / 1e6 if found else float("nan")
+
+
+def tensor_peak(call: Callable[[], Any]) -> float:
+    """What torch allocated in a call and had not freed yet, at most, in MB; its own thread's tensors alone."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        call()
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return float(max(np.cumsum(sizes), default=0)) / 1e6
 
 
 def forget_peak() -> None:

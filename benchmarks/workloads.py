@@ -78,9 +78,7 @@ WORKLOADS = (
     omniglot("fomaml", 1),
     omniglot("reptile", 5),
     omniglot20("maml"),
-    omniglot20("fomaml"),
     miniimagenet("maml"),
-    miniimagenet("fomaml"),
     omniglot("maml", 5)._replace(name="omniglot-5w1s-5steps", memory_only=True),
 )
 

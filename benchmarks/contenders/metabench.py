@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import copy
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ class Metabench:
         self.workload = workload
         tasks = tensors.Tasks(arrays)
         self.tasks = tasks_of(workload, tasks)
-        made = algorithm(workload, problem(workload, arrays))
-        self.learner, self.plain = (self.lifted(each, threads) for each in (made, made._replace(optimizer=PLAIN)))
+        self.learner = self.lifted(algorithm(workload, problem(workload, arrays)), threads)
+        self.initial = copy.deepcopy(self.learner.state_dict())
         self.support, self.query_x = Batch(tasks.support_x[:1], tasks.support_y[:1]), tasks.query_x[0]
 
     def lifted(self, made: Algorithm, threads: int) -> Lifted:
@@ -46,10 +46,19 @@ class Metabench:
         return learner
 
     def gradient(self) -> dict[str, np.ndarray]:
-        """See Contender: what a step of plain gradient descent with rate 1 subtracts from the initial weights."""
-        before = {name: leaf.clone() for name, leaf in self.plain.meta.items()}
-        self.plain.update(self.tasks, 0.0)
-        return {name: (before[name] - leaf).numpy() for name, leaf in self.plain.meta.items()}
+        """See Contender: read off the timed update itself, which begins anew at the initial weights.
+
+        Adam's first moment is then its share of the gradient; plain gradient descent with rate 1 subtracts it.
+        """
+        self.learner.load_state_dict(copy.deepcopy(self.initial))
+        before = {name: leaf.clone() for name, leaf in self.learner.meta.items()}
+        self.update()
+        outer = self.learner.outer
+        group = outer.optimizer.param_groups[0]
+        if "betas" not in group:
+            return {name: (before[name] - leaf).numpy() for name, leaf in self.learner.meta.items()}
+        moments = (outer.optimizer.state[leaf]["exp_avg"] for leaf in outer.leaves)
+        return {name: (each / (1 - group["betas"][0])).numpy() for name, each in zip(before, moments, strict=True)}
 
     def update(self) -> None:
         """See Contender."""
@@ -64,9 +73,6 @@ class Metabench:
         predict = adapt_fully(self.learner, self.support, self.workload.inner_steps)[0]
         with torch.no_grad():
             return predict(self.query_x).numpy()
-
-
-PLAIN = partial(torch.optim.SGD, lr=1.0)
 
 
 class Vectorised(Metabench):
