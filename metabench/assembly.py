@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metabench.api import Algorithm, Learner, Suite
 from metabench.errors import UserError
-from metabench.problem import build_problem
+from metabench.problem import DTYPES, build_problem
 from metabench.registry import Registry
 from metabench.trials import Trial
 
@@ -21,7 +21,7 @@ def build_suite(registry: Registry, trial: Trial) -> Suite:
 def make_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
     """What the trial's algorithm makes of the suite's model."""
     entry = registry.get("algorithm", trial.algorithm)
-    problem = build_problem(suite, trial.seed, device, precision=trial.precision)
+    problem = build_problem(suite, trial.seed, device, DTYPES[trial.precision], trial.precision)
     try:
         return entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
     except ValueError as error:

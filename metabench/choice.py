@@ -59,11 +59,18 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
         return choice  # a cache that cannot be written costs time, not correctness
 
 
-def prepared(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> tuple[Lifted, Choice]:
-    """The algorithm under the strategy that was asked for or chosen, ready for such tasks; and why that one."""
-    choice = Choice(execution.strategy, {}, "asked for")
-    if execution.strategy == "auto":
-        choice = choose(made, tasks, trial, execution)
+def prepared(
+    made: Algorithm, tasks: Task, trial: Trial, execution: Execution, choice: Choice | None = None
+) -> tuple[Lifted, Choice]:
+    """The algorithm under the strategy that was asked for or chosen, ready for such tasks; and why that one.
+
+    A `choice` that was made before, when the trial began, is kept to. A deterministic trial measures nothing.
+    """
+    if execution.strategy != "auto":
+        choice = Choice(execution.strategy, {}, "asked for")
+    elif choice is None and execution.deterministic:
+        choice = Choice(by_rule(made.init()), {}, "by rule: deterministic")
+    choice = choice or choose(made, tasks, trial, execution)
     learner = Lifted(made, mapper_of(choice.strategy, execution.threads, execution.rematerialise))
     learner.prepare(tasks)
     if learner.mapper.problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 import traceback
@@ -14,7 +13,8 @@ import torch
 
 from metabench.api import Algorithm, Learner, Task
 from metabench.assembly import build_suite, make_algorithm, refuse_overlap
-from metabench.choice import prepared
+from metabench.checkpoints import Header, Keeper, Nowhere, opened, sealed
+from metabench.choice import Choice, prepared
 from metabench.errors import UserError, one_line
 from metabench.evaluate import (
     adaptation_ms,
@@ -24,12 +24,22 @@ from metabench.evaluate import (
     score_block,
     task_blocks,
 )
+from metabench.files import DamagedError
 from metabench.lift import strategy_of
-from metabench.measure import Clock, keep_freed_memory, peak_memory_mb, provenance, reset_peak_memory
-from metabench.problem import cast
+from metabench.measure import (
+    Clock,
+    be_deterministic,
+    keep_freed_memory,
+    peak_memory_mb,
+    provenance,
+    reset_peak_memory,
+    version_of,
+)
+from metabench.problem import DTYPES, cast
 from metabench.registry import Registry, load_registry
+from metabench.resume import Training, from_bytes, random_state, seed_everything, set_random_state, to_bytes
 from metabench.streams import stream
-from metabench.trials import Execution, Outcome, Point, Progress, Record, Scores, Status, Test, Trial
+from metabench.trials import Execution, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test, Trial
 
 Report = Callable[[Progress], None]
 
@@ -37,22 +47,35 @@ CHECK_EVERY = 20
 """Updates between looks at the loss, each of which waits for the device."""
 
 
-CLOCKS = ("prepare", "sample", "train", "validation", "test")
+CLOCKS = ("prepare", "sample", "train", "validation", "checkpoint", "test")
 
 
 class DivergedError(Exception):
     """A loss or a score that is not a finite number."""
 
 
-def run_trial(trial: Trial, execution: Execution, report: Report, registry: Registry | None = None) -> Outcome:
-    """Run one trial from its seed to its record. What goes wrong becomes the record's status and reason."""
+def run_trial(
+    trial: Trial,
+    execution: Execution,
+    report: Report,
+    registry: Registry | None = None,
+    *,
+    keeper: Keeper | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Run one trial from its seed, or from the checkpoint in its keeper, to its record.
+
+    What goes wrong becomes the record's status and reason. When `stopping` turns true the trial is checkpointed
+    and StoppedError raised.
+    """
     run = Run(trial, execution, report, registry or load_registry(execution.plugins))
+    run.keeper, run.stopping = keeper or Nowhere(), stopping
     status: Status = "ok"
     reason = ""
     try:
-        learner = run.build()
-        run.train(learner)
-        run.test(learner)
+        run.test(run.train())
+    except StoppedError:
+        raise
     except DivergedError as error:
         status, reason = "diverged", str(error)
     except UserError as error:
@@ -66,18 +89,26 @@ def run_trial(trial: Trial, execution: Execution, report: Report, registry: Regi
 class Run:
     """One trial while it runs: all that is known of it so far, so that a failure loses nothing."""
 
+    keeper: Keeper
+    stopping: Callable[[], bool]
+
     def __init__(self, trial: Trial, execution: Execution, report: Report, registry: Registry) -> None:
         self.trial = trial
         self.execution = execution
         self.device = execution.device
+        self.dtype = DTYPES[trial.precision]
         self.registry = registry
         self.send = report
         self.sent = -math.inf
         self.clocks = {name: Clock(self.device) for name in CLOCKS}
+        self.kept = (time.monotonic(), 0)
+        self.memory = 0.0
         self.provenance: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
         self.scores: Scores = {}
         torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
+        be_deterministic(execution.deterministic)
+        seed_everything(trial.seed)
         keep_freed_memory()
         reset_peak_memory(self.device)
 
@@ -88,8 +119,8 @@ class Run:
             self.sent = now
             self.send(Progress(self.trial.id, phase, done, total, loss))
 
-    def build(self) -> Learner:
-        """The suite and the learner of the trial."""
+    def build(self, choice: Choice | None) -> Learner:
+        """The suite and the learner of the trial; its strategy is chosen anew unless an earlier choice is given."""
         self.suite = build_suite(self.registry, self.trial)
         self.suite.prepare()
         refuse_overlap(self.trial.suite, self.suite)
@@ -97,52 +128,149 @@ class Run:
         learner: Learner
         if isinstance(made, Algorithm):
             with self.clocks["prepare"].running():
-                learner, choice = prepared(made, self.training_tasks(0), self.trial, self.execution)
+                learner, choice = prepared(made, self.training_tasks(0), self.trial, self.execution, choice)
             self.provenance["strategy"] = msgspec.to_builtins(choice)
         else:  # foreign code: the same cores, used in its own way
             learner = made
-            torch.set_num_threads(self.execution.threads)
+            torch.set_num_threads(1 if self.execution.deterministic else self.execution.threads)
         self.fields |= {"strategy": strategy_of(learner), "higher_is_better": self.suite.higher_is_better}
         return learner
 
+    def begin(self) -> tuple[Learner, Training]:
+        """The learner and where its training is: at the checkpoint if there is one that can be used."""
+        state = self.saved()
+        if state:
+            try:
+                return self.at(state)
+            except Exception as error:
+                self.refuse(one_line(error))
+        return self.at(None)
+
+    def at(self, state: dict[str, Any] | None) -> tuple[Learner, Training]:
+        """The learner and the training as they were at a checkpoint, or at the beginning."""
+        chosen = state["provenance"].get("strategy") if state else None
+        learner = self.build(msgspec.convert(chosen, Choice) if chosen else None)
+        training = Training(1 if self.suite.higher_is_better else -1)
+        self.fields["curve"] = training.curve
+        if state:
+            training.load_state_dict(state["training"], self.device)
+            learner.load_state_dict(state["learner"])
+            set_random_state(state["random"])
+            for name, seconds in state["seconds"].items():
+                self.clocks[name].seconds = seconds
+            self.fields["curve"] = training.curve
+            self.memory = state["memory"]
+            self.provenance |= state["provenance"]
+            self.provenance["resumed"] = [*state["provenance"].get("resumed", []), training.update]
+            self.kept = (time.monotonic(), training.update)
+        return learner, training
+
+    def code(self) -> dict[str, Any]:
+        """What must be the same for a trial to go on from a checkpoint."""
+        kinds = ("algorithm", "suite")
+        digests = {kind: self.registry.digest(kind, getattr(self.trial, kind)) for kind in kinds}
+        return digests | {"metabench": version_of("metabench"), "torch": str(torch.__version__)}
+
+    def saved(self) -> dict[str, Any] | None:
+        """The state in the trial's checkpoint; one that cannot be used is set aside."""
+        content = self.keeper.load()
+        if content is None:
+            return None
+        try:
+            header, state = opened(content)
+            if header.trial != self.trial.id:
+                raise DamagedError(f"it is one of trial '{header.trial}'")
+            if header.code != self.code():
+                raise DamagedError("the code has changed since it was written")
+            return from_bytes(state)
+        except DamagedError as error:
+            self.refuse(str(error))
+            return None
+
+    def refuse(self, reason: str) -> None:
+        """Begin anew, and say why."""
+        self.keeper.refuse(reason)
+        self.provenance["notice"] = f"began anew, its checkpoint was set aside: {reason}"
+
+    def keep(self, learner: Learner, training: Training) -> None:
+        """Make a checkpoint if one is due. A disk that cannot take it costs time later, not the trial now."""
+        execution, (then, update) = self.execution, self.kept
+        every = execution.checkpoint_updates
+        due = every is not None and training.update - update >= every
+        due |= execution.checkpoint_seconds is not None and time.monotonic() - then >= execution.checkpoint_seconds
+        stop = self.stopping()
+        if due or stop:
+            with self.clocks["checkpoint"].running():
+                self.write_checkpoint(learner, training)
+            self.kept = (time.monotonic(), training.update)
+        if stop:
+            raise StoppedError
+
+    def write_checkpoint(self, learner: Learner, training: Training) -> None:
+        """All that the rest of the trial depends on."""
+        seconds = {name: clock.seconds for name, clock in self.clocks.items()}
+        state = to_bytes(
+            {
+                "learner": learner.state_dict(),
+                "training": training.state_dict(),
+                "random": random_state(),
+                "seconds": seconds,
+                "memory": self.peak_memory(),
+                "provenance": self.provenance,
+            }
+        )
+        header = Header(
+            trial=self.trial.id,
+            code=self.code(),
+            update=training.update,
+            updates=self.trial.budget.updates,
+            seconds=round(sum(seconds.values()), 3),
+        )
+        try:
+            self.keeper.save(sealed(header, state), training.update)
+        except OSError as error:
+            self.provenance["notice"] = f"no checkpoint could be written: {error.strerror or error}"
+
+    def peak_memory(self) -> float:
+        """In MB, over this part of the trial and those before."""
+        return max(self.memory, peak_memory_mb(self.device))
+
     def tasks(self, split: str, count: int) -> list[Task]:
         """The common validation or test tasks of the trial's suite."""
-        return task_blocks(self.suite, self.trial.suite, split, count, self.device)
+        blocks = task_blocks(self.suite, self.trial.suite, split, count, self.device)
+        return [cast(block, self.device, self.dtype) for block in blocks]
 
-    def train(self, learner: Learner) -> None:
-        """Meta-train, and leave the learner in the state that was best on the validation tasks."""
+    def train(self) -> Learner:
+        """Meta-train; the learner in the state that was best on the validation tasks."""
+        learner, training = self.begin()
         budget = self.trial.budget
         updates = budget.updates if learner.trainable else 0
         stops = validation_points(updates, budget.validations)
         blocks = self.tasks("validation", budget.validation_tasks) if stops else []
-        sign = 1 if self.suite.higher_is_better else -1
-        self.fields["curve"] = curve = []
-        best: tuple[float, int, dict[str, Any]] | None = None
-        losses: list[torch.Tensor] = []
-        for update in range(updates + 1):
-            if update in stops:
-                point = self.validate(learner, blocks, update, losses)
-                curve.append(point)
-                losses = []
-                if best is None or sign * point.score > sign * best[0]:
-                    best = (point.score, update, copy.deepcopy(learner.state_dict()))
-            if update == updates:
+        while True:
+            if training.update in stops:
+                training.add(self.validate(learner, blocks, training), learner)
+            if training.update == updates:
                 break
-            losses.append(self.update(learner, update, updates))
-            if update % CHECK_EVERY == CHECK_EVERY - 1 or update == updates - 1:
-                loss = float(losses[-1])
+            training.losses.append(self.update(learner, training.update, updates))
+            training.update += 1
+            if training.update % CHECK_EVERY == 0 or training.update == updates:
+                loss = float(training.losses[-1])
                 if not math.isfinite(loss):
-                    raise DivergedError(f"the training loss was {loss} at update {update + 1} of {updates}")
-                self.report("train", update + 1, updates, loss)
+                    raise DivergedError(f"the training loss was {loss} at update {training.update} of {updates}")
+                self.report("train", training.update, updates, loss)
+            self.keep(learner, training)
+        best = training.best
         if best:
             learner.load_state_dict(best[2])
         self.fields["selection"] = "initial" if not updates else "best on validation" if best else "last"
         self.fields["selected_update"] = best[1] if best else updates
+        return learner
 
     def training_tasks(self, update: int) -> Task:
         """The tasks of an update, by its number alone: looking at them early changes nothing."""
         generator = stream(self.trial.seed, self.trial.suite, "train", update)
-        return cast(self.suite.sample("train", self.trial.budget.meta_batch_size, generator), self.device)
+        return cast(self.suite.sample("train", self.trial.budget.meta_batch_size, generator), self.device, self.dtype)
 
     def update(self, learner: Learner, update: int, updates: int) -> torch.Tensor:
         """One meta-update on the tasks of its number, which are the same for every algorithm at this seed."""
@@ -151,7 +279,7 @@ class Run:
         with self.clocks["train"].running():
             return learner.update(tasks, update / updates)
 
-    def validate(self, learner: Learner, blocks: list[Task], update: int, losses: list[torch.Tensor]) -> Point:
+    def validate(self, learner: Learner, blocks: list[Task], training: Training) -> Point:
         """The score on the validation tasks, and the mean training loss since the last one."""
         budget = self.trial.budget
         with self.clocks["validation"].running():
@@ -159,11 +287,11 @@ class Run:
             scores = final_scores(self.suite, learner, blocks, budget.test_steps, alone)
         score, ci95 = mean_and_ci95(scores)
         if not math.isfinite(score):
-            raise DivergedError(f"the validation score was {score} at update {update}")
+            raise DivergedError(f"the validation score was {score} at update {training.update}")
         return Point(
-            update=update,
+            update=training.update,
             train_seconds=round(self.clocks["train"].seconds, 4),
-            train_loss=float(torch.stack(losses).mean()) if losses else None,
+            train_loss=float(torch.stack(training.losses).mean()) if training.losses else None,
             score=score,
             ci95=ci95,
         )
@@ -179,6 +307,8 @@ class Run:
             alone = {protocol: alone[protocol]}
         with self.clocks["test"].running():
             for done, block in enumerate(blocks):
+                if self.stopping():
+                    raise StoppedError
                 add_scores(self.scores, score_block(self.suite, learner, block, budget.test_steps, alone))
                 self.report("test", done + 1, len(blocks))
         refuse_infinite(self.scores)
@@ -201,9 +331,10 @@ class Run:
         """The record of what is known, and the scores."""
         trial = self.trial
         facts = provenance(self.device, self.execution.threads) | self.provenance
+        facts["deterministic"] = self.execution.deterministic
         facts["plugins"] = {kind: self.registry.origin(kind, getattr(trial, kind)) for kind in ("algorithm", "suite")}
         seconds = {f"{name}_seconds": round(clock.seconds, 4) for name, clock in self.clocks.items()}
-        memory = round(peak_memory_mb(self.device), 1)
+        memory = round(self.peak_memory(), 1)
         known: dict[str, Any] = {**self.fields, **seconds, "peak_memory_mb": memory, "provenance": facts}
         record = Record(trial=trial, status=status, reason=reason, **known)
         return Outcome(record, self.scores if status == "ok" else {})

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Event
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
 from metabench import store
+from metabench.claims import Claims
 from metabench.errors import UserError
+from metabench.executors.local import Local
+from metabench.executors.queue import Limits, Queue
+from metabench.executors.slot import Order
+from metabench.files import DamagedError
 from metabench.options import Options
 from metabench.trials import Execution, Outcome, Progress, Trial
+from metabench.units import bytes_of, seconds_of
+from metabench.work import work
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
     from metabench.registry import Registry
@@ -44,13 +55,14 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
         raise UserError(f"Cannot use device '{device}': {reason}. Choose another with --device.") from None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = min(options.jobs or (cores if device == "cpu" else 1), max(trials, 1))
-    threads = max(1, cores // jobs)
     execution = Execution(
         device=device,
-        threads=threads,
+        threads=max(1, cores // jobs),
         strategy="threaded" if options.rematerialise else options.strategy,
         rematerialise=options.rematerialise,
         plugins=plugin_files(options),
+        deterministic=options.deterministic,
+        **options.checkpoints,
     )
     return execution, jobs
 
@@ -64,10 +76,6 @@ def open_registry(options: Options) -> Registry:
     """The registry; a plugin file named by hand must be usable."""
     from metabench.registry import load_registry
 
-    if options.data:
-        if not Path(options.data).is_dir():
-            raise UserError(f"There is no data folder '{options.data}' (--data).")
-        os.environ["METABENCH_DATA"] = str(Path(options.data).resolve())
     registry = load_registry(plugin_files(options))
     for plugin in registry.broken:
         if plugin.source in plugin_files(options):
@@ -88,46 +96,120 @@ def prepare(registry: Registry, trials: tuple[Trial, ...]) -> None:
         refuse_overlap(trial.suite, suite)
 
 
+class Executor(Protocol):
+    """Runs what a queue hands out."""
+
+    def run(
+        self, queue: Queue, on_progress: Callable[[Any], None], stopping: Callable[[], bool]
+    ) -> Iterator[Outcome]:
+        """The outcomes as they arrive; when `stopping` turns true running trials are checkpointed and left."""
+        ...
+
+
 class Experiment(NamedTuple):
-    """What is to be done: checked, but not begun."""
+    """What is to be done: checked, but not begun. Plain data."""
 
     out: Path
+    options: Options
     trials: tuple[Trial, ...]
     pending: tuple[Trial, ...]
     execution: Execution
     jobs: int
+    notices: tuple[str, ...] = ()
+    """What was found in the results folder that the user should know."""
 
-    def outcomes(self, on_progress: Callable[[Progress], None] = lambda sign: None) -> Iterator[Outcome]:
-        """Run what is not finished yet; each outcome is on disk before it is handed on."""
-        from metabench.engine import run_trial
-        from metabench.executors.local import run_local
+    def outcomes(
+        self,
+        on_progress: Callable[[Progress], None] = lambda sign: None,
+        stopping: Callable[[], int] = lambda: 0,
+    ) -> Iterator[Outcome]:
+        """Run what is not finished yet; each outcome is on disk before it is handed on.
 
-        function = partial(run_trial, execution=self.execution)
-        for outcome in run_local(self.pending, function, self.jobs, on_progress):
-            try:
-                store.write(self.out, outcome)
-            except OSError as error:
-                raise UserError(
-                    f"Cannot write to '{self.out}': {error.strerror or error}. What is there already is kept; mend "
-                    "this, and the same command goes on."
-                ) from None
-            yield outcome
+        When `stopping` turns true, or after a failure under --fail-fast, running trials are checkpointed and left.
+        """
+        claims = Claims(self.out, self.options.retry_failed)
+        timeout, memory = self.options.trial_timeout, self.options.memory_limit
+        limits = Limits(seconds_of(timeout) if timeout else None, bytes_of(memory) if memory else None)
+        queue = Queue(self.pending, claims, limits)
+        failed = Event()
+        try:
+            for outcome in self.executor().run(queue, on_progress, lambda: bool(stopping()) or failed.is_set()):
+                self.write(outcome)
+                claims.release(outcome.record.trial)
+                if self.options.fail_fast and outcome.record.status != "ok":
+                    failed.set()
+                yield outcome
+        finally:
+            claims.release_all()
+
+    def executor(self) -> Executor:
+        """Who runs the trials."""
+        if self.options.executor == "dask":
+            from metabench.executors.dask import Dask
+
+            return Dask(self.out.resolve(), self.execution, work, self.options.scheduler)
+        return Local(lambda trial: Order(trial, self.execution, self.out / trial.id), work, self.jobs)
+
+    def write(self, outcome: Outcome) -> None:
+        """Put an outcome on disk."""
+        try:
+            store.write(self.out, outcome)
+        except OSError as error:
+            raise UserError(
+                f"Cannot write to '{self.out}': {error.strerror or error}. What is there already is kept; mend "
+                "this, and the same command goes on."
+            ) from None
 
 
 def experiment(options: Options, dry: bool = False) -> Experiment:
     """Check everything that can be checked before the first trial starts; raises UserError.
 
-    A dry one touches neither the results folder nor the data.
+    A dry one touches neither the results folder nor the data. Unless this process has torch already it is spared
+    it: half a gigabyte that a driver of days has no use for.
     """
+    if options.data:
+        if not Path(options.data).is_dir():
+            raise UserError(f"There is no data folder '{options.data}' (--data).")
+        os.environ["METABENCH_DATA"] = str(Path(options.data).resolve())
+    if "torch" in sys.modules:
+        return check(options, dry)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=ignore_interrupts) as child:
+        return child.submit(check, options, dry).result()
+
+
+def ignore_interrupts() -> None:
+    """Leave Ctrl-C to the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def check(options: Options, dry: bool) -> Experiment:
+    """See experiment."""
     from metabench.planning import plan
 
     registry = open_registry(options)
     trials = plan(options, registry)
     out = folder(options)
-    finished = store.finished(out)
-    pending = tuple(trial for trial in trials if trial.id not in finished)
+    pending, notices = still_to_run(out, trials, options.retry_failed, dry)
     execution, jobs = execution_of(options, len(pending))
     if not dry:
         store.prepare(out)
         prepare(registry, pending)
-    return Experiment(out, trials, pending, execution, jobs)
+        store.add_to_plan(out, trials)
+    return Experiment(out, options, trials, pending, execution, jobs, notices)
+
+
+def still_to_run(
+    out: Path, trials: tuple[Trial, ...], retry_failed: bool, dry: bool
+) -> tuple[tuple[Trial, ...], tuple[str, ...]]:
+    """The trials without a usable record; a damaged one is set aside, with a notice."""
+    pending, notices = [], []
+    for trial in trials:
+        record = None
+        try:
+            record = store.record_of(out, trial.id)
+        except DamagedError as error:
+            place = out / trial.id / "record.json" if dry else store.set_aside_damaged(out, trial.id)
+            notices.append(f"The record of {trial.id} cannot be used ({error}): it runs again. See '{place}'.")
+        if not store.settled(record, retry_failed):
+            pending.append(trial)
+    return tuple(pending), tuple(notices)

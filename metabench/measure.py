@@ -58,6 +58,13 @@ def keep_freed_memory() -> None:
         library.mallopt(trim_threshold, (1 << 31) - 1)
 
 
+def be_deterministic(wanted: bool) -> None:
+    """Have torch refuse kernels whose results may differ from run to run, or take them again."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    torch.use_deterministic_algorithms(wanted)
+
+
 def reset_peak_memory(device: str) -> None:
     """Begin anew to watch for the peak; on Linux a process can forget its old one."""
     if device.startswith("cuda"):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from metabench.errors import UserError, unknown
 from metabench.trials import Budget, Precision, Protocol, Strategy
+from metabench.units import bytes_of, seconds_of
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,13 +40,32 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     rematerialise: bool = False
     plugins: tuple[str, ...] = ()
     data: str | None = None
+    deterministic: bool = False
+    trial_timeout: str | None = None
+    """Such as 90s, 15m, 2h."""
+    memory_limit: str | None = None
+    """Such as 500MB, 2GB."""
+    checkpoint_every: str = "60s"
+    """A duration, or a number of meta-updates."""
+    retry_failed: bool = False
+    fail_fast: bool = False
+    executor: Literal["local", "dask"] = "local"
+    scheduler: str | None = None
+    """Of Dask, such as tcp://HOST:8786."""
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs must be at least 1, not {self.jobs}")
         if self.seeds == 0 or self.seeds == () or min(as_tuple(self.seeds)) < 0:
             raise ValueError(f"seeds must be a number of at least 1 or a list of them, not {self.seeds}")
-
+        for name, read in (("trial_timeout", seconds_of), ("memory_limit", bytes_of)):
+            text = getattr(self, name)
+            if text is not None:
+                named(name, read, text)
+        if not re.fullmatch(r"[1-9]\d{0,8}", self.checkpoint_every):
+            named("checkpoint_every", seconds_of, self.checkpoint_every)
+        if self.scheduler is not None and self.executor != "dask":
+            raise ValueError("scheduler goes with executor dask")
         if self.rematerialise and self.strategy not in ("auto", "threaded"):
             raise ValueError(f"rematerialise goes with strategy threaded, not {self.strategy}")
 
@@ -54,6 +74,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The fields of the budget that the user set."""
         names = Budget.__struct_fields__
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def checkpoints(self) -> dict[str, Any]:
+        """The fields of Execution that say when checkpoints are made."""
+        if self.checkpoint_every.isdigit():
+            return {"checkpoint_seconds": None, "checkpoint_updates": int(self.checkpoint_every)}
+        return {"checkpoint_seconds": seconds_of(self.checkpoint_every), "checkpoint_updates": None}
+
+
+def named(name: str, read: Callable[[str], Any], text: str) -> None:
+    """Raise ValueError, with the option's name, for a text that cannot be read."""
+    try:
+        read(text)
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 def as_tuple(seeds: int | tuple[int, ...]) -> tuple[int, ...]:

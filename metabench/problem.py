@@ -16,6 +16,9 @@ from metabench.streams import seed_of, stream
 from metabench.trees import Tree, map_tree
 from metabench.trials import Precision
 
+DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
+"""Of weights, losses and data, by precision."""
+
 
 def build_problem(
     suite: Suite,
@@ -60,7 +63,7 @@ def problem_around(
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(own, "module"):
             own.module = copy.deepcopy(module)
-        if precision == "float32":
+        if precision != "bf16":
             return functional_call(own.module, params, (x,))
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
             return functional_call(own.module, params, (x,)).to(dtype)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ import pluggy
 from metabench import hookspecs
 from metabench.errors import UserError, one_line, unknown
 from metabench.parameters import Parameter, resolve, signature_of
+from metabench.trials import NAME
 
-NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 
 
@@ -76,6 +76,14 @@ class Registry(NamedTuple):
         entry = (self.algorithms if kind == "algorithm" else self.suites).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         return f"{plugin.version} ({Path(plugin.source).name})".strip() if plugin else ""
+
+    def digest(self, kind: str, name: str) -> str:
+        """Of the source file of an algorithm or suite, in 12 digits; empty where it cannot be found."""
+        try:
+            file = inspect.getsourcefile(inspect.unwrap(self.get(kind, name).factory))
+        except TypeError:  # a partial, a callable object
+            return ""
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file and Path(file).is_file() else ""
 
     @property
     def broken(self) -> list[Plugin]:

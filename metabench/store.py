@@ -5,23 +5,25 @@ The record is written last and renamed into place, so a trial is finished exactl
 
 from __future__ import annotations
 
-import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from metabench.checkpoints import NAME as CHECKPOINT
 from metabench.errors import UserError
-from metabench.trials import RECORD_VERSION, Outcome, Record, Scores
+from metabench.files import DamagedError, checksum, set_aside, write_atomically
+from metabench.trials import RECORD_VERSION, Outcome, Record, Scores, Trial
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FINISHED = ("ok", "diverged")
-"""Statuses that running the same command again would only repeat."""
+REPEATABLE = ("ok", "diverged")
+"""Statuses that running the trial again would only repeat; the others are failures."""
+PLANS = "plans"
 
 
 def prepare(root: Path) -> None:
@@ -37,42 +39,76 @@ def prepare(root: Path) -> None:
 
 
 def write(root: Path, outcome: Outcome) -> None:
-    """Add a finished trial: the scores first, the record last, each atomically."""
+    """Add a finished trial: the scores first, the record last, each atomically; then its checkpoint can go."""
     folder = root / outcome.record.trial.id
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "scores.json", msgspec.json.encode(outcome.scores))
-    write_atomically(folder / "record.json", msgspec.json.format(msgspec.json.encode(outcome.record), indent=1))
+    write_outcome(folder / "record.json", outcome)
+    if outcome.record.status in REPEATABLE:  # a failed trial may go on from it: --retry-failed
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The file holds either what it held before or all of `content`, whatever happens meanwhile."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_outcome(path: Path, outcome: Outcome) -> None:
+    """A record, and scores.json beside it. Raises OSError."""
+    scores = msgspec.json.encode(outcome.scores)
+    write_atomically(path.with_name("scores.json"), scores)
+    write_atomically(path, seal(msgspec.structs.replace(outcome.record, scores_sha256=checksum(scores))))
+
+
+def seal(record: Record) -> bytes:
+    """A record as JSON, with the checksum of what it says."""
+    fields = msgspec.to_builtins(record)
+    fields["checksum"] = checksum_of(fields)
+    return msgspec.json.format(msgspec.json.encode(fields), indent=1)
+
+
+def checksum_of(fields: dict[str, Any]) -> str:
+    """Of a record's canonical JSON without its checksum: spaces and the order of names do not matter."""
+    rest = {name: value for name, value in fields.items() if name != "checksum"}
+    return checksum(msgspec.json.encode(rest, order="sorted"))
+
+
+def decode(content: bytes, path: Path) -> Record:
+    """The record in a file's content. Raises DamagedError, or UserError for one by a newer metabench."""
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        fields = msgspec.json.decode(content, type=dict[str, Any])
+        version = fields.get("version", 1)
+        if isinstance(version, int) and version > RECORD_VERSION:
+            raise UserError(
+                f"'{path}' was written by a newer metabench (record version {version}, "
+                f"this one reads up to {RECORD_VERSION}). Upgrade metabench to read it."
+            )
+        if version != 1 and fields.get("checksum") != checksum_of(fields):
+            raise DamagedError("its checksum does not match")
+        record = msgspec.convert(fields, Record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedError(str(error)) from None
+    if record.trial.id != path.parent.name:
+        raise DamagedError(f"it is the record of '{record.trial.id}'")
+    return record
+
+
+def record_of(root: Path, trial_id: str) -> Record | None:
+    """The record of a trial, its scores checked too; None where there is none. Raises DamagedError."""
+    path = root / trial_id / "record.json"
+    try:
+        record = decode(path.read_bytes(), path)
+    except FileNotFoundError:
+        return None
+    read_scores(root, record)
+    return record
+
+
+def set_aside_damaged(root: Path, trial_id: str) -> Path:
+    """Rename a record that cannot be used; its new name."""
+    return set_aside(root / trial_id / "record.json")
 
 
 def records(root: str | Path) -> Iterator[Record]:
     """Every readable record, in the order of the trials' ids; an unreadable one is passed over with a warning."""
     for path in sorted(existing(root).glob("*/record.json")):
         try:
-            record = msgspec.json.decode(path.read_bytes(), type=Record)
-        except (msgspec.DecodeError, OSError) as error:
-            warnings.warn(f"Passed over '{path}', which cannot be read: {error}", stacklevel=2)
-            continue
-        if record.version > RECORD_VERSION:
-            raise UserError(
-                f"'{path}' was written by a newer metabench (record version {record.version}, "
-                f"this one reads up to {RECORD_VERSION}). Upgrade metabench to read it."
-            )
-        yield record
+            yield decode(path.read_bytes(), path)
+        except (DamagedError, OSError) as error:
+            warnings.warn(f"Passed over '{path}', which cannot be used: {error}", stacklevel=2)
 
 
 def existing(root: str | Path) -> Path:
@@ -83,17 +119,50 @@ def existing(root: str | Path) -> Path:
     return path
 
 
-def finished(root: Path) -> dict[str, Record]:
-    """The trials that need not run again, by id."""
-    if not root.is_dir():
-        return {}
-    return {record.trial.id: record for record in records(root) if record.status in FINISHED}
+def settled(record: Record | None, retry_failed: bool) -> bool:
+    """Whether a trial need not run: it has a record, and not one of a failure that is to be tried again."""
+    return record is not None and (record.status in REPEATABLE or not retry_failed)
+
+
+def read_scores(root: str | Path, record: Record) -> bytes:
+    """The content of scores.json, as it was written. Raises DamagedError."""
+    try:
+        content = (Path(root) / record.trial.id / "scores.json").read_bytes()
+    except FileNotFoundError:
+        if record.scores_sha256 or record.status == "ok":
+            raise DamagedError("its scores are missing") from None
+        return b"{}"
+    if record.scores_sha256 and checksum(content) != record.scores_sha256:
+        raise DamagedError("its scores are not what was written")
+    return content
 
 
 def scores(root: str | Path, record: Record) -> Scores:
-    """The per-task scores of one trial; empty for one that failed."""
-    path = Path(root) / record.trial.id / "scores.json"
-    return msgspec.json.decode(path.read_bytes(), type=Scores) if path.is_file() else {}
+    """The per-task scores of one trial; empty for one that failed, or, with a warning, where they are damaged."""
+    try:
+        return msgspec.json.decode(read_scores(root, record), type=Scores)
+    except (DamagedError, msgspec.DecodeError) as error:
+        warnings.warn(f"Passed over the scores of '{record.trial.id}': {error}", stacklevel=2)
+        return {}
+
+
+def plan(root: Path) -> tuple[Trial, ...]:
+    """The trials that were ever asked for in this folder; none where that is not known."""
+    found: dict[str, Trial] = {}
+    for path in sorted((root / PLANS).glob("*.json")):
+        try:
+            found |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            warnings.warn(f"Passed over '{path}', which cannot be used: {error}", stacklevel=2)
+    return tuple(found.values())
+
+
+def add_to_plan(root: Path, trials: Iterable[Trial]) -> None:
+    """Remember what was asked for, so that `metabench status` knows what is left: a file a command."""
+    content = msgspec.json.encode(list(trials))
+    path = root / PLANS / f"{checksum(content)[:12]}.json"
+    if not path.exists():
+        write_atomically(path, content)
 
 
 def load(root: str | Path) -> DataFrame:
@@ -107,8 +176,8 @@ def load(root: str | Path) -> DataFrame:
 COLUMNS = (
     "trial_id algorithm suite seed status reason metric score ci95 transductive protocol precision updates "
     "meta_batch_size test_steps test_tasks selection selected_update train_seconds sample_seconds "
-    "prepare_seconds validation_seconds test_seconds adapt_ms peak_memory_mb strategy device higher_is_better "
-    "algorithm_parameters suite_parameters"
+    "prepare_seconds validation_seconds checkpoint_seconds test_seconds adapt_ms peak_memory_mb strategy device "
+    "higher_is_better algorithm_parameters suite_parameters"
 ).split()
 
 

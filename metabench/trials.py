@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Literal
 
 import msgspec
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+"""2: with checksums. Records of version 1 are read without."""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
+"""What algorithms and suites may be called: their names become names of folders."""
 
 Protocol = Literal["transductive", "inductive", "both"]
 Status = Literal["ok", "diverged", "error", "timeout", "lost"]
 Strategy = Literal["auto", "vectorised", "compiled", "threaded"]
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "float64"]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +59,13 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     protocol: Protocol = "transductive"
     """Whether a query point is predicted with the others in its batch, or with the support set alone."""
     precision: Precision = "float32"
-    """Of the model's layers: bf16 is torch's autocast; weights, losses and updates stay float32."""
+    """Of the model's layers: bf16 is torch's autocast; weights, losses and updates stay float32. float64 is for
+    checks: rounding then hardly tells strategies apart."""
+
+    def __post_init__(self) -> None:
+        for kind in ("algorithm", "suite"):
+            if not NAME.fullmatch(getattr(self, kind)):
+                raise ValueError(f"{getattr(self, kind)!r} is no name of an {kind}")
 
     @property
     def id(self) -> str:
@@ -76,6 +87,12 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Whether inner steps are computed twice rather than kept in memory."""
     plugins: tuple[str, ...] = ()
     """Plugin files to load beside the installed ones."""
+    deterministic: bool = False
+    """Whether nothing that is measured, and no kernel that may differ from run to run, has a say."""
+    checkpoint_seconds: float | None = 60.0
+    """Seconds of computing after which a checkpoint is made."""
+    checkpoint_updates: int | None = None
+    """Meta-updates after which a checkpoint is made."""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +140,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     prepare_seconds: float = 0.0
     """Choosing a strategy and compiling; not in train_seconds."""
     validation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    """Writing checkpoints."""
     test_seconds: float = 0.0
     adapt_ms: float | None = None
     """Median time to adapt to one task alone, for test_steps inner steps, in milliseconds."""
@@ -130,6 +149,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Peak resident memory of the process during the trial (CPU), or peak allocated device memory (CUDA)."""
     strategy: str = ""
     provenance: dict[str, Any] = {}
+    scores_sha256: str = ""
+    """Of scores.json beside it, as it was written."""
+    checksum: str = ""
+    """SHA-256 of the rest of the record: see store.seal."""
 
 
 Scores = dict[str, dict[str, list[list[float]]]]
@@ -141,6 +164,10 @@ class Outcome(msgspec.Struct, frozen=True):
 
     record: Record
     scores: Scores
+
+
+class StoppedError(Exception):
+    """A trial was asked to stop, and has: its checkpoint is written."""
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -1,83 +1,114 @@
-"""Trials in a pool of local processes. Knows trials only: the function that runs one is given to it."""
+"""Trials in local processes, some at once, each trial in a process that nothing else depends on."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.connection import wait
 from typing import Any
 
-from metabench.trials import Outcome, Progress, Record, Trial
+from metabench.executors.queue import Queue, ended
+from metabench.executors.slot import Kept, Order, RunTrial, Slot, Stopped, message_of
+from metabench.trials import Outcome, Progress, Trial
 
-RunTrial = Callable[..., Outcome]
+TICK = 0.2
+"""Seconds between looks at limits, at the wish to stop, and at trials that others have."""
+GRACE = 60.0
+"""Seconds that a trial has to reach its next update, once it is asked to stop."""
 
 
-def run_local(
-    trials: tuple[Trial, ...],
-    function: RunTrial,
-    jobs: int,
-    on_progress: Callable[[Progress], None],
-) -> Iterator[Outcome]:
-    """The outcomes as they arrive, from `function(trial, report=...)` in at most `jobs` processes at once.
+class Local:
+    """`jobs` worker processes. A worker that dies takes its own trial with it, and no other."""
 
-    A process that dies takes the others of its pool with it; what was unfinished runs again, each in a process
-    of its own, and a trial whose process dies once more is recorded as lost.
-    """
-    if not trials:
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
-        signs: Any = manager.Queue()
-        listener = threading.Thread(target=listen, args=(signs, on_progress), daemon=True)
-        listener.start()
+    def __init__(self, order: Callable[[Trial], Order], function: RunTrial, jobs: int) -> None:
+        self.order = order
+        self.function = function
+        self.jobs = jobs
+        self.slots: list[Slot] = []
+
+    def run(
+        self, queue: Queue, on_progress: Callable[[Any], None], stopping: Callable[[], bool]
+    ) -> Iterator[Outcome]:
+        """The outcomes as they arrive. When `stopping` turns true running trials are checkpointed and left."""
         try:
-            left = {trial.id: trial for trial in trials}
-            for outcome in run_pool(trials, function, jobs, signs):
-                left.pop(outcome.record.trial.id)
-                yield outcome
-            for trial in left.values():
-                yield next(run_pool((trial,), function, 1, signs), None) or lost(trial)
+            until = None
+            while True:
+                if stopping() and until is None:
+                    until = time.monotonic() + GRACE
+                    for slot in self.slots:
+                        slot.stop()
+                if until is None:
+                    self.fill(queue)
+                busy = [slot for slot in self.slots if slot.trial]
+                if not busy and (until is not None or not queue):
+                    return
+                for slot in self.ready(busy):
+                    yield from self.hear(slot, queue, on_progress)
+                for slot in busy:
+                    yield from self.enforce(slot, queue, until)
         finally:
-            signs.put(None)
-            listener.join(timeout=5)
+            for slot in self.slots:
+                slot.kill()
 
+    def fill(self, queue: Queue) -> None:
+        """Give every idle worker a trial; there are never more workers than trials to run."""
+        while len([slot for slot in self.slots if slot.trial]) < self.jobs:
+            trial = queue.take()
+            if trial is None:
+                return
+            idle = next((slot for slot in self.slots if not slot.trial), None)
+            if idle is None:
+                idle = Slot(self.function)
+                self.slots.append(idle)
+            idle.begin(self.order(trial))
 
-def run_pool(trials: tuple[Trial, ...], function: RunTrial, jobs: int, signs: Any) -> Iterator[Outcome]:
-    """The outcomes of one pool, until it breaks."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(trials)), mp_context=context, initializer=begin_worker)
-    try:
-        futures: list[Future[Outcome]] = [pool.submit(function, trial, report=signs.put) for trial in trials]
-        for future in as_completed(futures):
-            with suppress(BrokenProcessPool):
-                yield future.result()
-    except BaseException:  # Ctrl-C, or the caller is done with us: stop the workers, which ignore Ctrl-C
-        for process in list(pool._processes.values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def ready(self, busy: list[Slot]) -> list[Slot]:
+        """The workers that have something to say, after a tick at most."""
+        if not busy:
+            time.sleep(TICK)
+            return []
+        heard = wait([slot.connection for slot in busy], timeout=TICK)
+        return [slot for slot in busy if slot.connection in heard]
 
+    def hear(self, slot: Slot, queue: Queue, on_progress: Callable[[Any], None]) -> Iterator[Outcome]:
+        """One message of a worker."""
+        message, trial = message_of(slot.connection), slot.trial
+        assert trial is not None
+        if isinstance(message, Progress):
+            on_progress(message)
+        elif isinstance(message, Kept):
+            queue.kept(trial, message.update)
+            if message.content is not None:
+                on_progress(message)
+        elif isinstance(message, Outcome):
+            slot.trial = None
+            if message.record.status == "error":  # whatever the plugin has broken, it broke for itself
+                self.retire(slot)
+            yield message
+        elif isinstance(message, Stopped):
+            self.retire(slot)
+        else:
+            outcome = queue.died(trial, self.retire(slot, patience=1.0))
+            if outcome:
+                yield outcome
 
-def begin_worker() -> None:
-    """Leave Ctrl-C to the driver, and one thread to each library."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    def enforce(self, slot: Slot, queue: Queue, until: float | None) -> Iterator[Outcome]:
+        """End a trial that is over its limits, or does not stop when it should."""
+        if slot.trial is None:
+            return
+        if until is not None and time.monotonic() > until:
+            self.retire(slot)
+            return
+        reason = slot.over(queue.limits.seconds, queue.limits.memory)
+        if reason:
+            trial = slot.trial
+            self.retire(slot)
+            yield ended(trial, "timeout" if "--trial-timeout" in reason else "error", reason)
 
-
-def listen(signs: Any, on_progress: Callable[[Progress], None]) -> None:
-    """Hand on what the workers report, until told to stop."""
-    while (sign := signs.get()) is not None:
-        on_progress(sign)
-
-
-def lost(trial: Trial) -> Outcome:
-    """The record of a trial whose process died."""
-    reason = "its process died twice without an error, as when the system is out of memory"
-    return Outcome(Record(trial=trial, status="lost", reason=reason), {})
+    def retire(self, slot: Slot, patience: float = 0.0) -> str:
+        """End a worker process; how it ended, in words."""
+        slot.trial = None
+        with suppress(ValueError):
+            self.slots.remove(slot)
+        return slot.kill(patience)

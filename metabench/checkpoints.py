@@ -1,0 +1,114 @@
+"""Checkpoints of running trials on disk: a line of JSON that says what it is, then the state. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from metabench.files import DamagedError, checksum, set_aside, write_atomically
+
+CHECKPOINT_VERSION = 1
+NAME = "checkpoint.pt"
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The first line of a checkpoint. A trial goes on from it only if `trial` and `code` are its own."""
+
+    version: int = CHECKPOINT_VERSION
+    trial: str
+    code: dict[str, Any]
+    """The versions of what computes the trial: metabench, torch, its plugins."""
+    update: int
+    updates: int
+    seconds: float
+    """Of computing so far."""
+    sha256: str = ""
+    """Of the state."""
+
+
+class Keeper(Protocol):
+    """Where the checkpoint of one trial is kept."""
+
+    def save(self, content: bytes, update: int) -> None:
+        """Keep it in place of the one before. Raises OSError."""
+        ...
+
+    def load(self) -> bytes | None:
+        """What was kept last, if anything."""
+        ...
+
+    def refuse(self, reason: str) -> None:
+        """What `load` gave cannot be used: never give it again."""
+        ...
+
+
+class Nowhere:
+    """Keeps nothing."""
+
+    def save(self, content: bytes, update: int) -> None:
+        """See Keeper."""
+
+    def load(self) -> bytes | None:
+        """See Keeper."""
+        return None
+
+    def refuse(self, reason: str) -> None:
+        """See Keeper."""
+
+
+class InFolder:
+    """Keeps the checkpoint in the trial's folder of the results."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+
+    def save(self, content: bytes, update: int) -> None:
+        """See Keeper."""
+        write_atomically(self.path, content)
+
+    def load(self) -> bytes | None:
+        """See Keeper."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def refuse(self, reason: str) -> None:
+        """See Keeper: it is set aside."""
+        set_aside(self.path)
+
+
+def sealed(header: Header, state: bytes) -> bytes:
+    """The content of a checkpoint."""
+    whole = msgspec.structs.replace(header, sha256=checksum(state))
+    return msgspec.json.encode(whole) + b"\n" + state
+
+
+def opened(content: bytes) -> tuple[Header, bytes]:
+    """The header and the state; raises DamagedError."""
+    line, _, state = content.partition(b"\n")
+    header = read_header(line)
+    if header.version != CHECKPOINT_VERSION:
+        raise DamagedError(f"it has version {header.version}, this metabench reads {CHECKPOINT_VERSION}")
+    if checksum(state) != header.sha256:
+        raise DamagedError("its checksum does not match")
+    return header, state
+
+
+def read_header(line: bytes) -> Header:
+    """The first line of a checkpoint; raises DamagedError."""
+    try:
+        return msgspec.json.decode(line, type=Header)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise DamagedError("its first line cannot be read") from None
+
+
+def header_of(folder: Path) -> Header | None:
+    """How far the checkpoint in a trial's folder is; None where there is none that can be read."""
+    try:
+        with open(folder / NAME, "rb") as file:
+            return read_header(file.readline(100_000))
+    except (OSError, DamagedError):
+        return None

@@ -1,0 +1,22 @@
+"""What a worker process does with a trial. Imports torch only there, so that the driver stays small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from metabench.checkpoints import Keeper
+from metabench.trials import Execution, Outcome, Progress, Trial
+
+
+def work(
+    trial: Trial,
+    execution: Execution,
+    report: Callable[[Progress], None],
+    *,
+    keeper: Keeper,
+    stopping: Callable[[], bool],
+) -> Outcome:
+    """See engine.run_trial."""
+    from metabench.engine import run_trial
+
+    return run_trial(trial, execution, report, keeper=keeper, stopping=stopping)
