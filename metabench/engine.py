@@ -13,18 +13,20 @@ import torch
 
 from metabench.api import Algorithm, Learner, Task
 from metabench.assembly import build_suite, make_algorithm, refuse_overlap
-from metabench.checkpoints import Header, Keeper, Nowhere, opened, sealed
+from metabench.checkpoints import Keeper, Nowhere
 from metabench.choice import Choice, prepared
 from metabench.errors import UserError, one_line
 from metabench.evaluate import (
+    DivergedError,
     adaptation_ms,
+    add_scores,
     depends_on_batch,
     final_scores,
     mean_and_ci95,
+    refuse_infinite,
     score_block,
     task_blocks,
 )
-from metabench.files import DamagedError
 from metabench.lift import strategy_of
 from metabench.measure import (
     Clock,
@@ -37,8 +39,8 @@ from metabench.measure import (
 )
 from metabench.problem import DTYPES, cast
 from metabench.registry import Registry, load_registry
-from metabench.resume import Training, from_bytes, random_state, seed_everything, set_random_state, to_bytes
-from metabench.streams import stream
+from metabench.resume import Checkpoints, Training
+from metabench.streams import seed_everything, set_random_state, stream
 from metabench.trials import Execution, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test, Trial
 
 Report = Callable[[Progress], None]
@@ -48,10 +50,6 @@ CHECK_EVERY = 20
 
 
 CLOCKS = ("prepare", "sample", "train", "validation", "checkpoint", "test")
-
-
-class DivergedError(Exception):
-    """A loss or a score that is not a finite number."""
 
 
 def run_trial(
@@ -91,6 +89,7 @@ class Run:
 
     keeper: Keeper
     stopping: Callable[[], bool]
+    checkpoints: Checkpoints | None = None
 
     def __init__(self, trial: Trial, execution: Execution, report: Report, registry: Registry) -> None:
         self.trial = trial
@@ -101,7 +100,6 @@ class Run:
         self.send = report
         self.sent = -math.inf
         self.clocks = {name: Clock(self.device) for name in CLOCKS}
-        self.kept = (time.monotonic(), 0)
         self.memory = 0.0
         self.provenance: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
@@ -111,6 +109,12 @@ class Run:
         seed_everything(trial.seed)
         keep_freed_memory()
         reset_peak_memory(self.device)
+
+    def code(self) -> dict[str, Any]:
+        """What must be the same for a trial to go on from a checkpoint."""
+        kinds = ("algorithm", "suite")
+        digests = {kind: self.registry.digest(kind, getattr(self.trial, kind)) for kind in kinds}
+        return digests | {"metabench": version_of("metabench"), "torch": str(torch.__version__)}
 
     def report(self, phase: str, done: int, total: int, loss: float | None = None) -> None:
         """A sign of life, at most five a second and at every end."""
@@ -138,98 +142,48 @@ class Run:
 
     def begin(self) -> tuple[Learner, Training]:
         """The learner and where its training is: at the checkpoint if there is one that can be used."""
-        state = self.saved()
+        self.checkpoints = Checkpoints(self.trial, self.execution, self.keeper, self.code())
+        state = self.checkpoints.load()
         if state:
             try:
                 return self.at(state)
-            except Exception as error:
-                self.refuse(one_line(error))
+            except Exception as error:  # it was written by this very code, and cannot be read by it
+                self.checkpoints.refuse(one_line(error))
         return self.at(None)
 
     def at(self, state: dict[str, Any] | None) -> tuple[Learner, Training]:
         """The learner and the training as they were at a checkpoint, or at the beginning."""
-        chosen = state["provenance"].get("strategy") if state else None
-        learner = self.build(msgspec.convert(chosen, Choice) if chosen else None)
+        facts = state["provenance"] if state else {}
+        learner = self.build(msgspec.convert(facts["strategy"], Choice) if "strategy" in facts else None)
         training = Training(1 if self.suite.higher_is_better else -1)
-        self.fields["curve"] = training.curve
         if state:
             training.load_state_dict(state["training"], self.device)
             learner.load_state_dict(state["learner"])
             set_random_state(state["random"])
             for name, seconds in state["seconds"].items():
                 self.clocks[name].seconds = seconds
-            self.fields["curve"] = training.curve
             self.memory = state["memory"]
-            self.provenance |= state["provenance"]
-            self.provenance["resumed"] = [*state["provenance"].get("resumed", []), training.update]
-            self.kept = (time.monotonic(), training.update)
+            self.provenance |= facts | {"resumed": [*facts.get("resumed", []), training.update]}
+        self.fields["curve"] = training.curve
         return learner, training
 
-    def code(self) -> dict[str, Any]:
-        """What must be the same for a trial to go on from a checkpoint."""
-        kinds = ("algorithm", "suite")
-        digests = {kind: self.registry.digest(kind, getattr(self.trial, kind)) for kind in kinds}
-        return digests | {"metabench": version_of("metabench"), "torch": str(torch.__version__)}
-
-    def saved(self) -> dict[str, Any] | None:
-        """The state in the trial's checkpoint; one that cannot be used is set aside."""
-        content = self.keeper.load()
-        if content is None:
-            return None
-        try:
-            header, state = opened(content)
-            if header.trial != self.trial.id:
-                raise DamagedError(f"it is one of trial '{header.trial}'")
-            if header.code != self.code():
-                raise DamagedError("the code has changed since it was written")
-            return from_bytes(state)
-        except DamagedError as error:
-            self.refuse(str(error))
-            return None
-
-    def refuse(self, reason: str) -> None:
-        """Begin anew, and say why."""
-        self.keeper.refuse(reason)
-        self.provenance["notice"] = f"began anew, its checkpoint was set aside: {reason}"
-
     def keep(self, learner: Learner, training: Training) -> None:
-        """Make a checkpoint if one is due. A disk that cannot take it costs time later, not the trial now."""
-        execution, (then, update) = self.execution, self.kept
-        every = execution.checkpoint_updates
-        due = every is not None and training.update - update >= every
-        due |= execution.checkpoint_seconds is not None and time.monotonic() - then >= execution.checkpoint_seconds
+        """Make a checkpoint if one is due or the trial is to stop."""
         stop = self.stopping()
-        if due or stop:
+        assert self.checkpoints is not None
+        if stop or self.checkpoints.due(training.update):
             with self.clocks["checkpoint"].running():
-                self.write_checkpoint(learner, training)
-            self.kept = (time.monotonic(), training.update)
+                seconds = {name: clock.seconds for name, clock in self.clocks.items()}
+                state = {
+                    "learner": learner.state_dict(),
+                    "training": training.state_dict(),
+                    "seconds": seconds,
+                    "memory": self.peak_memory(),
+                    "provenance": self.provenance,
+                }
+                self.checkpoints.save(training.update, sum(seconds.values()), state)
         if stop:
             raise StoppedError
-
-    def write_checkpoint(self, learner: Learner, training: Training) -> None:
-        """All that the rest of the trial depends on."""
-        seconds = {name: clock.seconds for name, clock in self.clocks.items()}
-        state = to_bytes(
-            {
-                "learner": learner.state_dict(),
-                "training": training.state_dict(),
-                "random": random_state(),
-                "seconds": seconds,
-                "memory": self.peak_memory(),
-                "provenance": self.provenance,
-            }
-        )
-        header = Header(
-            trial=self.trial.id,
-            code=self.code(),
-            update=training.update,
-            updates=self.trial.budget.updates,
-            seconds=round(sum(seconds.values()), 3),
-        )
-        try:
-            self.keeper.save(sealed(header, state), training.update)
-        except OSError as error:
-            self.provenance["notice"] = f"no checkpoint could be written: {error.strerror or error}"
 
     def peak_memory(self) -> float:
         """In MB, over this part of the trial and those before."""
@@ -332,6 +286,8 @@ class Run:
         trial = self.trial
         facts = provenance(self.device, self.execution.threads) | self.provenance
         facts["deterministic"] = self.execution.deterministic
+        if self.checkpoints and self.checkpoints.notice:
+            facts["notice"] = self.checkpoints.notice
         facts["plugins"] = {kind: self.registry.origin(kind, getattr(trial, kind)) for kind in ("algorithm", "suite")}
         seconds = {f"{name}_seconds": round(clock.seconds, 4) for name, clock in self.clocks.items()}
         memory = round(self.peak_memory(), 1)
@@ -343,24 +299,3 @@ class Run:
 def validation_points(updates: int, validations: int) -> set[int]:
     """The numbers of updates after which to validate: before the first, and then evenly spread to the last."""
     return {round(i * updates / validations) for i in range(validations + 1)} if validations else set()
-
-
-def add_scores(total: Scores, more: Scores) -> None:
-    """Append one block's scores to those before it."""
-    for protocol, metrics in more.items():
-        for metric, steps in metrics.items():
-            rows = total.setdefault(protocol, {}).setdefault(metric, [[] for _ in steps])
-            for row, values in zip(rows, steps, strict=True):
-                row += values
-
-
-def refuse_infinite(scores: Scores) -> None:
-    """Raise DivergedError if a test task has a score that is not a finite number."""
-    for metrics in scores.values():
-        for metric, steps in metrics.items():
-            for step, values in enumerate(steps):
-                bad = sum(not math.isfinite(value) for value in values)
-                if bad:
-                    raise DivergedError(
-                        f"{bad} of {len(values)} test tasks have no finite {metric} after {step} inner steps"
-                    )

@@ -18,6 +18,11 @@ from metabench.streams import stream
 from metabench.trees import leading_axis, map_tree
 from metabench.trials import Scores
 
+
+class DivergedError(Exception):
+    """A loss or a score that is not a finite number."""
+
+
 BLOCK = 50
 """Tasks that are drawn from one random stream, and adapted together."""
 
@@ -104,6 +109,27 @@ def mean_and_ci95(scores: Sequence[float]) -> tuple[float, float]:
     if not all(map(math.isfinite, scores)):
         return math.nan, math.nan
     return statistics.fmean(scores), 1.96 * statistics.stdev(scores) / math.sqrt(len(scores))
+
+
+def add_scores(total: Scores, more: Scores) -> None:
+    """Append one block's scores to those before it."""
+    for protocol, metrics in more.items():
+        for metric, steps in metrics.items():
+            rows = total.setdefault(protocol, {}).setdefault(metric, [[] for _ in steps])
+            for row, values in zip(rows, steps, strict=True):
+                row += values
+
+
+def refuse_infinite(scores: Scores) -> None:
+    """Raise DivergedError if a test task has a score that is not a finite number."""
+    for metrics in scores.values():
+        for metric, steps in metrics.items():
+            for step, values in enumerate(steps):
+                bad = sum(not math.isfinite(value) for value in values)
+                if bad:
+                    raise DivergedError(
+                        f"{bad} of {len(values)} test tasks have no finite {metric} after {step} inner steps"
+                    )
 
 
 def shortest_floats(values: Tensor) -> list[float]:

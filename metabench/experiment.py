@@ -67,6 +67,14 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
     return execution, jobs
 
 
+def use_data(options: Options) -> None:
+    """Let this process and its children find the data folder of `--data`."""
+    if options.data:
+        if not Path(options.data).is_dir():
+            raise UserError(f"There is no data folder '{options.data}' (--data).")
+        os.environ["METABENCH_DATA"] = str(Path(options.data).resolve())
+
+
 def plugin_files(options: Options) -> tuple[str, ...]:
     """The plugin files named by hand, as absolute paths."""
     return tuple(str(Path(name).resolve()) for name in options.plugins)
@@ -167,10 +175,7 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
     A dry one touches neither the results folder nor the data. Unless this process has torch already it is spared
     it: half a gigabyte that a driver of days has no use for.
     """
-    if options.data:
-        if not Path(options.data).is_dir():
-            raise UserError(f"There is no data folder '{options.data}' (--data).")
-        os.environ["METABENCH_DATA"] = str(Path(options.data).resolve())
+    use_data(options)
     if "torch" in sys.modules:
         return check(options, dry)
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=ignore_interrupts) as child:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import copy
 import io
-import random
+import time
 from typing import Any
 
 import msgspec
-import numpy as np
 import torch
 from torch import Tensor
 
 from metabench.api import Learner
+from metabench.checkpoints import Header, Keeper, opened, sealed
+from metabench.errors import one_line
 from metabench.files import DamagedError
-from metabench.streams import seed_of
-from metabench.trials import Point
+from metabench.streams import random_state
+from metabench.trials import Execution, Point, Trial
 
 
 class Training:
@@ -54,6 +55,67 @@ class Training:
         self.best = None if state["best"] is None else tuple(state["best"])
 
 
+class Checkpoints:
+    """The checkpoints of one trial: whether there is one, when the next is due, and what is in it."""
+
+    def __init__(self, trial: Trial, execution: Execution, keeper: Keeper, code: dict[str, Any]) -> None:
+        self.trial = trial
+        self.seconds, self.updates = execution.checkpoint_seconds, execution.checkpoint_updates
+        self.keeper = keeper
+        self.code = code
+        self.made = (time.monotonic(), 0)
+        self.notice = ""
+        """What went wrong, for the record."""
+
+    def load(self) -> dict[str, Any] | None:
+        """The state in the last checkpoint, if it is this trial's; one that cannot be used is set aside."""
+        content = self.keeper.load()
+        if content is None:
+            return None
+        try:
+            header, state = opened(content)
+            if header.trial != self.trial.id:
+                raise DamagedError(f"it is one of trial '{header.trial}'")
+            if header.code != self.code:
+                raise DamagedError("the code has changed since it was written")
+            self.made = (time.monotonic(), header.update)
+            return from_bytes(state)
+        except DamagedError as error:
+            self.refuse(str(error))
+            return None
+
+    def refuse(self, reason: str) -> None:
+        """Set the last checkpoint aside: the trial begins anew."""
+        self.notice = f"began anew, its checkpoint was set aside: {reason}"
+        try:
+            self.keeper.refuse(reason)
+        except OSError as error:
+            self.notice += f" ({one_line(error)})"
+        self.made = (time.monotonic(), 0)
+
+    def due(self, update: int) -> bool:
+        """Whether the next is, after so many updates."""
+        then, before = self.made
+        if self.updates is not None and update - before >= self.updates:
+            return True
+        return self.seconds is not None and time.monotonic() - then >= self.seconds
+
+    def save(self, update: int, seconds: float, state: dict[str, Any]) -> None:
+        """Make one, with the global random streams. A disk that cannot take it costs time later, not the trial."""
+        header = Header(
+            trial=self.trial.id,
+            code=self.code,
+            update=update,
+            updates=self.trial.budget.updates,
+            seconds=round(seconds, 3),
+        )
+        try:
+            self.keeper.save(sealed(header, to_bytes(state | {"random": random_state()})), update)
+        except OSError as error:
+            self.notice = f"no checkpoint could be written: {error.strerror or error}"
+        self.made = (time.monotonic(), update)
+
+
 def to_bytes(state: dict[str, Any]) -> bytes:
     """A state as torch saves it."""
     file = io.BytesIO()
@@ -67,30 +129,3 @@ def from_bytes(content: bytes) -> dict[str, Any]:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
         raise DamagedError(f"torch cannot read it ({type(error).__name__})") from None
-
-
-def seed_everything(seed: int) -> None:
-    """Begin the global random streams anew, for foreign learners that draw from them."""
-    torch.manual_seed(seed_of(seed, "global"))
-    random.seed(seed_of(seed, "global"))
-    np.random.seed(seed_of(seed, "global") % 2**32)
-
-
-def random_state() -> dict[str, Any]:
-    """Where the global random streams of the CPU are."""
-    version, words, extra = random.getstate()
-    kind, keys, *rest = np.random.get_state()
-    return {
-        "torch": torch.get_rng_state(),
-        "python": [version, list(words), extra],
-        "numpy": [kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
-    }
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put them back there."""
-    torch.set_rng_state(state["torch"])
-    version, words, extra = state["python"]
-    random.setstate((version, tuple(words), extra))
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))

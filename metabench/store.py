@@ -66,8 +66,11 @@ def checksum_of(fields: dict[str, Any]) -> str:
     return checksum(msgspec.json.encode(rest, order="sorted"))
 
 
-def decode(content: bytes, path: Path) -> Record:
-    """The record in a file's content. Raises DamagedError, or UserError for one by a newer metabench."""
+def decode(content: bytes, path: Path, named: bool = True) -> Record:
+    """The record in a file's content, whose folder is `named` by the trial.
+
+    Raises DamagedError, or UserError for one by a newer metabench.
+    """
     try:
         fields = msgspec.json.decode(content, type=dict[str, Any])
         version = fields.get("version", 1)
@@ -81,7 +84,7 @@ def decode(content: bytes, path: Path) -> Record:
         record = msgspec.convert(fields, Record)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedError(str(error)) from None
-    if record.trial.id != path.parent.name:
+    if named and record.trial.id != path.parent.name:
         raise DamagedError(f"it is the record of '{record.trial.id}'")
     return record
 

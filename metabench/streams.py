@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Generator
 
 
@@ -16,3 +20,30 @@ def seed_of(*names: str | int) -> int:
 def stream(*names: str | int) -> Generator:
     """A CPU generator at the beginning of the stream of that name."""
     return Generator().manual_seed(seed_of(*names))
+
+
+def seed_everything(seed: int) -> None:
+    """Begin the global random streams anew, for foreign learners that draw from them."""
+    torch.manual_seed(seed_of(seed, "global"))
+    random.seed(seed_of(seed, "global"))
+    np.random.seed(seed_of(seed, "global") % 2**32)
+
+
+def random_state() -> dict[str, Any]:
+    """Where the global random streams of the CPU are."""
+    version, words, extra = random.getstate()
+    kind, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(words), extra],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put them back there."""
+    torch.set_rng_state(state["torch"])
+    version, words, extra = state["python"]
+    random.setstate((version, tuple(words), extra))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))

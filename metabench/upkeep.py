@@ -1,0 +1,130 @@
+"""What is in a results folder: how far its trials are, and what may be removed."""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from metabench import store
+from metabench.checkpoints import NAME as CHECKPOINT
+from metabench.checkpoints import header_of
+from metabench.claims import running
+from metabench.errors import UserError, missing
+from metabench.files import TEMPORARY
+from metabench.trials import Record
+from metabench.units import describe
+
+
+class Status(NamedTuple):
+    """How far an experiment is."""
+
+    planned: int
+    counts: dict[str, int]
+    """Finished trials by status, and those that are running."""
+    left: int
+    """Neither finished nor running."""
+    failures: list[str]
+    running: list[tuple[str, str, str, str]]
+    """Trials at work or interrupted: id, which of the two, updates done, time computed."""
+    seconds: float | None
+    """Of computing that is left, from what like trials took; None where nothing tells."""
+
+
+def status_of(root: Path) -> Status:
+    """What records, checkpoints and locks say; nothing is changed."""
+    root = store.existing(root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged record is a trial that is left
+        records = {record.trial.id: record for record in store.records(root)}
+        planned = {trial.id: trial for trial in store.plan(root)}
+    planned |= {record.trial.id: record.trial for record in records.values()}
+    at_work = running(root) - records.keys()
+    counts: dict[str, int] = dict(Counter(str(record.status) for record in records.values()))
+    rows, seconds = [], 0.0
+    took = usual_seconds(records.values())
+    for name in planned.keys() - records.keys():
+        trial, header = planned[name], header_of(root / name)
+        done = header.update / max(1, header.updates) if header else 0.0
+        usual = took.get((trial.suite, trial.algorithm)) or took.get(("", ""))
+        if header and header.update:
+            usual = header.seconds / done
+        seconds += (1 - done) * (usual if usual is not None else float("nan"))
+        if name in at_work or header:
+            updates = f"{header.update}/{header.updates}" if header else f"0/{trial.budget.updates}"
+            where = "running" if name in at_work else "interrupted"
+            rows.append((name, where, updates, describe(header.seconds) if header else ""))
+    failures = [
+        f"{record.trial.id}: {record.status}, {record.reason}" for record in records.values() if record.status != "ok"
+    ]
+    if at_work:
+        counts["running"] = len(at_work)
+    left = len(planned) - len(records) - len(at_work)
+    known = seconds if len(records) < len(planned) and seconds == seconds else None
+    return Status(len(planned), counts or {"done": 0}, left, failures, sorted(rows), known)
+
+
+def usual_seconds(records: Iterable[Record]) -> dict[tuple[str, str], float]:
+    """The mean time of a finished trial by suite and algorithm; under ("", "") of all."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        names = [name for name in Record.__struct_fields__ if name.endswith("_seconds")]
+        whole = sum(getattr(record, name) for name in names)
+        for key in ((record.trial.suite, record.trial.algorithm), ("", "")):
+            found.setdefault(key, []).append(whole)
+    return {key: statistics.fmean(values) for key, values in found.items()}
+
+
+def clean(root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials: list[str], dry: bool) -> list[Path]:
+    """Remove what is named, and nothing else; the files. Raises UserError, before anything is removed."""
+    root = store.existing(root)
+    if not (failed or checkpoints or damaged or trials):
+        raise UserError("Say what to remove: --failed, --checkpoints, --damaged or --trial ID.")
+    known = {path.name for path in root.iterdir() if path.is_dir() and is_trial(path)}
+    for name in trials:
+        if name not in known:
+            raise UserError(missing("There is no trial", name, known))
+    failures = {r.trial.id for r in store.records(root) if r.status not in store.REPEATABLE} if failed else set()
+    wanted: dict[str, list[Path]] = {}
+    for name in sorted(known):
+        folder = root / name
+        named: list[Iterable[Path]] = []
+        if name in trials or name in failures:
+            named.append(own_files(folder))
+        if checkpoints:
+            named.append(folder.glob(CHECKPOINT))
+        if damaged:
+            named.append(folder.glob("*.damaged-*"))
+        wanted[name] = sorted({path for paths in named for path in paths})
+    busy = running(root) & {name for name, paths in wanted.items() if paths}
+    if busy:
+        raise UserError(f"Trial '{min(busy)}' is running; stop it first.")
+    if not dry:
+        for name, paths in wanted.items():
+            remove(root / name, paths)
+    return [path for paths in wanted.values() for path in paths]
+
+
+def is_trial(folder: Path) -> bool:
+    """Whether a folder holds files of a trial; `plans` and the locks do not."""
+    return folder.name not in (store.PLANS,) and not folder.name.startswith(".") and any(own_files(folder))
+
+
+def own_files(folder: Path) -> Iterator[Path]:
+    """The files in a trial's folder that metabench writes."""
+    for pattern in ("record.json", "scores.json", CHECKPOINT, "*.damaged-*", f"{TEMPORARY}*"):
+        yield from folder.glob(pattern)
+
+
+def remove(folder: Path, paths: list[Path]) -> None:
+    """Remove files, the record first so that a trial is never half there; and the folder when it is empty."""
+    for path in sorted(paths, key=lambda path: path.name != "record.json"):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"Cannot remove '{path}': {error.strerror or error}.") from None
+    if paths and not any(folder.iterdir()):
+        folder.rmdir()
