@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test bench lint setup clean
+.PHONY: run test bench chaos lint setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
@@ -17,6 +17,9 @@ bench: setup  ## the same work by metabench and others, side by side: benchmarks
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.harness
 	$(BIN)/python -m benchmarks.scaling
+
+chaos: setup  ## kill, starve and hang trials at random; what is left must be what an undisturbed run leaves
+	$(BIN)/python tests/chaos.py
 
 lint: setup
 	$(BIN)/ruff check .

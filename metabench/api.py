@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from metabench.autodiff import grad, value_and_grad
-from metabench.data import DataError, cache_dir, cached_arrays, fetch
+from metabench.data import DataError, cache_dir, cached_arrays, fetch, read_member
 from metabench.inner import Inner, adam, sgd, unroll
 from metabench.trees import Tree, map_tree
 
@@ -39,6 +39,7 @@ __all__ = [
     "grad",
     "hookimpl",
     "map_tree",
+    "read_member",
     "sgd",
     "unroll",
     "value_and_grad",

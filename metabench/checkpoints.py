@@ -25,7 +25,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     """Of computing so far."""
     sha256: str = ""
-    """Of the state."""
+    """Of the state, and of this line without it: see seal_of."""
 
 
 class Keeper(Protocol):
@@ -82,8 +82,14 @@ class InFolder:
 
 def sealed(header: Header, state: bytes) -> bytes:
     """The content of a checkpoint."""
-    whole = msgspec.structs.replace(header, sha256=checksum(state))
+    whole = msgspec.structs.replace(header, sha256=seal_of(header, state))
     return msgspec.json.encode(whole) + b"\n" + state
+
+
+def seal_of(header: Header, state: bytes) -> str:
+    """A checksum of everything."""
+    bare = msgspec.structs.replace(header, sha256="")
+    return checksum(msgspec.json.encode(bare, order="sorted") + checksum(state).encode())
 
 
 def opened(content: bytes) -> tuple[Header, bytes]:
@@ -92,7 +98,7 @@ def opened(content: bytes) -> tuple[Header, bytes]:
     header = read_header(line)
     if header.version != CHECKPOINT_VERSION:
         raise DamagedError(f"it has version {header.version}, this metabench reads {CHECKPOINT_VERSION}")
-    if checksum(state) != header.sha256:
+    if seal_of(header, state) != header.sha256:
         raise DamagedError("its checksum does not match")
     return header, state
 
@@ -101,7 +107,7 @@ def read_header(line: bytes) -> Header:
     """The first line of a checkpoint; raises DamagedError."""
     try:
         return msgspec.json.decode(line, type=Header)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise DamagedError("its first line cannot be read") from None
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 from rich.console import Console
 
-from metabench.commands import app, look, results, run, worker
+from metabench.commands import app
 from metabench.errors import UserError
 
-__all__ = ["look", "main", "results", "run", "worker"]
+for group in ("run", "results", "look", "worker"):  # in the order in which --help shows them
+    import_module(f"metabench.commands.{group}")
 
 
 def main() -> None:

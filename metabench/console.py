@@ -105,9 +105,9 @@ def results_table(summary: Any, width: int) -> Table:
         "score": lambda row: f"{row['metric']} {row['score_text']}",
         "seeds": lambda row: f"{row['ok']}/{row['seeds']}",
         "protocol": lambda row: {True: "transductive", False: "inductive"}.get(row["transductive"], ""),
-        "train s": lambda row: f"{row['train_seconds']:.1f}",
-        "adapt ms": lambda row: f"{row['adapt_ms']:.1f}",
-        "memory MB": lambda row: f"{row['peak_memory_mb']:.0f}",
+        "train s": lambda row: known(row["train_seconds"], 1),
+        "adapt ms": lambda row: known(row["adapt_ms"], 1),
+        "memory MB": lambda row: known(row["peak_memory_mb"], 0),
         "strategy": lambda row: row["strategy"] + (f", {row['precision']}" if row["precision"] != "float32" else ""),
     }
     for name in list(columns)[: 9 if width >= 110 else 6]:
@@ -116,6 +116,11 @@ def results_table(summary: Any, width: int) -> Table:
     for row in summary.to_dict("records"):
         table.add_row(*(Text(cell(row)) for cell in list(columns.values())[: len(table.columns)]))
     return table
+
+
+def known(value: float, digits: int) -> str:
+    """A figure, or nothing where no trial has it."""
+    return "" if value != value else f"{value:.{digits}f}"
 
 
 def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

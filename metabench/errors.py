@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 30
+"""Names that a message lists at most."""
+
 
 class UserError(Exception):
     """What was wrong, what was expected, and what to do."""
@@ -25,4 +28,5 @@ def missing(statement: str, name: str, available: Iterable[str]) -> str:
     known = sorted(available)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"{statement} '{name}'.{hint} Available: {', '.join(known) or 'none'}."
+    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return f"{statement} '{name}'.{hint} Available: {', '.join(known[:SHOWN]) or 'none'}{more}."

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,6 +15,7 @@ import msgspec
 from metabench import store
 from metabench.claims import Claims
 from metabench.errors import UserError
+from metabench.executors.child import ChildDiedError, call
 from metabench.executors.local import Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Order
@@ -155,7 +153,7 @@ class Experiment(NamedTuple):
         if self.options.executor == "dask":
             from metabench.executors.dask import Dask
 
-            return Dask(self.out.resolve(), self.execution, work, self.options.scheduler)
+            return Dask(self.out.resolve(), self.execution, work, self.jobs, self.options.scheduler)
         return Local(lambda trial: Order(trial, self.execution, self.out / trial.id), work, self.jobs)
 
     def write(self, outcome: Outcome) -> None:
@@ -163,10 +161,15 @@ class Experiment(NamedTuple):
         try:
             store.write(self.out, outcome)
         except OSError as error:
-            raise UserError(
-                f"Cannot write to '{self.out}': {error.strerror or error}. What is there already is kept; mend "
-                "this, and the same command goes on."
-            ) from None
+            raise unwritable(self.out, error) from None
+
+
+def unwritable(out: Path, error: OSError) -> UserError:
+    """A disk that is full, a folder that has become read-only."""
+    return UserError(
+        f"Cannot write to '{out}': {error.strerror or error}. What is there already is kept; mend this, and the "
+        "same command goes on."
+    )
 
 
 def experiment(options: Options, dry: bool = False) -> Experiment:
@@ -178,13 +181,12 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
     use_data(options)
     if "torch" in sys.modules:
         return check(options, dry)
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=ignore_interrupts) as child:
-        return child.submit(check, options, dry).result()
-
-
-def ignore_interrupts() -> None:
-    """Leave Ctrl-C to the driver."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return call(check, options, dry)
+    except ChildDiedError:
+        raise UserError(
+            "The process that reads plugins and data was killed, as when memory is short. Nothing was begun."
+        ) from None
 
 
 def check(options: Options, dry: bool) -> Experiment:
@@ -199,7 +201,10 @@ def check(options: Options, dry: bool) -> Experiment:
     if not dry:
         store.prepare(out)
         prepare(registry, pending)
-        store.add_to_plan(out, trials)
+        try:
+            store.add_to_plan(out, trials)
+        except OSError as error:
+            raise unwritable(out, error) from None
     return Experiment(out, options, trials, pending, execution, jobs, notices)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,11 @@ import msgspec
 from metabench.errors import UserError, unknown
 from metabench.trials import Budget, Precision, Protocol, Strategy
 from metabench.units import bytes_of, seconds_of
+
+MOST_SEEDS = 10_000
+LARGEST_SEED = 2**63 - 1
+LARGEST_FILE = 10**6
+"""Bytes of a configuration file."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,8 +62,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"jobs must be at least 1, not {self.jobs}")
-        if self.seeds == 0 or self.seeds == () or min(as_tuple(self.seeds)) < 0:
-            raise ValueError(f"seeds must be a number of at least 1 or a list of them, not {self.seeds}")
+        check_seeds(self.seeds)
         for name, read in (("trial_timeout", seconds_of), ("memory_limit", bytes_of)):
             text = getattr(self, name)
             if text is not None:
@@ -91,9 +96,20 @@ def named(name: str, read: Callable[[str], Any], text: str) -> None:
         raise ValueError(f"{name} {error}") from None
 
 
+def check_seeds(seeds: int | tuple[int, ...]) -> None:
+    """Raise ValueError for none, for too many, and for those that are out of range."""
+    if (isinstance(seeds, int) and seeds > MOST_SEEDS) or (isinstance(seeds, tuple) and len(seeds) > MOST_SEEDS):
+        raise ValueError(f"seeds must be {MOST_SEEDS:,} at most; to name one, write a list of it")
+    if (isinstance(seeds, int) and seeds < 1) or seeds == ():
+        raise ValueError(f"seeds must be a number of at least 1 or a list of them, not {seeds}")
+    for seed in seeds if isinstance(seeds, tuple) else ():
+        if not 0 <= seed <= LARGEST_SEED:
+            raise ValueError(f"seeds must be from 0 to {LARGEST_SEED}, not {seed}")
+
+
 def as_tuple(seeds: int | tuple[int, ...]) -> tuple[int, ...]:
-    """The seeds themselves: 0, 1 ... for a number of them."""
-    return seeds if isinstance(seeds, tuple) else tuple(range(seeds)) or (seeds,)
+    """The seeds themselves, each once: 0, 1 ... for a number of them."""
+    return tuple(dict.fromkeys(seeds if isinstance(seeds, tuple) else range(seeds)))
 
 
 def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
@@ -101,8 +117,8 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
     values: dict[str, Any] = {}
     if config:
         try:
-            values = tomllib.loads(config.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            values = tomllib.loads(read_text(config))
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"Cannot read the configuration '{config}': {error}.") from None
     sets = values.get("set", {})
     if isinstance(sets, dict) and all(isinstance(table, dict) for table in sets.values()):
@@ -111,10 +127,36 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
     values |= {name: value for name, value in given.items() if value is not None} | {"set": sets}
     for name in values:
         if name not in Options.__struct_fields__:
-            raise UserError(f"Configuration '{config}': {unknown('option', name, Options.__struct_fields__)}")
+            where = f"Configuration '{config}': " if config else ""
+            raise UserError(where + unknown("option", name, Options.__struct_fields__))
     try:
-        return msgspec.convert(values, Options)
+        options = msgspec.convert(values, Options)
     except msgspec.ValidationError as error:
         field = re.search(r"`\$\.(\w+)", str(error))
         option = f"option '{field[1]}'" if field else "the options"
-        raise UserError(f"Cannot use {option}: {str(error).split(' - ')[0]}.") from None
+        raise UserError(f"Cannot use {option}: {str(error).rsplit(' - at ', 1)[0]}.") from None
+    check_texts(options)
+    return options
+
+
+def read_text(path: Path) -> str:
+    """A small file of UTF-8; raises OSError or ValueError. It need not be a regular one: `--config <(...)`."""
+    with open(path, "rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
+    return content.decode()
+
+
+def check_texts(options: Options) -> None:
+    """Raise UserError for a text that is empty, or that no file, device or address can be called."""
+    for name in Options.__struct_fields__:
+        value = getattr(options, name)
+        for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+            if isinstance(text, str) and (not text.strip() or any(map(unprintable, text))):
+                raise UserError(f"Cannot use option '{name}': {text!r} is empty or holds control characters.")
+
+
+def unprintable(character: str) -> bool:
+    """Control characters, line breaks, and the halves of a broken encoding."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")

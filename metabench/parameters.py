@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import math
+import json
+import reprlib
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -42,8 +43,8 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
         else:
             kind = hints.get(name, type(parameter.default))
             try:
-                found[name] = Parameter(name, kind, msgspec.convert(parameter.default, kind))
-            except (msgspec.ValidationError, TypeError) as error:
+                found[name] = Parameter(name, kind, as_json(msgspec.convert(parameter.default, kind)))
+            except (msgspec.ValidationError, TypeError, ValueError) as error:
                 raise ValueError(f"the default of parameter '{name}' does not fit its type: {error}") from None
     if plain != positional:
         expected = "(problem, *, ...)" if positional else "(*, ...)"
@@ -61,14 +62,31 @@ def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any
         if name not in schema:
             raise UserError(missing(f"{owner[0].upper()}{owner[1:]} has no parameter", name, schema))
         try:
-            values[name] = msgspec.convert(value, schema[name].type)
-            if isinstance(values[name], float) and not math.isfinite(values[name]):
-                raise msgspec.ValidationError
-        except msgspec.ValidationError:
+            values[name] = as_json(msgspec.convert(value, schema[name].type))
+        except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError):
             raise UserError(
-                f"Parameter '{name}' of {owner} must be {type_name(schema[name].type)}, not {value!r}."
+                f"Parameter '{name}' of {owner} must be {type_name(schema[name].type)}, not {shown(value)}."
             ) from None
     return values
+
+
+def as_json(value: Any) -> Any:
+    """The value itself; raises ValueError or TypeError unless it survives the way through JSON."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("it is out of range")
+    json.dumps(value, allow_nan=False)
+    msgspec.json.encode(value)  # as records are written: refuses what is no Unicode
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value in an error message, which is one line of a bearable length."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = 100
+    try:
+        return " ".join(brief.repr(value).split())
+    except ValueError:  # an integer of more digits than Python writes
+        return f"such a long {type(value).__name__}"
 
 
 def type_name(kind: Any) -> str:

@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 
-from metabench.api import Recipe
+from metabench.api import Recipe, Suite
 from metabench.errors import UserError, missing
 from metabench.options import Options, as_tuple
+from metabench.parameters import shown
 from metabench.registry import Registry, reason_of
 from metabench.trials import Budget, Trial
+
+LARGEST = 10**9
+"""Of each number in a budget."""
 
 
 def plan(options: Options, registry: Registry) -> tuple[Trial, ...]:
@@ -59,11 +63,33 @@ def recipes_of(registry: Registry, suite: str, given: dict[str, Any]) -> Mapping
     entry = registry.get("suite", suite)
     values = entry.resolve(given)
     try:
-        return entry.factory(**values).recipes
+        return checked(entry.factory(**values))
     except (ValueError, UserError) as error:
         raise UserError(f"Suite '{suite}': {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"Suite '{suite}' of plugin '{entry.plugin}' cannot be built: {reason_of(error)}.") from None
+
+
+def checked(suite: Any) -> Mapping[str, Recipe]:
+    """The recipes of what a factory made; raises TypeError where they are not what the contract says."""
+    if not isinstance(suite, Suite):
+        raise TypeError(f"its factory must return a Suite, not {shown(suite)}")
+    if not isinstance(suite.recipes, Mapping):
+        raise TypeError(f"its recipes must be a dict of name -> Recipe, not {shown(suite.recipes)}")
+    for name, recipe in suite.recipes.items():
+        if not isinstance(name, str) or not isinstance(recipe, Recipe):
+            raise TypeError(f"its recipes must be a dict of name -> Recipe, not {shown(name)}: {shown(recipe)}")
+        tables = [recipe.suite, recipe.budget, recipe.algorithms]
+        if all(isinstance(table, Mapping) for table in tables):
+            tables += recipe.algorithms.values()
+        texts = isinstance(recipe.compare, tuple) and all(isinstance(each, str) for each in recipe.compare)
+        if not texts or not all(
+            isinstance(table, Mapping) and all(isinstance(k, str) for k in table) for table in tables
+        ):
+            raise TypeError(
+                f"its recipe '{name}' must hold dicts of settings by name, and a tuple of names to compare"
+            )
+    return suite.recipes
 
 
 def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) -> Iterator[Trial]:
@@ -81,6 +107,9 @@ def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) 
     recipes_of(registry, suite, suite_parameters)  # so that parameters that do not fit together fail here
     try:
         limits = msgspec.convert(budget | options.budget, Budget)
+        for name, number in msgspec.structs.asdict(limits).items():
+            if number > LARGEST:
+                raise msgspec.ValidationError(f"{name} must be at most {LARGEST:,}, not {shown(number)}")
     except msgspec.ValidationError as error:
         raise UserError(f"Cannot use the budget of '{algorithm}' on '{suite}': {error}.") from None
     for seed in as_tuple(options.seeds):

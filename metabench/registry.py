@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     @property
     def summary(self) -> str:
         """The first line of its docstring."""
-        return (self.factory.__doc__ or "").strip().split("\n")[0]
+        return str(self.factory.__doc__ or "").strip().split("\n")[0]
 
     def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
         """Every parameter with its value; raises UserError for what does not fit."""
@@ -83,7 +83,7 @@ class Registry(NamedTuple):
             file = inspect.getsourcefile(inspect.unwrap(self.get(kind, name).factory))
         except TypeError:  # a partial, a callable object
             return ""
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file and Path(file).is_file() else ""
+        return digest_of(Path(file)) if file else ""
 
     @property
     def broken(self) -> list[Plugin]:
@@ -118,8 +118,15 @@ def discover(files: tuple[str, ...]) -> Iterator[Found]:
     listed = os.environ.get("METABENCH_PLUGINS", "").split(os.pathsep)
     for file in dict.fromkeys(str(Path(name).resolve()) for name in (*listed, *files) if name):
         path = Path(file)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
-        yield Found(path.stem, file, f"sha256 {digest}", partial(import_file, path))
+        yield Found(path.stem, file, f"sha256 {digest_of(path)}", partial(import_file, path))
+
+
+def digest_of(path: Path) -> str:
+    """Of a file, in 12 digits; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
+    except OSError:
+        return ""
 
 
 def import_file(path: Path) -> Any:
@@ -144,7 +151,9 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
             raise ValueError("it is registered already")
         manager.check_pending()
         entries = read_entries(registry, module, found)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too, and whatever else a stranger raises
         if module is not None and manager.is_registered(module):
             manager.unregister(module)
         plugin = Plugin(found.name, found.source, found.version, problem=reason_of(error))

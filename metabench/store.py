@@ -79,25 +79,38 @@ def decode(content: bytes, path: Path, named: bool = True) -> Record:
                 f"'{path}' was written by a newer metabench (record version {version}, "
                 f"this one reads up to {RECORD_VERSION}). Upgrade metabench to read it."
             )
-        if version != 1 and fields.get("checksum") != checksum_of(fields):
+        if (version != 1 or "checksum" in fields) and fields.get("checksum") != checksum_of(fields):
             raise DamagedError("its checksum does not match")
         record = msgspec.convert(fields, Record)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if named and record.trial.id != path.parent.name:
+            raise DamagedError(f"it is the record of '{record.trial.id}'")
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedError(str(error)) from None
-    if named and record.trial.id != path.parent.name:
-        raise DamagedError(f"it is the record of '{record.trial.id}'")
     return record
 
 
 def record_of(root: Path, trial_id: str) -> Record | None:
     """The record of a trial, its scores checked too; None where there is none. Raises DamagedError."""
     path = root / trial_id / "record.json"
-    try:
-        record = decode(path.read_bytes(), path)
-    except FileNotFoundError:
+    content = read(path)
+    if content is None:
         return None
+    record = decode(content, path)
     read_scores(root, record)
     return record
+
+
+def read(path: Path) -> bytes | None:
+    """A file in a results folder; None where there is none. Raises DamagedError, or UserError with the reason."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError:
+        raise DamagedError(f"'{path.name}' is a folder") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"Cannot read '{path}': {reason}. Mend this, or choose another folder with --out.") from None
 
 
 def set_aside_damaged(root: Path, trial_id: str) -> Path:
@@ -129,11 +142,10 @@ def settled(record: Record | None, retry_failed: bool) -> bool:
 
 def read_scores(root: str | Path, record: Record) -> bytes:
     """The content of scores.json, as it was written. Raises DamagedError."""
-    try:
-        content = (Path(root) / record.trial.id / "scores.json").read_bytes()
-    except FileNotFoundError:
+    content = read(Path(root) / record.trial.id / "scores.json")
+    if content is None:
         if record.scores_sha256 or record.status == "ok":
-            raise DamagedError("its scores are missing") from None
+            raise DamagedError("its scores are missing")
         return b"{}"
     if record.scores_sha256 and checksum(content) != record.scores_sha256:
         raise DamagedError("its scores are not what was written")
@@ -143,10 +155,20 @@ def read_scores(root: str | Path, record: Record) -> bytes:
 def scores(root: str | Path, record: Record) -> Scores:
     """The per-task scores of one trial; empty for one that failed, or, with a warning, where they are damaged."""
     try:
-        return msgspec.json.decode(read_scores(root, record), type=Scores)
-    except (DamagedError, msgspec.DecodeError) as error:
+        return rectangular(msgspec.json.decode(read_scores(root, record), type=Scores))
+    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         warnings.warn(f"Passed over the scores of '{record.trial.id}': {error}", stacklevel=2)
         return {}
+
+
+def rectangular(scores: Scores) -> Scores:
+    """The scores themselves; raises DamagedError unless every inner step has one for each of the tasks."""
+    for metrics in scores.values():
+        if len({len(steps) for steps in metrics.values()}) != 1:
+            raise DamagedError("its metrics do not have the same inner steps")
+        if len({len(step) for steps in metrics.values() for step in steps}) != 1:
+            raise DamagedError("its inner steps do not have the same tasks")
+    return scores
 
 
 def plan(root: Path) -> tuple[Trial, ...]:
@@ -155,7 +177,7 @@ def plan(root: Path) -> tuple[Trial, ...]:
     for path in sorted((root / PLANS).glob("*.json")):
         try:
             found |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
             warnings.warn(f"Passed over '{path}', which cannot be used: {error}", stacklevel=2)
     return tuple(found.values())
 

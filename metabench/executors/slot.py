@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from metabench.checkpoints import InFolder, Keeper
+from metabench.executors.child import begin_child, end_with_parent
 from metabench.trials import Execution, Outcome, Progress, StoppedError, Trial
 
 RunTrial = Callable[..., Outcome]
@@ -104,15 +105,16 @@ class Slot:
 
 def serve(connection: Connection, function: RunTrial) -> None:
     """The worker's end: run what is ordered until told to stop, or until the driver is gone."""
-    with suppress(OSError):
-        os.setpgrp()  # Ctrl-C is the driver's; and what a plugin starts can be ended with us
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    begin_child()
     orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
     stopping = threading.Event()
-    threading.Thread(target=listen, args=(connection, orders, stopping), daemon=True).start()
+
+    def take(order: Order | None) -> None:
+        if order is None:
+            stopping.set()
+        orders.put(order)
+
+    threading.Thread(target=end_with_parent, args=(connection, take), daemon=True).start()
     while (order := orders.get()) is not None:
         keeper = Telling(order, connection)
         try:
@@ -121,26 +123,6 @@ def serve(connection: Connection, function: RunTrial) -> None:
             connection.send(Stopped())
             return
         connection.send(outcome)
-
-
-def listen(connection: Connection, orders: queue.SimpleQueue[Order | None], stopping: threading.Event) -> None:
-    """Take orders; end everything when there is nobody left to give any."""
-    while True:
-        try:
-            order = connection.recv()
-        except (EOFError, OSError):
-            end_with_the_driver()
-        if order is None:
-            stopping.set()
-        orders.put(order)
-
-
-def end_with_the_driver() -> None:
-    """No orphans: this process and what it started."""
-    with suppress(OSError):
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-    os._exit(1)
 
 
 class Telling:

@@ -11,18 +11,18 @@ import hashlib
 import io
 import random
 import re
+import warnings
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import nn
 
-from metabench.api import DataError, Suite, cached_arrays, fetch, hookimpl
+from metabench.api import DataError, Suite, cached_arrays, fetch, hookimpl, read_member
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, check_classes, check_drawings, image_suite
 from metabench_plugins.suites.published import QUICK, omniglot_recipes
@@ -45,6 +45,12 @@ COUNTS = {
     "random": {"train": 1100, "validation": 100, "test": 423},
 }
 """Characters of each split."""
+
+ARCHIVE_LIMIT = 64 * 2**20
+FILE_LIMIT = 64 * 2**10
+"""Bytes; the official archives have 9 MB at most, their drawings 500 bytes."""
+SIDE_LIMIT = 512
+"""Pixels; the official drawings have 105."""
 
 VERSION = 1
 """Part of the cache key: to be raised whenever the code would make other images."""
@@ -140,45 +146,72 @@ def characters() -> tuple[torch.Tensor, tuple[str, ...]]:
     pixels, names = [], []
     for name, (checksum, count) in ARCHIVES.items():
         path = fetch("omniglot", f"{name}.zip", f"{URL}{name}.zip", checksum)
-        key = f"omniglot-{VERSION}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-        arrays = cached_arrays(key, functools.partial(read_archive, path, name, count))
+        arrays = load_archive(path, name, count)
         pixels.append(torch.from_numpy(arrays["pixels"]))
         names.extend(arrays["names"].tolist())
     return torch.cat(pixels), tuple(names)
 
 
-def read_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
-    """The drawings of one archive, sorted by name. Raises DataError if they are not `count` times 20."""
+def load_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
+    """The drawings of one archive, from the cache where it was read before; raises DataError that names it."""
     remedy = f"Replace it with {URL}{name}.zip."
     try:
-        with zipfile.ZipFile(path) as archive:
-            found = members(archive, name)
-            complete = [character for character, files in found.items() if len(files) == DRAWINGS]
-            if len(found) != count or len(complete) != count:
-                raise DataError(
-                    f"Suite 'omniglot': '{path}' is incomplete: expected {count} characters with {DRAWINGS} "
-                    f"drawings each, found {len(found)}, of which {len(complete)} with {DRAWINGS}. {remedy}"
-                )
-            pixels = np.stack([[small(archive.read(file)) for file in files] for files in found.values()])
-    except (zipfile.BadZipFile, OSError, EOFError, SyntaxError, ValueError, zlib.error) as error:
+        if path.stat().st_size > ARCHIVE_LIMIT:
+            raise ValueError(f"it is larger than {ARCHIVE_LIMIT:,} bytes")
+        key = f"omniglot-{VERSION}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        return cached_arrays(key, functools.partial(read_archive, path, name, count))
+    except DataError as error:
+        raise DataError(f"Suite 'omniglot': '{path}' {error}. {remedy}") from None
+    except Exception as error:  # a damaged archive makes zipfile and PIL raise almost anything
         raise DataError(
             f"Suite 'omniglot': '{path}' cannot be read ({type(error).__name__}: {error}). {remedy}"
         ) from None
+
+
+def read_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
+    """The drawings of one archive, sorted by name. Raises DataError if they are not `count` times 20."""
+    with zipfile.ZipFile(path) as archive:
+        found = members(archive, name)
+        complete = [character for character, files in found.items() if len(files) == DRAWINGS]
+        if len(found) != count or len(complete) != count:
+            raise DataError(
+                f"is incomplete: expected {count} characters with {DRAWINGS} drawings each, "
+                f"found {len(found)}, of which {len(complete)} with {DRAWINGS}"
+            )
+        with warnings.catch_warnings(action="ignore"):  # PIL's of large images: we have a limit of our own
+            pixels = np.stack([[drawing(archive, file) for file in files] for files in found.values()])
     return {"pixels": pixels, "names": np.array(list(found))}
 
 
 def members(archive: zipfile.ZipFile, name: str) -> dict[str, list[str]]:
-    """The files of each character, both in order, by archive/alphabet/character."""
+    """The files of each character, both in order, by archive/alphabet/character. Others are passed over."""
     found: dict[str, list[str]] = {}
     for file in sorted(archive.namelist()):
-        match = re.fullmatch(rf"(?:.*/)?({name}/[^/]+/character\d+)/\d+_\d+\.png", file)
-        if match and "__MACOSX" not in file:
+        match = re.fullmatch(rf"(?:[\w.-]+/)*({name}/[\w().-]+/character\d+)/\d+_\d+\.png", file)
+        if match and not {"..", "__MACOSX"} & set(file.split("/")):
             found.setdefault(match[1], []).append(file)
     return found
 
 
+def drawing(archive: zipfile.ZipFile, file: str) -> np.ndarray:
+    """One file of the archive; raises ValueError with its name if it is not what it should be."""
+    content = read_member(archive, file, FILE_LIMIT)
+    try:
+        return small(content)
+    except Exception as error:
+        raise ValueError(f"'{file}': {error}") from None
+
+
 def small(content: bytes) -> np.ndarray:
-    """One PNG as uint8 (28, 28), 255 where the ink is."""
-    with Image.open(io.BytesIO(content)) as image:
+    """One PNG as uint8 (28, 28), 255 where the ink is. Raises ValueError before a large one is unpacked."""
+    try:
+        image = Image.open(io.BytesIO(content), formats=["PNG"])
+    except UnidentifiedImageError:
+        raise ValueError("it is no PNG") from None
+    with image:
+        if max(image.size) > SIDE_LIMIT:
+            raise ValueError(
+                f"it has {image.size[0]} x {image.size[1]} pixels, more than {SIDE_LIMIT} x {SIDE_LIMIT}"
+            )
         grey = image.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
     return 255 - np.asarray(grey)

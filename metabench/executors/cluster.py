@@ -1,0 +1,177 @@
+"""A Dask cluster as the driver sees it: the way to its scheduler, and the workers that may be given trials."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dask
+from distributed import Client, LocalCluster
+
+from metabench.errors import UserError
+from metabench.executors.remote import sees
+
+PACKAGES = ("metabench", "torch", "learn2learn")
+"""A trial's scores depend on them, so they are the same everywhere."""
+REMEDY = " Install the same on both."
+CONNECT = 10.0
+"""Seconds to wait for a scheduler."""
+LOOK = 1.0
+"""Seconds between looks at who is there."""
+GPU = {"GPU": 1}
+"""The Dask resource that a trial on CUDA takes."""
+
+
+@contextmanager
+def connected(scheduler: str | None, jobs: int, cuda: bool) -> Iterator[Client]:
+    """A client of a scheduler, or of `jobs` workers on this machine; raises UserError."""
+    settings = {
+        "distributed.comm.timeouts.connect": f"{CONNECT}s",
+        "distributed.admin.large-graph-warning-threshold": "1GiB",  # a checkpoint may go with a trial
+    }
+    with dask.config.set(settings):
+        if scheduler:
+            try:
+                client = Client(scheduler, timeout=CONNECT, set_as_default=False)
+            except (OSError, ValueError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise UserError(
+                    f"No Dask scheduler answers at '{scheduler}' ({reason}). Start one with `dask scheduler`, or "
+                    "leave --scheduler out for a cluster on this machine."
+                ) from None
+            with client:
+                refuse_other_scheduler(client, scheduler)
+                yield client
+            return
+        with (
+            LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.ERROR,
+                memory_limit=0,  # Dask would measure the worker, but trials have processes of their own
+                resources=GPU if cuda else None,
+                preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # Ctrl-C is the driver's
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+        ):
+            yield client
+
+
+def refuse_other_scheduler(client: Client, scheduler: str) -> None:
+    """Raise UserError if the scheduler cannot read what we send: it unpacks it, so it needs metabench too."""
+    try:
+        theirs = client.run_on_scheduler(importlib.metadata.version, "metabench")
+    except importlib.metadata.PackageNotFoundError:
+        theirs = ""
+    if theirs != installed("metabench"):
+        raise UserError(differs(f"scheduler {scheduler}", "metabench", theirs) + REMEDY)
+
+
+class Member(NamedTuple):
+    """A worker that may be given trials."""
+
+    places: int
+    """Trials at once: its threads, or its graphics cards."""
+    shared: bool
+    """Whether it sees the results folder."""
+
+
+class Crew:
+    """The workers, as they come and go. One whose versions are not the driver's is given nothing."""
+
+    def __init__(self, client: Client, token: Path, cuda: bool) -> None:
+        self.client = client
+        self.token = token
+        self.cuda = cuda
+        self.members: dict[str, Member] = {}
+        """By address."""
+        self.refused: set[str] = set()
+        self.missed = False
+        self.look_at = 0.0
+
+    def look(self, begun: bool) -> None:
+        """See who is there now. A wrong version raises UserError, or only warns once trials have begun."""
+        if time.monotonic() < self.look_at:
+            return
+        there = self.client.scheduler_info(n_workers=-1)["workers"]
+        self.refused &= there.keys()
+        new = [address for address in there if address not in self.members and address not in self.refused]
+        shared = {address: member.shared for address, member in self.members.items()} | self.admit(new, begun)
+        self.members = {
+            address: Member(self.places(facts), shared[address])
+            for address, facts in there.items()
+            if address in shared
+        }
+        if not any(member.places for member in self.members.values()) and not self.missed:
+            self.missed = True
+            kind = "worker with the resource GPU=1" if self.cuda else "worker"
+            warnings.warn(f"No Dask {kind} is there that can take a trial; waiting for one.", stacklevel=2)
+        self.look_at = time.monotonic() + LOOK
+
+    def places(self, facts: dict[str, Any]) -> int:
+        """How many trials a worker takes at once."""
+        if facts["status"] != "running":
+            return 0
+        return min(facts["nthreads"], int(facts["resources"].get("GPU", 0))) if self.cuda else facts["nthreads"]
+
+    def admit(self, new: Iterable[str], begun: bool) -> dict[str, bool]:
+        """Of the new ones with the right versions: whether they share the results folder."""
+        addresses = list(new)
+        if not addresses:
+            return {}
+        for address, fault in self.faults(addresses).items():
+            if not begun:
+                raise UserError(fault + REMEDY)
+            warnings.warn(f"{fault} It is given no trial.", stacklevel=2)
+            self.refused.add(address)
+            addresses.remove(address)
+        seen = self.ask(addresses, sees, self.token, self.token.name)
+        return {address: answer for address, answer in seen.items() if isinstance(answer, bool)}
+
+    def faults(self, addresses: list[str]) -> dict[str, str]:
+        """What is wrong with the versions of workers, by address. Needs no metabench there."""
+        found: dict[str, str] = {}
+        for address, answer in self.ask(addresses, platform.python_version).items():
+            if isinstance(answer, str) and minor(answer) != minor(platform.python_version()):
+                found[address] = differs(f"worker {address}", "Python", answer, platform.python_version())
+        for package in PACKAGES:
+            for address, answer in self.ask(addresses, importlib.metadata.version, package).items():
+                theirs = "" if isinstance(answer, importlib.metadata.PackageNotFoundError) else answer
+                if isinstance(theirs, str) and theirs != installed(package):
+                    found.setdefault(address, differs(f"worker {address}", package, theirs))
+        return found
+
+    def ask(self, addresses: list[str], function: Any, *arguments: Any) -> dict[str, Any]:
+        """The answer of each worker, or its exception; of one that is gone already, an OSError."""
+        if not addresses:
+            return {}
+        return self.client.run(function, *arguments, workers=addresses, on_error="return")
+
+
+def installed(package: str) -> str:
+    """The version of a package here; empty if there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def minor(version: str) -> list[str]:
+    """3 and 11 of 3.11.7."""
+    return version.split(".")[:2]
+
+
+def differs(who: str, package: str, theirs: str, mine: str | None = None) -> str:
+    """The complaint about a version."""
+    mine = installed(package) if mine is None else mine
+    return f"The Dask {who} has {package} {theirs or '(none)'}, the driver has {mine or '(none)'}."
