@@ -49,7 +49,7 @@ def fetch(suite: str, name: str, url: str, checksum: str) -> Path:
     local = os.environ.get("METABENCH_DATA")
     if local:
         for path in (Path(local) / suite / name, Path(local) / name):
-            if path.is_file():
+            if os.path.isfile(path):  # unlike Path.is_file, never an error
                 return path
     try:
         return download(cache_dir() / "downloads" / suite, name, url, checksum)
@@ -65,6 +65,7 @@ def download(folder: Path, name: str, url: str, checksum: str) -> Path:
     """The file in `folder`: kept if its checksum is right, else fetched, and again if that fails or is damaged."""
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")
     source = pooch.create(folder, "", registry={name: checksum}, urls={name: url}, retry_if_failed=RETRIES)
     return Path(source.fetch(name, downloader=pooch.HTTPDownloader(hooks={"response": stay_secure})))
 

@@ -47,7 +47,7 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=device)
+        torch.empty(1, device="meta" if options.scheduler else device)  # workers elsewhere have their own
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"Cannot use device '{device}': {reason}. Choose another with --device.") from None

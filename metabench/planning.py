@@ -103,6 +103,11 @@ def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) 
     settings = dict(recipe.algorithms.get(algorithm, {})) if recipe else {}
     budget = (dict(recipe.budget) if recipe else {}) | {k: v for k, v in settings.items() if k in fields}
     parameters = {k: v for k, v in settings.items() if k not in fields} | options.set.get(algorithm, {})
+    try:
+        registry.get("algorithm", algorithm).resolve({k: v for k, v in settings.items() if k not in fields})
+        registry.get("suite", suite).resolve(dict(recipe.suite) if recipe else {})
+    except UserError as error:
+        raise UserError(f"The recipe '{options.recipe or 'quick'}' of suite '{suite}' is wrong: {error}") from None
     suite_parameters = registry.get("suite", suite).resolve((dict(recipe.suite) if recipe else {}) | own)
     recipes_of(registry, suite, suite_parameters)  # so that parameters that do not fit together fail here
     try:

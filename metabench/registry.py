@@ -116,7 +116,7 @@ def discover(files: tuple[str, ...]) -> Iterator[Found]:
         version = f"{point.dist.name} {point.dist.version}" if point.dist else ""
         yield Found(point.name, point.value, version, point.load)
     listed = os.environ.get("METABENCH_PLUGINS", "").split(os.pathsep)
-    for file in dict.fromkeys(str(Path(name).resolve()) for name in (*listed, *files) if name):
+    for file in dict.fromkeys(os.path.realpath(name) for name in (*listed, *files) if name):
         path = Path(file)
         yield Found(path.stem, file, f"sha256 {digest_of(path)}", partial(import_file, path))
 
@@ -196,6 +196,9 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
 
 def reason_of(error: BaseException) -> str:
     """One line about an exception."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a stranger's exception, which fails even at that
+        return type(error).__name__
     plain = isinstance(error, ValueError | pluggy.PluginValidationError | FileNotFoundError)
     return text if plain and text else one_line(error)

@@ -5,6 +5,7 @@ The record is written last and renamed into place, so a trial is finished exactl
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
@@ -130,7 +131,7 @@ def records(root: str | Path) -> Iterator[Record]:
 def existing(root: str | Path) -> Path:
     """The folder, or a clear error."""
     path = Path(root)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, never an error
         raise UserError(f"There is no results folder '{path}'. `metabench run --out {path}` makes one.")
     return path
 
@@ -164,10 +165,9 @@ def scores(root: str | Path, record: Record) -> Scores:
 def rectangular(scores: Scores) -> Scores:
     """The scores themselves; raises DamagedError unless every inner step has one for each of the tasks."""
     for metrics in scores.values():
-        if len({len(steps) for steps in metrics.values()}) != 1:
-            raise DamagedError("its metrics do not have the same inner steps")
-        if len({len(step) for steps in metrics.values() for step in steps}) != 1:
-            raise DamagedError("its inner steps do not have the same tasks")
+        steps, tasks = {len(each) for each in metrics.values()}, {len(s) for each in metrics.values() for s in each}
+        if len(steps) != 1 or len(tasks) != 1 or 0 in tasks:
+            raise DamagedError("its metrics do not have the same inner steps and tasks")
     return scores
 
 

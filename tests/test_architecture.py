@@ -32,7 +32,7 @@ LAYERS = [
 ]
 ONLY = {
     "report": {"errors", "store", "trials"},
-    "executors": {"checkpoints", "files", "trials"},
+    "executors": {"checkpoints", "errors", "files", "trials"},
     "options": {"errors", "trials", "units"},
     "store": {"checkpoints", "errors", "files", "trials"},
     "claims": {"files", "store", "trials"},

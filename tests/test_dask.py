@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +85,9 @@ class Machines:
 
     def add(self, count: int) -> None:
         """Workers with one thread each, and otherwise default settings."""
+        place = ("--host", "127.0.0.1", "--local-directory", self.folder)
         for _ in range(count):
-            self.start("worker", self.address, "--host", "127.0.0.1", "--nthreads", 1, "--no-dashboard")
+            self.start("worker", self.address, *place, "--nthreads", 1, "--no-dashboard")
 
     def running(self, trial_id: str) -> str:
         """The address of the worker that has a trial."""
@@ -106,13 +105,12 @@ class Machines:
     def end(self) -> None:
         """All of it."""
         self.client.close()
-        for process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            if process.poll() is None:
+                ended = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                for each in ended:
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
                 process.wait()
 
 
@@ -147,8 +145,8 @@ def calm(place) -> dict[str, tuple[Record, bytes]]:
 def planned(place: Path, out: Path, pause: float = 0.0, **more: Any) -> Experiment:
     """Three seeds of `gated` and of `maml`."""
     options = {
-        "algos": ("gated", "maml"), "suites": ("sinusoid",), "seeds": 3, "updates": 150, "meta_batch_size": 4,
-        "validations": 3, "validation_tasks": 10, "test_tasks": 60, "test_steps": 2, "strategy": "vectorised",
+        "algos": ("gated", "maml"), "suites": ("sinusoid",), "seeds": 3, "updates": 100, "meta_batch_size": 4,
+        "validations": 3, "validation_tasks": 10, "test_tasks": 20, "test_steps": 2, "strategy": "vectorised",
         "device": "cpu", "deterministic": True, "checkpoint_every": "20", "plugins": (str(place / "gated.py"),),
         "set": {"gated": {"gate": str(place / "gate"), "pause": pause}}, "out": str(out),
     }  # fmt: skip
@@ -200,7 +198,7 @@ def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, t
     victim = next(trial.id for trial in found.trials if trial.algorithm == "gated")
 
     def sabotage() -> None:
-        until(lambda: (header := header_of(tmp_path / victim)) and header.update == 80)
+        until(lambda: (header := header_of(tmp_path / victim)) and header.update == 60)
         (place / "gated.py").unlink()  # the workers have had its content
         children = machines.kill(machines.running(victim))
         _, alive = psutil.wait_procs(children, timeout=20)
@@ -212,7 +210,7 @@ def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, t
         outcomes = list(found.outcomes())
     assert len(outcomes) == len(found.trials)
     assert alike(results(tmp_path), calm)
-    assert store.record_of(tmp_path, victim).provenance["resumed"] == [80]
+    assert store.record_of(tmp_path, victim).provenance["resumed"] == [60]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [*(trial.id for trial in found.trials), "plans"]
     )
@@ -222,13 +220,13 @@ def test_asked_to_stop_trials_are_checkpointed(machines, place, tmp_path):
     (place / "gate").unlink(missing_ok=True)
     (place / "gated.py").write_text(GATED)
     found = planned(
-        place, tmp_path, pause=0.05, algos=("gated",), seeds=1, executor="dask", scheduler=machines.address
+        place, tmp_path, pause=0.2, algos=("gated",), seeds=1, executor="dask", scheduler=machines.address
     )
     (trial,) = found.trials
     stop = threading.Event()
 
     def ask() -> None:
-        until(lambda: (header := header_of(tmp_path / trial.id)) and header.update == 80)
+        until(lambda: (header := header_of(tmp_path / trial.id)) and header.update == 60)
         stop.set()
         until(lambda: not machines.running(trial.id))
 
@@ -236,7 +234,7 @@ def test_asked_to_stop_trials_are_checkpointed(machines, place, tmp_path):
         assert list(found.outcomes(stopping=stop.is_set)) == []
     header = header_of(tmp_path / trial.id)
     assert header
-    assert header.update > 80
+    assert header.update > 60
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([trial.id, "plans"])
 
 
@@ -249,7 +247,7 @@ def test_limits_hold_on_a_cluster_of_our_own(place, tmp_path):
     assert outcome.record.reason == "it took more than 2 s (--trial-timeout)"
 
 
-def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch):
+def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch, caplog):
     real = cluster.installed
     monkeypatch.setattr(cluster, "installed", lambda name: "1.0" if name == "torch" else real(name))
     until(lambda: len(machines.client.nthreads()) >= 1)
@@ -260,12 +258,16 @@ def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch
         with pytest.raises(UserError, match=rf"{complaint} Install the same on both\.$"):
             Crew(machines.client, token, cuda=False).look(begun=False)
         late = Crew(machines.client, token, cuda=False)
-        with warnings.catch_warnings(record=True) as seen:
-            warnings.simplefilter("always")
-            late.look(begun=True)
+        late.look(begun=True)
         assert late.members == {}
         assert late.refused == set(machines.client.nthreads())
-        assert any("It is given no trial." in str(warning.message) for warning in seen)
+        assert re.match(rf"{complaint} It is given no trial\.$", caplog.messages[0])
+
+
+def test_a_scheduler_with_another_metabench_is_refused(machines, monkeypatch):
+    monkeypatch.setattr(cluster, "installed", lambda name: "2.0")
+    with pytest.raises(UserError, match=r"^The Dask scheduler tcp://HOST has metabench \S+, the driver has 2\.0\."):
+        cluster.refuse_other_scheduler(machines.client, "tcp://HOST")
 
 
 def test_nobody_answers(place, tmp_path, monkeypatch):

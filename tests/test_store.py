@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metabench import store
+from metabench import files, store
 from metabench.errors import UserError
 from metabench.trials import Budget, Outcome, Record, Test, Trial
 
@@ -54,7 +54,6 @@ def test_written_records_come_back(tmp_path):
     for seed in (1, 0):
         store.write(tmp_path, outcome(seed))
     assert [record.trial.seed for record in store.records(tmp_path)] == [0, 1]
-    assert list(store.finished(tmp_path)) == [outcome(0).record.trial.id, outcome(1).record.trial.id]
     frame = store.load(tmp_path)
     wanted = (
         "algorithm suite seed status metric score ci95 transductive updates train_seconds adapt_ms "
@@ -74,7 +73,10 @@ def test_failed_trials_are_rows_and_run_again(tmp_path):
     frame = store.load(tmp_path)
     assert frame["status"].tolist() == ["error", "diverged"]
     assert frame["score"].isna().all()
-    assert list(store.finished(tmp_path)) == [outcome(1).record.trial.id]
+    found = {record.status: record for record in store.records(tmp_path)}
+    assert [store.settled(found[name], retry_failed=False) for name in ("error", "diverged")] == [True, True]
+    assert [store.settled(found[name], retry_failed=True) for name in ("error", "diverged")] == [False, True]
+    assert not store.settled(None, retry_failed=False)
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
@@ -94,10 +96,10 @@ def test_a_record_of_a_newer_version_is_refused_clearly(tmp_path):
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     target = tmp_path / "file"
-    store.write_atomically(target, b"old")
-    monkeypatch.setattr(store.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left")))
+    files.write_atomically(target, b"old")
+    monkeypatch.setattr(files.os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(OSError, match="No space"):
-        store.write_atomically(target, b"new")
+        files.write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -151,7 +151,9 @@ def finish(planned: Any) -> None:
     say(f"{len(planned.pending)} trials to run{note}, {planned.jobs} at once, on {planned.execution.device}.")
     stopped = 0
     try:
-        with asked_to_stop(lambda: say("Stopping after the current update; again to stop at once.")) as asked:
+        with asked_to_stop(
+            lambda: say("Stopping: running trials make a checkpoint; Ctrl-C again stops at once.")
+        ) as asked:
             with live(console, planned.pending) as (on_progress, on_record):
                 for outcome in planned.outcomes(on_progress, asked):
                     on_record(outcome.record)

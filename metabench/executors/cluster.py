@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 import platform
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from distributed import Client, LocalCluster
 from metabench.errors import UserError
 from metabench.executors.remote import sees
 
+log = logging.getLogger(__name__)
 PACKAGES = ("metabench", "torch", "learn2learn")
 """A trial's scores depend on them, so they are the same everywhere."""
 REMEDY = " Install the same on both."
@@ -115,7 +115,7 @@ class Crew:
         if not any(member.places for member in self.members.values()) and not self.missed:
             self.missed = True
             kind = "worker with the resource GPU=1" if self.cuda else "worker"
-            warnings.warn(f"No Dask {kind} is there that can take a trial; waiting for one.", stacklevel=2)
+            log.warning(f"No Dask {kind} is there that can take a trial; waiting for one.")
         self.look_at = time.monotonic() + LOOK
 
     def places(self, facts: dict[str, Any]) -> int:
@@ -132,7 +132,7 @@ class Crew:
         for address, fault in self.faults(addresses).items():
             if not begun:
                 raise UserError(fault + REMEDY)
-            warnings.warn(f"{fault} It is given no trial.", stacklevel=2)
+            log.warning(f"{fault} It is given no trial.")
             self.refused.add(address)
             addresses.remove(address)
         seen = self.ask(addresses, sees, self.token, self.token.name)

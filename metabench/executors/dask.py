@@ -56,8 +56,7 @@ class Dask:
         cuda = self.execution.device.startswith("cuda")
         try:
             with token_in(self.out) as token, connected(self.scheduler, self.jobs, cuda) as client:
-                dispatch = Dispatch(self, client, Crew(client, token, cuda), queue)
-                dispatch.plugins = plugins
+                dispatch = Dispatch(self, client, Crew(client, token, cuda), queue, plugins)
                 yield from dispatch.run(on_progress, stopping)
         except OSError as error:
             raise UserError(
@@ -77,40 +76,42 @@ class Flight(NamedTuple):
 class Dispatch:
     """Places trials on workers, and hears what becomes of them.
 
-    The driver chooses the worker of each trial, so that it is Dask's to carry, and ours to say what is run again:
-    a task is bound to its worker, and the scheduler cannot start it anew from a checkpoint that is old by then.
+    The driver chooses the worker of each trial. The scheduler would start the task of a lost worker again as it was
+    sent, from a checkpoint that is old by then; bound to that worker it cannot, and the driver sends a new one.
     """
 
-    plugins: tuple[tuple[str, bytes], ...] = ()
-
-    def __init__(self, dask: Dask, client: Client, crew: Crew, queue: Queue) -> None:
+    def __init__(
+        self, dask: Dask, client: Client, crew: Crew, queue: Queue, plugins: tuple[tuple[str, bytes], ...]
+    ) -> None:
         self.dask = dask
         self.client = client
         self.crew = crew
         self.queue = queue
+        self.plugins = plugins
         self.mail = Mail(f"metabench-{uuid.uuid4().hex}", client)
         self.flights: dict[str, Flight] = {}
         """By the key of the task."""
         self.begun: set[str] = set()
         """Keys of tasks that have said so."""
         self.any_begun = False
+        self.until: float | None = None
+        """When to give up waiting, once asked to stop."""
 
     def run(self, on_progress: Callable[[Any], None], stopping: Callable[[], bool]) -> Iterator[Outcome]:
         """See Dask.run."""
-        until = None
         try:
             while True:
                 self.crew.look(self.any_begun)
-                if until is None and not stopping():
+                if self.until is None and not stopping():
                     self.fill()
                 over = [key for key, flight in self.flights.items() if flight.future.done()]
                 yield from self.hear(on_progress)
-                if until is None:
+                if self.until is None:
                     yield from self.bury(over)
-                if until is None and stopping():
-                    until = time.monotonic() + GRACE
+                if self.until is None and stopping():
+                    self.until = time.monotonic() + GRACE
                     self.client.cancel([flight.future for flight in self.flights.values()])
-                if until is not None and (time.monotonic() > until or not self.leaving()):
+                if self.until is not None and (time.monotonic() > self.until or not self.leaving()):
                     return
                 if not self.flights and not self.queue:
                     return
@@ -141,7 +142,7 @@ class Dispatch:
             limits=self.queue.limits,
             function=self.dask.function,
             folder=folder if shared else None,
-            checkpoint=None if shared else InFolder(folder).load(),
+            checkpoint=None if shared else saved(folder),
             plugins=self.plugins,
             data=os.environ.get("METABENCH_DATA", ""),
             mail=self.mail.name,
@@ -160,7 +161,10 @@ class Dispatch:
             flight = self.flights.get(key)
             if flight is None:
                 continue
-            if kind == "began":
+            if kind == "began" and key in self.begun:  # the worker was lost, and is there again under its address
+                self.client.cancel([flight.future])
+                yield from self.died(key, f"was lost with the Dask worker {flight.worker}")
+            elif kind == "began":
                 self.begun.add(key)
             elif kind == "progress":
                 on_progress(msgspec.convert(body, Progress))
@@ -171,9 +175,10 @@ class Dispatch:
                 yield msgspec.msgpack.decode(body, type=Outcome)
             elif kind == "died":
                 yield from self.died(key, body)
-            elif kind == "left":  # the worker is ending, or we asked it to
+            elif kind == "left" and self.until is not None:
                 self.forget(key)
-                self.queue.mine.append(flight.trial)
+            elif kind == "left":
+                yield from self.died(key, f"was left by the Dask worker {flight.worker}, which was ending")
 
     def keep(self, trial: Trial, update: int, content: bytes | None) -> None:
         """Note a checkpoint, and write it if the worker could not. Without it a lost trial begins farther back."""
@@ -221,17 +226,26 @@ class Dispatch:
         return any(key in self.begun and self.flights[key].worker in self.crew.members for key in self.flights)
 
 
+def saved(folder: Path) -> bytes | None:
+    """The last checkpoint in a trial's folder, if it can be read."""
+    try:
+        return InFolder(folder).load()
+    except OSError:
+        return None
+
+
 @contextmanager
 def token_in(folder: Path) -> Iterator[Path]:
     """A file that says its own name: who reads that in it sees the same folder."""
     path = folder / f".dask-{uuid.uuid4().hex}"
     try:
-        for other in folder.glob(".dask-*"):
-            if time.time() - other.stat().st_mtime > OLD:  # its driver was killed, or does not need it any more
-                other.unlink(missing_ok=True)
         path.write_text(path.name)
     except OSError as error:
         raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
+    for other in folder.glob(".dask-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - other.stat().st_mtime > OLD:  # its driver was killed, or hardly needs it any more
+                other.unlink()
     try:
         yield path
     finally:

@@ -16,6 +16,7 @@ from distributed import Queue as Mail
 from distributed import Worker, get_worker
 
 from metabench.checkpoints import Keeper
+from metabench.errors import one_line
 from metabench.executors.local import Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Kept, Order, RunTrial
@@ -114,6 +115,8 @@ def run_job(job: Job) -> None:
         local = Local(lambda trial: order, partial(compute, job.function, job.data), 1)
         for outcome in local.run(Single(job, line), line.pass_on, lambda: not wanted(worker, key)):
             line.say("outcome", msgspec.msgpack.encode(outcome))
+    except Exception as error:
+        line.say("died", f"could not be run by the Dask worker {worker.address}: {one_line(error)}")
     finally:
         line.say("left")
         line.mail.close()

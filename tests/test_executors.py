@@ -1,0 +1,183 @@
+"""Trials in processes: each ends as it must, whatever the others do, and nothing outlives the driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from metabench import store
+from metabench.checkpoints import NAME
+from metabench.claims import LOCKS, Claims, running
+from metabench.executors.child import ChildDiedError, call
+from metabench.executors.local import Local
+from metabench.executors.queue import Limits, Queue
+from metabench.executors.slot import Order
+from metabench.trials import Execution, Outcome, Progress, Record, StoppedError, Trial
+
+
+def trial(algorithm, seed=0):
+    return Trial(algorithm=algorithm, algorithm_parameters={}, suite="s", suite_parameters={}, seed=seed)
+
+
+def behave(trial, execution, report, *, keeper, stopping):
+    """What a worker does with a trial: as its algorithm is called."""
+    report(Progress(trial.id, "train", 1, 2))
+    before = keeper.load()
+    if trial.algorithm == "exits":
+        os._exit(3)
+    if trial.algorithm == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trial.algorithm == "killed-once" and before is None:
+        keeper.save(b"half", 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trial.algorithm == "advances" and (before is None or len(before) < 6):
+        keeper.save(b"x" * (len(before or b"") + 1), len(before or b"") + 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if trial.algorithm == "hangs":
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        time.sleep(600)
+    if trial.algorithm == "eats":
+        eaten = [bytearray(10_000_000)]
+        while True:
+            eaten.append(bytearray(os.urandom(1)) * 10_000_000)
+            time.sleep(0.01)
+    while trial.algorithm == "patient":
+        time.sleep(0.01)
+        if stopping():
+            keeper.save(b"kept", 1)
+            raise StoppedError
+    return Outcome(Record(trial=trial, status="ok", reason=(before or b"").decode()), {})
+
+
+def run(folder, *trials, jobs=2, limits=None, stopping=lambda: False, shared=True, claims=None):
+    """The outcomes by algorithm, and what the driver was told on the way."""
+    told = []
+    executor = Local(lambda t: Order(t, Execution(), folder / t.id if shared else None), behave, jobs)
+    queue = Queue(trials, claims or Claims(folder), limits or Limits())
+    outcomes = {
+        outcome.record.trial.algorithm: outcome.record for outcome in executor.run(queue, told.append, stopping)
+    }
+    return outcomes, told
+
+
+def test_a_trial_that_dies_takes_no_other_with_it(tmp_path):
+    names = ("exits", "good", "killed", "killed-once", "fine")
+    outcomes, told = run(tmp_path, *map(trial, names))
+    assert {name: record.status for name, record in outcomes.items()} == {
+        "exits": "lost", "good": "ok", "killed": "lost", "killed-once": "ok", "fine": "ok",
+    }  # fmt: skip
+    assert outcomes["exits"].reason == "its process ended by itself with exit code 3, 3 times at the same place"
+    assert outcomes["killed"].reason.startswith("its process was killed by SIGKILL")
+    assert outcomes["killed-once"].reason == "half"
+    assert {sign.trial_id for sign in told} == {trial(name).id for name in names}
+
+
+def test_a_trial_that_gets_further_each_time_is_not_given_up(tmp_path):
+    outcomes, _ = run(tmp_path, trial("advances"))
+    assert outcomes["advances"].reason == "xxxxxx"
+
+
+def test_without_a_shared_folder_checkpoints_come_to_the_driver(tmp_path):
+    _, told = run(tmp_path, trial("killed-once"), shared=False, limits=Limits(deaths=2))
+    assert [message.content for message in told if not isinstance(message, Progress)] == [b"half", b"half"]
+    assert not (tmp_path / trial("killed-once").id).exists()
+
+
+def test_limits_end_a_trial_and_all_that_it_began(tmp_path):
+    outcomes, _ = run(tmp_path, trial("hangs"), trial("good"), limits=Limits(seconds=2.0))
+    assert (outcomes["hangs"].status, outcomes["good"].status) == ("timeout", "ok")
+    assert outcomes["hangs"].reason == "it took more than 2 s (--trial-timeout)"
+    assert not [each for each in psutil.process_iter(["cmdline"]) if "time.sleep(600)" in str(each.info["cmdline"])]
+    outcomes, _ = run(tmp_path, trial("eats"), limits=Limits(memory=300_000_000))
+    assert outcomes["eats"].status == "error"
+    assert "more than 300 MB (--memory-limit)" in outcomes["eats"].reason
+
+
+def test_asked_to_stop_trials_are_checkpointed_and_left(tmp_path):
+    began = time.monotonic()
+    outcomes, _ = run(
+        tmp_path, trial("patient"), trial("patient", 1), trial("good"),
+        stopping=lambda: len(list(tmp_path.glob("*/" + NAME))) > 0 or time.monotonic() - began > 3,
+    )  # fmt: skip
+    assert outcomes == {}
+    assert len(list(tmp_path.glob("*/" + NAME))) == 2
+
+
+def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+    code = f"""
+        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        if __name__ == "__main__":
+            from pathlib import Path
+            from test_executors import run, trial
+            run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
+    """
+    script = tmp_path / "driver.py"
+    script.write_text(textwrap.dedent(code))
+    driver = psutil.Popen([sys.executable, str(script)])
+    until = time.monotonic() + 60
+    while len(below := driver.children(recursive=True)) < 4 and time.monotonic() < until:  # with the tracker
+        time.sleep(0.1)
+    driver.kill()
+    driver.wait()
+    _, alive = psutil.wait_procs(below, timeout=20)
+    assert len(below) >= 4
+    assert not alive
+
+
+def test_a_trial_belongs_to_one_driver(tmp_path):
+    one, other = Claims(tmp_path), Claims(tmp_path)
+    assert one.claim(trial("good")) == "mine"
+    assert other.claim(trial("good")) == "taken"
+    assert other.claim(trial("fine")) == "mine"
+    assert running(tmp_path) == {trial("good").id, trial("fine").id}
+    store.write(tmp_path, Outcome(Record(trial=trial("good"), status="ok"), {}))
+    one.release(trial("good"))
+    assert other.claim(trial("good")) == "settled"
+    assert Claims(tmp_path, retry_failed=True).claim(trial("good")) == "settled"
+    other.release_all()
+    assert not (tmp_path / LOCKS).exists()
+
+
+def test_a_trial_that_another_driver_has_is_waited_for(tmp_path):
+    class Busy(Claims):
+        looks = 0
+
+        def claim(self, trial):
+            self.looks += trial.algorithm == "fine"
+            return "taken" if trial.algorithm == "fine" and self.looks < 3 else super().claim(trial)
+
+    outcomes, _ = run(tmp_path, trial("fine"), trial("good"), claims=Busy(tmp_path))
+    assert list(outcomes) == ["good", "fine"]
+
+
+def test_a_claim_clears_up_after_a_writer_that_was_killed(tmp_path):
+    folder = tmp_path / trial("good").id
+    folder.mkdir()
+    (folder / ".metabench-abc").write_text("half")
+    (folder / "mine.txt").write_text("the user's own")
+    Claims(tmp_path).claim(trial("good"))
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+def refuse(what):
+    raise ValueError(what)
+
+
+def die():
+    os._exit(1)
+
+
+def test_a_call_in_another_process():
+    assert call(os.getpid) != os.getpid()
+    with pytest.raises(ValueError, match="this"):
+        call(refuse, "this")
+    with pytest.raises(ChildDiedError):
+        call(die)

@@ -1,0 +1,200 @@
+"""status, clean, verify, worker, and several drivers at once: what a user of a long experiment types."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from metabench import store
+from metabench.checkpoints import Header, InFolder, sealed
+from metabench.claims import Claims
+from metabench.errors import UserError
+from metabench.trials import Budget, Outcome, Record, Trial
+from metabench.upkeep import clean, status_of
+
+TINY = "--updates 60 --validations 2 --validation-tasks 6 --test-tasks 12 --test-steps 1".split()
+RUN = [sys.executable, "-c", "from metabench.cli import main; main()", "run"]
+
+
+def trial(seed):
+    return Trial(
+        algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=seed, budget=Budget(updates=10)
+    )
+
+
+def outcome(seed, status="ok", seconds=8.0):
+    reason = "" if status == "ok" else "a reason"
+    return Outcome(Record(trial=trial(seed), status=status, reason=reason, train_seconds=seconds), {})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five trials: done, done, failed, half done, not begun; and something of the user's."""
+    store.add_to_plan(tmp_path, map(trial, range(5)))
+    for seed, status in ((0, "ok"), (1, "diverged"), (2, "error")):
+        store.write(tmp_path, outcome(seed, status))
+    header = Header(trial=trial(3).id, code={}, update=5, updates=10, seconds=6.0)
+    InFolder(tmp_path / trial(3).id).save(sealed(header, b"state"), 5)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("the user's own")
+    (tmp_path / trial(0).id / "mine.txt").write_text("the user's own")
+    return tmp_path
+
+
+def tree(root):
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_status_counts_and_estimates(folder):
+    found = status_of(folder)
+    assert (found.planned, found.left) == (5, 2)
+    assert found.counts == {"ok": 1, "diverged": 1, "error": 1}
+    assert found.failures == [f"{trial(seed).id}: {word}, a reason" for seed, word in ((1, "diverged"), (2, "error"))]
+    assert found.running == [(trial(3).id, "interrupted", "5/10", "6 s")]
+    assert found.seconds == pytest.approx(6.0 + 8.0)  # half of 12 s, and one like the others
+    claims = Claims(folder)
+    claims.claim(trial(3))
+    again = status_of(folder)
+    assert (again.counts["running"], again.left, again.running[0][1]) == (1, 1, "running")
+
+
+def test_clean_removes_what_is_named_and_nothing_else(folder):
+    before = tree(folder)
+    with pytest.raises(UserError, match="Say what to remove"):
+        clean(folder, failed=False, checkpoints=False, damaged=False, trials=[], dry=False)
+    for name in ("nope", "..", "notes", "plans", "../" + folder.name):
+        with pytest.raises(UserError, match="There is no trial"):
+            clean(folder, failed=True, checkpoints=True, damaged=True, trials=[name], dry=False)
+    assert len(clean(folder, failed=True, checkpoints=True, damaged=True, trials=[], dry=True)) == 3
+    assert tree(folder) == before
+    clean(folder, failed=True, checkpoints=False, damaged=False, trials=[], dry=False)
+    gone = {f"{trial(2).id}/{name}" for name in ("record.json", "scores.json")}
+    assert tree(folder) == before - gone
+    clean(folder, failed=False, checkpoints=True, damaged=False, trials=[], dry=False)
+    gone |= {f"{trial(3).id}/checkpoint.pt"}
+    assert tree(folder) == before - gone
+    clean(folder, failed=False, checkpoints=False, damaged=False, trials=[trial(0).id], dry=False)
+    gone |= {f"{trial(0).id}/{name}" for name in ("record.json", "scores.json")}
+    assert tree(folder) == before - gone
+    assert not (folder / trial(2).id).exists()
+
+
+def test_clean_leaves_a_running_trial_alone(folder):
+    claims = Claims(folder)
+    claims.claim(trial(3))
+    before = tree(folder)
+    with pytest.raises(UserError, match="is running; stop it first"):
+        clean(folder, failed=True, checkpoints=True, damaged=False, trials=[], dry=False)
+    assert tree(folder) == before
+
+
+def test_two_commands_at_once_run_every_trial_once(metabench, tmp_path):
+    words = ["--algos", "maml,scratch", "--suites", "sinusoid", "--seeds", "3", *TINY, "--jobs", "1", "--out", "r"]
+    both = [subprocess.Popen([*RUN, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    texts = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], texts
+    assert sum(text.count("sinusoid maml seed") + text.count("sinusoid scratch seed") for text in texts) == 6
+    assert len(list(store.records(tmp_path / "r"))) == 6
+    assert {path.name for path in (tmp_path / "r").iterdir() if not path.name.startswith("sinusoid")} == {"plans"}
+
+
+def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(metabench, tmp_path):
+    words = ["--algos", "maml", "--suites", "sinusoid", "--seeds", "1", "--updates", "3000", *TINY[2:]]
+    assert metabench("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
+    (path,) = (tmp_path / "trials").iterdir()
+    place = Path("r") / path.stem / "record.json"
+    command = [*RUN[:-1], "worker", str(path), str(place), "--checkpoint-every", "100", "--strategy", "vectorised"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / place.parent / "checkpoint.pt"
+    until = time.monotonic() + 100
+    while not checkpoint.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, text
+    assert text == "Stopped; the same command goes on from its checkpoint.\n"
+    assert "0 ok" not in metabench("status", "r").stdout
+    assert "interrupted" in metabench("status", "r").stdout or not (tmp_path / "r" / "plans").exists()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / place).read_text())
+    assert record["provenance"]["resumed"][0] >= 100
+    assert not checkpoint.exists()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.stdout == f"'{place}' is there already.\n"
+    verified = metabench("verify", "r")
+    assert verified.returncode == 0, verified.stdout
+    assert "same" in verified.stdout
+
+
+def test_verify_sees_a_record_that_is_not_what_the_trial_gives(metabench, tmp_path):
+    words = ["--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
+    assert metabench("run", *words, "--deterministic").returncode == 0
+    (record,) = store.records(tmp_path / "r")
+    assert record.provenance["deterministic"] is True
+    scores = store.scores(tmp_path / "r", record)
+    scores["inductive"]["mse"][0][0] += 0.25
+    store.write(tmp_path / "r", Outcome(msgspec.structs.replace(record), scores))
+    found = metabench("verify", "r")
+    assert found.returncode == 1
+    assert "scores by up to 0.25" in found.stdout
+
+
+def test_damaged_records_run_again_and_failed_ones_when_asked(metabench, tmp_path):
+    words = ["run", "--algos", "maml,scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
+    assert metabench(*words).returncode == 0
+    one, other = sorted((tmp_path / "r").glob("*/record.json"))
+    whole = one.with_name("scores.json").read_bytes()
+    one.with_name("scores.json").write_bytes(whole[:-20])
+    failed = msgspec.structs.replace(store.decode(other.read_bytes(), other), status="error", reason="once")
+    store.write(tmp_path / "r", Outcome(failed, {}))
+    again = metabench(*words)
+    assert again.returncode == 1
+    assert f"The record of {one.parent.name} cannot be used (its scores are not what was written)" in again.stdout
+    assert "1 trials to run, 1 finished before" in again.stdout
+    assert one.with_name("scores.json").read_bytes() == whole
+    assert metabench(*words, "--retry-failed").returncode == 0
+    assert "1 files would be removed" in metabench("clean", "r", "--damaged", "--dry-run").stdout
+
+
+def test_fail_fast_leaves_the_rest(metabench, tmp_path):
+    (tmp_path / "bad.py").write_text(
+        "from metabench.api import hookimpl\n"
+        "def bad(problem):\n    '''Bad.'''\n    raise RuntimeError('boom')\n"
+        "@hookimpl\ndef register_algorithms():\n    return {'bad': bad}\n"
+    )
+    words = ["run", "--algos", "bad,scratch", "--suites", "sinusoid", "--seeds", "4", *TINY, "--plugin", "bad.py"]
+    found = metabench(*words, "--jobs", "1", "--fail-fast", "--out", "r")
+    assert found.returncode == 1
+    assert len(list(store.records(tmp_path / "r"))) == 1
+    assert "7 trials were not run; the same command goes on." in found.stdout
+
+
+def test_a_read_only_folder_is_one_line(metabench, tmp_path):
+    words = ["run", "--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "plans").write_text("in the way")
+    found = metabench(*words)
+    assert found.returncode == 2
+    assert found.stderr.startswith("metabench: Cannot write to 'r': ")
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_bits_do_not_depend_on_order_jobs_or_executor(metabench, tmp_path):
+    base = ["run", "--suites", "sinusoid", "--seeds", "2", *TINY, "--deterministic"]
+    assert metabench(*base, "--algos", "maml,l2l-maml", "--out", "one", "--jobs", "2").returncode == 0
+    assert metabench(*base, "--algos", "l2l-maml,maml", "--out", "two", "--jobs", "1").returncode == 0
+    names = [path.parent.name for path in (tmp_path / "one").glob("*/scores.json")]
+    assert len(names) == 4
+    for name in names:
+        contents = {(tmp_path / root / name / "scores.json").read_bytes() for root in ("one", "two")}
+        assert len(contents) == 1, name
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") is None
