@@ -1,7 +1,8 @@
 """`python -m benchmarks.harness`: what everything around the engine costs, and trials side by side.
 
 Prints and writes `harness.csv`: the harness's share of a trial, the time of `metabench --help`, the parent's
-memory while many trials finish, and the throughput of one trial a core beside that of one trial alone.
+memory while many trials finish, the throughput of one trial a core beside that of one trial alone, what checkpoints
+cost and how long many records take to load.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from benchmarks import ROOT
@@ -35,6 +37,8 @@ def main() -> None:
     rows = [{"figure": "metabench --help, s", "value": help_seconds()}]
     rows += [row for suite, updates in SHARE.items() for row in shares(suite, updates)]
     rows += side_by_side()
+    rows += checkpoint_costs()
+    rows.append({"figure": "loading 10,000 records into pandas, s", "value": load_seconds(10_000)})
     rows.append({"figure": f"parent's peak memory over {given.trials} trials, MB", "value": parent_mb(given.trials)})
     table = pd.DataFrame(rows)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -125,6 +129,38 @@ class one_core_each:  # noqa: N801, used like a function
 
     def __exit__(self, *_: object) -> None:
         os.sched_setaffinity(0, self.all)
+
+
+def checkpoint_costs(every: int = 10, updates: int = 200) -> list[dict[str, Any]]:
+    """What one checkpoint of a 64-filter network with Adam's moments takes, and what one a minute comes to."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "results"
+        words = ["--algos", "maml", "--suites", "glyphs", "--seeds", "1", "--set", "glyphs.filters=64"]
+        limits = ["--updates", str(updates), "--meta-batch-size", "1", "--validations", "1", "--test-tasks", "2"]
+        assert run(folder, *words, *limits, "--checkpoint-every", str(every)).wait() == 0
+        (path,) = folder.glob("*/record.json")
+        seconds = json.loads(path.read_bytes())["checkpoint_seconds"] * every / updates
+    return [
+        {"figure": "one checkpoint, 64 filters, ms", "value": 1000 * seconds},
+        {"figure": "checkpoints at the default of one a minute, % of the time", "value": 100 * seconds / 60},
+    ]
+
+
+def load_seconds(trials: int) -> float:
+    """How long `metabench.load` takes for copies of the committed quick comparison's first record."""
+    import metabench
+    from metabench import store
+    from metabench.trials import Outcome
+
+    first = next(iter(store.records(ROOT / "results" / "quickstart")))
+    scores = store.scores(ROOT / "results" / "quickstart", first)
+    with tempfile.TemporaryDirectory() as name:
+        for seed in range(trials):
+            trial = msgspec.structs.replace(first.trial, seed=seed)
+            store.write(Path(name), Outcome(msgspec.structs.replace(first, trial=trial), scores))
+        began = time.perf_counter()
+        assert len(metabench.load(name)) == trials
+        return time.perf_counter() - began
 
 
 def parent_mb(trials: int) -> float:

@@ -136,7 +136,7 @@ def markdown(table: pd.DataFrame) -> str:
     about = (
         f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, sgemm {digits(first['sgemm_gflops'])} "
         f"GFLOP/s, {first['date']}. Times are medians with quartiles; *peak MB* is resident memory above that before "
-        "the contender was made, *tensors MB* what torch alone had allocated at the peak of an update, on one thread; "
+        "the contender was made, *tensors MB* what torch itself had allocated at an update's peak on one thread; "
         "*first update* includes making it, and compiling what is not on disk yet."
     )
     parts = [about]

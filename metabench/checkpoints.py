@@ -25,7 +25,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     """Of computing so far."""
     sha256: str = ""
-    """Of the state, and of this line without it: see seal_of."""
+    """Of the state."""
 
 
 class Keeper(Protocol):
@@ -82,14 +82,8 @@ class InFolder:
 
 def sealed(header: Header, state: bytes) -> bytes:
     """The content of a checkpoint."""
-    whole = msgspec.structs.replace(header, sha256=seal_of(header, state))
+    whole = msgspec.structs.replace(header, sha256=checksum(state))
     return msgspec.json.encode(whole) + b"\n" + state
-
-
-def seal_of(header: Header, state: bytes) -> str:
-    """A checksum of everything."""
-    bare = msgspec.structs.replace(header, sha256="")
-    return checksum(msgspec.json.encode(bare, order="sorted") + checksum(state).encode())
 
 
 def opened(content: bytes) -> tuple[Header, bytes]:
@@ -98,7 +92,7 @@ def opened(content: bytes) -> tuple[Header, bytes]:
     header = read_header(line)
     if header.version != CHECKPOINT_VERSION:
         raise DamagedError(f"it has version {header.version}, this metabench reads {CHECKPOINT_VERSION}")
-    if seal_of(header, state) != header.sha256:
+    if checksum(state) != header.sha256:
         raise DamagedError("its checksum does not match")
     return header, state
 

@@ -31,6 +31,7 @@ from metabench.lift import strategy_of
 from metabench.measure import (
     Clock,
     be_deterministic,
+    bits,
     keep_freed_memory,
     peak_memory_mb,
     provenance,
@@ -285,7 +286,8 @@ class Run:
         """The record of what is known, and the scores."""
         trial = self.trial
         facts = provenance(self.device, self.execution.threads) | self.provenance
-        facts["deterministic"] = self.execution.deterministic
+        sure = self.execution.deterministic
+        facts |= {"deterministic": sure, "bits": bits(self.device, sure, self.fields.get("strategy", ""))}
         if self.checkpoints and self.checkpoints.notice:
             facts["notice"] = self.checkpoints.notice
         facts["plugins"] = {kind: self.registry.origin(kind, getattr(trial, kind)) for kind in ("algorithm", "suite")}

@@ -105,6 +105,14 @@ def provenance(device: str, threads: int) -> dict[str, Any]:
     }
 
 
+def bits(device: str, deterministic: bool, strategy: str) -> str:
+    """What a record promises to whoever runs its trial again."""
+    if device.startswith("cuda") and not deterministic:
+        return "may differ from run to run: CUDA kernels may add in any order (see --deterministic)"
+    where = "this GPU model" if device.startswith("cuda") else "this CPU model"
+    return f"the same with these versions, strategy {strategy or 'unknown'} and {where}"
+
+
 def version_of(distribution: str) -> str:
     """The installed version, or an empty string."""
     try:

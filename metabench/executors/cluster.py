@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import dask
 from distributed import Client, LocalCluster
+from distributed.utils import silence_logging_cmgr
 
 from metabench.errors import UserError
 from metabench.executors.remote import sees
@@ -36,7 +37,7 @@ def connected(scheduler: str | None, jobs: int, cuda: bool) -> Iterator[Client]:
         "distributed.comm.timeouts.connect": f"{CONNECT}s",
         "distributed.admin.large-graph-warning-threshold": "1GiB",  # a checkpoint may go with a trial
     }
-    with dask.config.set(settings):
+    with dask.config.set(settings), silence_logging_cmgr(logging.CRITICAL):  # what matters is an exception too
         if scheduler:
             try:
                 client = Client(scheduler, timeout=CONNECT, set_as_default=False)
