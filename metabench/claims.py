@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from metabench import store
 from metabench.files import DamagedError, sweep
 from metabench.trials import Trial
 
 LOCKS = ".locks"
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+"""What file systems without locks answer: there one command at a time is safe, and no more."""
 
 
 class Claims:
@@ -20,18 +23,21 @@ class Claims:
     def __init__(self, root: Path, retry_failed: bool = False) -> None:
         self.root = root
         self.retry_failed = retry_failed
-        self.held: dict[str, FileLock] = {}
+        self.held: dict[str, BaseFileLock] = {}
 
     def claim(self, trial: Trial) -> str:
-        """`mine`; or `taken` by another driver at work; or `settled`, since it has a record now."""
-        lock = FileLock(self.root / LOCKS / f"{trial.id}.lock")
+        """`mine`; or `taken` by another driver at work; or `settled`, since it has a record now. Raises UserError."""
+        lock = lock_on(self.root / LOCKS / f"{trial.id}.lock")
         try:
             (self.root / LOCKS).mkdir(exist_ok=True)
             lock.acquire(timeout=0)
         except (Timeout, FileNotFoundError):  # the last one to leave removes the folder
             return "taken"
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                raise store.unwritable(self.root, error) from None
         if self.settled(trial):
-            self.let_go(lock, remove=True)
+            self.let_go(lock)
             return "settled"
         sweep(self.root / trial.id)
         self.held[trial.id] = lock
@@ -48,29 +54,33 @@ class Claims:
         """Somebody else may have it: its record is written, or we stop."""
         lock = self.held.pop(trial.id, None)
         if lock:
-            self.let_go(lock, remove=True)
+            self.let_go(lock)
 
     def release_all(self) -> None:
         """Give everything back."""
         for lock in list(self.held.values()):
-            self.let_go(lock, remove=True)
+            self.let_go(lock)
         self.held.clear()
 
-    def let_go(self, lock: FileLock, remove: bool) -> None:
+    def let_go(self, lock: BaseFileLock) -> None:
         """Unlock; the file is removed while we hold it, so that nobody can hold it and another one of its name."""
-        if remove:
-            with suppress(OSError):
-                Path(lock.lock_file).unlink()
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
         lock.release()
         with suppress(OSError):
             (self.root / LOCKS).rmdir()
+
+
+def lock_on(path: Path) -> BaseFileLock:
+    """A lock of the operating system; none that a killed process would leave behind."""
+    return FileLock(path, fallback_to_soft=False)
 
 
 def running(root: Path) -> set[str]:
     """The ids of the trials that some driver has at this moment."""
     found = set()
     for path in (root / LOCKS).glob("*.lock"):
-        lock = FileLock(path)
+        lock = lock_on(path)
         try:
             with lock.acquire(timeout=0):
                 pass

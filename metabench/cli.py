@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
+from typing import Any, NoReturn
 
+import typer
 from rich.console import Console
 
 from metabench.commands import app
@@ -15,13 +18,34 @@ for group in ("run", "results", "look", "worker"):  # in the order in which --he
     import_module(f"metabench.commands.{group}")
 
 
+USAGE: Any = typer.BadParameter.__mro__[1]
+"""UsageError: click's, or that of typer's own copy of click."""
+
+
+def refuse(message: str) -> NoReturn:
+    """One line, and exit code 2."""
+    Console(stderr=True).print(f"metabench: {message}", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
 def main() -> None:
     """The console script: an error that is the user's to mend is one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        sys.exit(app(prog_name="metabench", standalone_mode=False))
     except UserError as error:
-        Console(stderr=True).print(f"metabench: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
+        refuse(str(error))
+    except USAGE as error:  # an option that there is not, a number that is none
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+            sys.exit(2)
+        command = error.ctx.command_path if error.ctx else "metabench"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        refuse(f"{message}. See `{command} --help`.")
+    except typer.Abort:
+        sys.exit(130)
     except BrokenPipeError:  # `metabench list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -72,6 +72,7 @@ def run_trial(
     status: Status = "ok"
     reason = ""
     try:
+        run.settle()
         run.test(run.train())
     except StoppedError:
         raise
@@ -105,9 +106,16 @@ class Run:
         self.provenance: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
         self.scores: Scores = {}
+
+    def settle(self) -> None:
+        """Set this process up for the trial."""
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            asked, self.device = self.device, "cpu"
+            self.clocks = {name: Clock(self.device) for name in CLOCKS}
+            raise UserError(f"There is no device '{asked}' on this machine.")
         torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
-        be_deterministic(execution.deterministic)
-        seed_everything(trial.seed)
+        be_deterministic(self.execution.deterministic)
+        seed_everything(self.trial.seed)
         keep_freed_memory()
         reset_peak_memory(self.device)
 

@@ -9,13 +9,24 @@ SHOWN = 30
 """Names that a message lists at most."""
 
 
+LONGEST = 2000
+"""Characters of a message; what was typed in may be a whole file."""
+
+
 class UserError(Exception):
-    """What was wrong, what was expected, and what to do."""
+    """What was wrong, what was expected, and what to do. One line, whatever names and values it quotes."""
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().split())
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def one_line(error: BaseException) -> str:
     """An exception's kind and message, folded to one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    try:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    except Exception:  # a stranger's exception, which fails even at that
+        return type(error).__name__
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:

@@ -65,7 +65,10 @@ def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, alone: bool) ->
     """The suite's metrics of every task, each a tensor (n,)."""
 
     def one(predict: Predict, support: Batch, query: Batch) -> dict[str, Tensor]:
-        return suite.metrics(inductive(predict, support.x) if alone else predict, query)
+        found = suite.metrics(inductive(predict, support.x) if alone else predict, query)
+        if not all(isinstance(name, str) for name in found):
+            raise TypeError(f"metrics must be a dict of name -> scalar, not of {', '.join(map(repr, found))}")
+        return found
 
     return map_tasks(adapted, one, tasks.support, tasks.query)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from metabench import store
 from metabench.claims import Claims
-from metabench.errors import UserError
+from metabench.errors import UserError, one_line
 from metabench.executors.child import ChildDiedError, call
 from metabench.executors.local import Local
 from metabench.executors.queue import Limits, Queue
@@ -48,7 +48,9 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(1, device="meta" if options.scheduler else device)  # workers elsewhere have their own
-    except (RuntimeError, AssertionError) as error:
+        if device.startswith("meta"):
+            raise RuntimeError("it computes nothing")
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"Cannot use device '{device}': {reason}. Choose another with --device.") from None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -68,14 +70,14 @@ def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
 def use_data(options: Options) -> None:
     """Let this process and its children find the data folder of `--data`."""
     if options.data:
-        if not Path(options.data).is_dir():
+        if not os.path.isdir(options.data):  # unlike Path.is_dir, never an error
             raise UserError(f"There is no data folder '{options.data}' (--data).")
-        os.environ["METABENCH_DATA"] = str(Path(options.data).resolve())
+        os.environ["METABENCH_DATA"] = os.path.realpath(options.data)
 
 
 def plugin_files(options: Options) -> tuple[str, ...]:
     """The plugin files named by hand, as absolute paths."""
-    return tuple(str(Path(name).resolve()) for name in options.plugins)
+    return tuple(os.path.realpath(name) for name in options.plugins)
 
 
 def open_registry(options: Options) -> Registry:
@@ -97,9 +99,13 @@ def prepare(registry: Registry, trials: tuple[Trial, ...]) -> None:
         suite = build_suite(registry, trial)
         try:
             suite.prepare()
+            refuse_overlap(trial.suite, suite)
+        except UserError:
+            raise
         except ValueError as error:
             raise UserError(f"Suite '{trial.suite}': {error}") from None
-        refuse_overlap(trial.suite, suite)
+        except (Exception, SystemExit) as error:
+            raise UserError(f"Suite '{trial.suite}' cannot prepare its data: {one_line(error)}.") from None
 
 
 class Executor(Protocol):
@@ -161,15 +167,7 @@ class Experiment(NamedTuple):
         try:
             store.write(self.out, outcome)
         except OSError as error:
-            raise unwritable(self.out, error) from None
-
-
-def unwritable(out: Path, error: OSError) -> UserError:
-    """A disk that is full, a folder that has become read-only."""
-    return UserError(
-        f"Cannot write to '{out}': {error.strerror or error}. What is there already is kept; mend this, and the "
-        "same command goes on."
-    )
+            raise store.unwritable(self.out, error) from None
 
 
 def experiment(options: Options, dry: bool = False) -> Experiment:
@@ -196,15 +194,16 @@ def check(options: Options, dry: bool) -> Experiment:
     registry = open_registry(options)
     trials = plan(options, registry)
     out = folder(options)
-    pending, notices = still_to_run(out, trials, options.retry_failed, dry)
+    pending, notices = still_to_run(out, trials, options.retry_failed, dry=True)
     execution, jobs = execution_of(options, len(pending))
     if not dry:
         store.prepare(out)
         prepare(registry, pending)
+        pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
         try:
             store.add_to_plan(out, trials)
         except OSError as error:
-            raise unwritable(out, error) from None
+            raise store.unwritable(out, error) from None
     return Experiment(out, options, trials, pending, execution, jobs, notices)
 
 

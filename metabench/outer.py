@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -57,7 +58,8 @@ class Outer:
         copy.descend(unflatten([torch.ones_like(leaf) for leaf in copy.leaves], copy.spec), copy.rates(0.0))
         for group in copy.optimizer.param_groups:
             group |= {"differentiable": True, "foreach": False, "fused": None}  # the plain form of torch's optimisers
-        copy.optimizer.step = inspect.unwrap(type(copy.optimizer).step).__get__(copy.optimizer)  # type: ignore
+        plain = inspect.unwrap(type(copy.optimizer).step).__get__(copy.optimizer)
+        copy.optimizer.step = lambda: counting_in(copy.optimizer, plain)  # type: ignore
         return copy
 
     def state_dict(self) -> dict[str, Any]:
@@ -70,6 +72,18 @@ class Outer:
             for leaf, value in zip(self.leaves, state["meta"], strict=True):
                 leaf.copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def counting_in(optimizer: torch.optim.Optimizer, step: Callable[[], Any]) -> None:
+    """A step whose counters have the dtype of the parameters while it lasts: torch keeps them in float32, and powers
+    of Adam's betas would be rounded to that."""
+    counters = {leaf: state["step"] for leaf, state in optimizer.state.items() if "step" in state}
+    for leaf, counter in counters.items():
+        optimizer.state[leaf]["step"] = counter.to(leaf.dtype)
+    step()
+    for leaf, counter in counters.items():
+        counter.copy_(optimizer.state[leaf]["step"])
+        optimizer.state[leaf]["step"] = counter
 
 
 def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -39,6 +39,14 @@ def prepare(root: Path) -> None:
         ) from None
 
 
+def unwritable(root: Path, error: OSError) -> UserError:
+    """A disk that is full, a folder that has become read-only."""
+    return UserError(
+        f"Cannot write to '{root}': {error.strerror or error}. What is there already is kept; mend this, and the "
+        "same command goes on."
+    )
+
+
 def write(root: Path, outcome: Outcome) -> None:
     """Add a finished trial: the scores first, the record last, each atomically; then its checkpoint can go."""
     folder = root / outcome.record.trial.id

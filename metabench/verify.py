@@ -16,7 +16,7 @@ from metabench.errors import UserError
 from metabench.executors.local import Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Order
-from metabench.experiment import use_data
+from metabench.experiment import open_registry, plugin_files, use_data
 from metabench.options import Options
 from metabench.trials import Execution, Outcome, Record, Scores, Trial
 from metabench.work import work
@@ -39,12 +39,14 @@ def verify(root: Path, sample: int, jobs: int, plugins: tuple[str, ...], data: s
 
     Raises UserError.
     """
-    use_data(Options(data=data))
+    options = Options(data=data, plugins=plugins)
+    use_data(options)
+    open_registry(options)
     good = {record.trial.id: record for record in store.records(root) if record.status == "ok"}
     if not good:
         raise UserError(f"There is no finished trial in '{root}' to run again.")
     chosen = sorted(random.Random(0).sample(sorted(good), min(sample, len(good))))
-    files = tuple(str(Path(name).resolve()) for name in plugins)
+    files = plugin_files(options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ def report(
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.report import write_report
 
-    say(f"Report: {write_report(results, out or Path('reports') / results.resolve().name)}")
+    say(f"Report: {write_report(results, out or Path('reports') / Path(os.path.realpath(results)).name)}")
 
 
 @app.command()

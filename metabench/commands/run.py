@@ -28,7 +28,7 @@ def settings(texts: list[str]) -> dict[str, dict[str, Any]]:
             raise UserError(f"Cannot read --set '{text}'. It looks like --set NAME.inner_lr=0.1.")
         try:
             found.setdefault(name, {})[parameter] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON; or numbers too long, lists too deep to be meant
             found.setdefault(name, {})[parameter] = value
     return found
 
