@@ -115,7 +115,6 @@ class Run:
             raise UserError(f"There is no device '{asked}' on this machine.")
         torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
         be_deterministic(self.execution.deterministic)
-        seed_everything(self.trial.seed)
         keep_freed_memory()
         reset_peak_memory(self.device)
 
@@ -163,6 +162,7 @@ class Run:
     def at(self, state: dict[str, Any] | None) -> tuple[Learner, Training]:
         """The learner and the training as they were at a checkpoint, or at the beginning."""
         facts = state["provenance"] if state else {}
+        seed_everything(self.trial.seed)
         learner = self.build(msgspec.convert(facts["strategy"], Choice) if "strategy" in facts else None)
         training = Training(1 if self.suite.higher_is_better else -1)
         if state:
