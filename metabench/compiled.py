@@ -8,6 +8,7 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +136,11 @@ def load_or_compile(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Progra
     path = package_of(graph, inputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):  # trials side by side want the same one
-        try:
-            return load(path)
-        except Exception:  # there is none, or it is damaged
-            compile_to(path, graph, inputs)
-            return load(path)
+        if path.exists():
+            with suppress(Exception):  # damaged, or of no use here: made again
+                return load(path)
+        compile_to(path, graph, inputs)
+        return load(path)
 
 
 def load(path: Path) -> Program:

@@ -16,6 +16,8 @@ TICK = 0.2
 """Seconds between looks at limits, at the wish to stop, and at trials that others have."""
 GRACE = 60.0
 """Seconds that a trial has to reach its next update, once it is asked to stop."""
+GOODBYE = 5.0
+"""Seconds that a worker without a trial has to end."""
 
 
 class Local:
@@ -49,7 +51,9 @@ class Local:
                     yield from self.enforce(slot, queue, until)
         finally:
             for slot in self.slots:
-                slot.kill()
+                slot.stop()  # an idle worker ends by itself, and clears up
+            for slot in self.slots:
+                slot.kill(patience=0.0 if slot.trial else GOODBYE)
 
     def fill(self, queue: Queue) -> None:
         """Give every idle worker a trial; there are never more workers than trials to run."""
@@ -87,7 +91,7 @@ class Local:
                 self.retire(slot)
             yield message
         elif isinstance(message, Stopped):
-            self.retire(slot)
+            self.retire(slot, GOODBYE)
         else:
             outcome = queue.died(trial, self.retire(slot, patience=1.0))
             if outcome:
