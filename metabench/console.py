@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metabench import trials as data
+from metabench.sofar import SoFar
 
 
 def describe(record: data.Record) -> str:
@@ -53,9 +55,12 @@ def number(value: float) -> str:
 
 @contextmanager
 def live(
-    console: Console, trials: tuple[data.Trial, ...]
+    console: Console, trials: tuple[data.Trial, ...], sofar: SoFar | None = None
 ) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
-    """Two functions: one takes signs of life, the other finished records. Silent but for records in a log."""
+    """Two functions: one takes signs of life, the other finished records. Silent but for records in a log.
+
+    With `sofar` the scores so far are shown below the bars.
+    """
     if not console.is_terminal:
         done = iter(range(1, len(trials) + 1))
         yield (
@@ -76,7 +81,8 @@ def live(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    progress = Progress(*columns, console=console)
+    with Live(Group(progress, sofar or ""), console=console, transient=True, refresh_per_second=4):
         total = progress.add_task("all trials", total=len(trials), note="")
         names = {trial.id: f"{trial.suite} {trial.algorithm} seed {trial.seed}" for trial in trials}
         bars: dict[str, Any] = {}
@@ -86,11 +92,15 @@ def live(
                 bars[sign.trial_id] = progress.add_task(names[sign.trial_id], total=sign.total, note="")
             note = sign.phase if sign.loss is None else f"{sign.phase} loss {number(sign.loss)}"
             progress.update(bars[sign.trial_id], completed=sign.done, total=sign.total, note=note)
+            if sofar:
+                sofar.sign(sign)
 
         def on_record(record: data.Record) -> None:
             if record.trial.id in bars:
                 progress.update(bars[record.trial.id], visible=False)
             progress.advance(total)
+            if sofar:
+                sofar.record(record)
             console.print(describe(record), markup=False, highlight=False)
 
         yield on_progress, on_record

@@ -27,6 +27,7 @@ from metabench.evaluate import (
     score_block,
     task_blocks,
 )
+from metabench.examples import examples
 from metabench.lift import strategy_of
 from metabench.measure import (
     Clock,
@@ -42,7 +43,19 @@ from metabench.problem import DTYPES, cast
 from metabench.registry import Registry, load_registry
 from metabench.resume import Checkpoints, Training
 from metabench.streams import seed_everything, set_random_state, stream
-from metabench.trials import Execution, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test, Trial
+from metabench.trials import (
+    Examples,
+    Execution,
+    Outcome,
+    Point,
+    Progress,
+    Record,
+    Scores,
+    Status,
+    StoppedError,
+    Test,
+    Trial,
+)
 
 Report = Callable[[Progress], None]
 
@@ -106,6 +119,7 @@ class Run:
         self.provenance: dict[str, Any] = {}
         self.fields: dict[str, Any] = {}
         self.scores: Scores = {}
+        self.examples: Examples | None = None
 
     def settle(self) -> None:
         """Set this process up for the trial."""
@@ -124,12 +138,14 @@ class Run:
         digests = {kind: self.registry.digest(kind, getattr(self.trial, kind)) for kind in kinds}
         return digests | {"metabench": version_of("metabench"), "torch": str(torch.__version__)}
 
-    def report(self, phase: str, done: int, total: int, loss: float | None = None) -> None:
-        """A sign of life, at most five a second and at every end."""
+    def report(
+        self, phase: str, done: int, total: int, loss: float | None = None, score: float | None = None
+    ) -> None:
+        """A sign of life, at most five a second, at every end and with every score."""
         now = time.monotonic()
-        if now - self.sent > 0.2 or done == total:
+        if now - self.sent > 0.2 or done == total or score is not None:
             self.sent = now
-            self.send(Progress(self.trial.id, phase, done, total, loss))
+            self.send(Progress(self.trial.id, phase, done, total, loss, score))
 
     def build(self, choice: Choice | None) -> Learner:
         """The suite and the learner of the trial; its strategy is chosen anew unless an earlier choice is given."""
@@ -212,7 +228,9 @@ class Run:
         blocks = self.tasks("validation", budget.validation_tasks) if stops else []
         while True:
             if training.update in stops:
-                training.add(self.validate(learner, blocks, training), learner)
+                point = self.validate(learner, blocks, training)
+                training.add(point, learner)
+                self.report("train", training.update, updates, score=point.score)
             if training.update == updates:
                 break
             training.losses.append(self.update(learner, training.update, updates))
@@ -278,6 +296,8 @@ class Run:
         self.fields["adapt_ms"] = adaptation_ms(learner, blocks[0], budget.test_steps, self.device)
         self.fields["metric"] = next(iter(self.scores[next(iter(alone))]))
         self.fields["tests"] = {name: self.summary(name) for name in alone}
+        shown, by_itself = next(iter(alone.items()))
+        self.examples = examples(learner, blocks[0], budget.test_steps, shown, alone=by_itself)
 
     def summary(self, protocol: str) -> Test:
         """Mean and interval of the first metric, and the means of all after each inner step."""
@@ -303,7 +323,7 @@ class Run:
         memory = round(self.peak_memory(), 1)
         known: dict[str, Any] = {**self.fields, **seconds, "peak_memory_mb": memory, "provenance": facts}
         record = Record(trial=trial, status=status, reason=reason, **known)
-        return Outcome(record, self.scores if status == "ok" else {})
+        return Outcome(record, self.scores, self.examples) if status == "ok" else Outcome(record, {})
 
 
 def validation_points(updates: int, validations: int) -> set[int]:

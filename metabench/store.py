@@ -1,4 +1,4 @@
-"""results/<experiment>/<trial id>/: record.json, and scores.json with the per-task scores beside it.
+"""results/<experiment>/<trial id>/: record.json, and beside it scores.json (per task) and perhaps examples.json.
 
 The record is written last and renamed into place, so a trial is finished exactly if its record can be read.
 """
@@ -17,7 +17,7 @@ import msgspec
 from metabench.checkpoints import NAME as CHECKPOINT
 from metabench.errors import UserError
 from metabench.files import DamagedError, checksum, set_aside, write_atomically
-from metabench.trials import RECORD_VERSION, Outcome, Record, Scores, Trial
+from metabench.trials import RECORD_VERSION, Examples, Outcome, Record, Scores, Trial
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 REPEATABLE = ("ok", "diverged")
 """Statuses that running the trial again would only repeat; the others are failures."""
 PLANS = "plans"
+EXAMPLES = "examples.json"
 
 
 def prepare(root: Path) -> None:
@@ -56,10 +57,15 @@ def write(root: Path, outcome: Outcome) -> None:
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """A record, and scores.json beside it. Raises OSError."""
+    """A record, and beside it scores.json and examples.json, if there are any. Raises OSError."""
     scores = msgspec.json.encode(outcome.scores)
     write_atomically(path.with_name("scores.json"), scores)
-    write_atomically(path, seal(msgspec.structs.replace(outcome.record, scores_sha256=checksum(scores))))
+    sums = {"scores_sha256": checksum(scores)}
+    if outcome.examples is not None:
+        examples = msgspec.json.encode(outcome.examples)
+        write_atomically(path.with_name(EXAMPLES), examples)
+        sums["examples_sha256"] = checksum(examples)
+    write_atomically(path, seal(msgspec.structs.replace(outcome.record, **sums)))
 
 
 def seal(record: Record) -> bytes:
@@ -168,6 +174,20 @@ def scores(root: str | Path, record: Record) -> Scores:
     except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         warnings.warn(f"Passed over the scores of '{record.trial.id}': {error}", stacklevel=2)
         return {}
+
+
+def examples(root: str | Path, record: Record) -> Examples | None:
+    """The test tasks of a trial that can be shown; None where there are none or they are not what was written."""
+    if not record.examples_sha256:
+        return None
+    try:
+        content = read(Path(root) / record.trial.id / EXAMPLES)
+        if content is None or checksum(content) != record.examples_sha256:
+            raise DamagedError("they are not what was written")
+        return msgspec.json.decode(content, type=Examples)
+    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        warnings.warn(f"Passed over the examples of '{record.trial.id}': {error}", stacklevel=2)
+        return None
 
 
 def rectangular(scores: Scores) -> Scores:

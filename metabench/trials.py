@@ -151,6 +151,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     provenance: dict[str, Any] = {}
     scores_sha256: str = ""
     """Of scores.json beside it, as it was written."""
+    examples_sha256: str = ""
+    """Of examples.json beside it; empty where there is none."""
     checksum: str = ""
     """SHA-256 of the rest of the record: see store.seal."""
 
@@ -159,11 +161,35 @@ Scores = dict[str, dict[str, list[list[float]]]]
 """Protocol -> metric -> inner step -> one score a test task."""
 
 
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """A test task to look at. Images are packed: see Examples.shape."""
+
+    support_x: list[float] | str
+    support_y: list[float]
+    query_x: list[float] | str
+    query_y: list[float]
+    predicted: list[list[float]]
+    """For each of Examples.steps one value a query point: the target, or the class as a number."""
+
+
+class Examples(msgspec.Struct, frozen=True, kw_only=True):
+    """The first few test tasks, in the order of the scores, and what was predicted after some inner steps."""
+
+    protocol: str
+    """The one under which was predicted."""
+    steps: list[int]
+    shape: list[int] = []
+    """Channels, height and width of an image: bytes of all points in a row, compressed by zlib, in base64. Empty
+    where x is one number a point."""
+    tasks: list[Example]
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What running a trial gives."""
 
     record: Record
     scores: Scores
+    examples: Examples | None = None
 
 
 class StoppedError(Exception):
@@ -178,3 +204,5 @@ class Progress(msgspec.Struct, frozen=True):
     done: int
     total: int
     loss: float | None = None
+    score: float | None = None
+    """On the validation tasks, right after it was measured."""

@@ -115,7 +115,7 @@ def is_trial(folder: Path) -> bool:
 
 def own_files(folder: Path) -> Iterator[Path]:
     """The files in a trial's folder that metabench writes."""
-    for pattern in ("record.json", "scores.json", CHECKPOINT, "*.damaged-*", f"{TEMPORARY}*"):
+    for pattern in ("record.json", "scores.json", store.EXAMPLES, CHECKPOINT, "*.damaged-*", f"{TEMPORARY}*"):
         yield from folder.glob(pattern)
 
 

@@ -1,27 +1,87 @@
-"""metabench report | status | clean | verify: what is done with results."""
+"""metabench report | compare | watch | status | clean | verify: what is done with results."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from metabench.commands import Data, Plugin, app, console, say
+from metabench.errors import UserError
 
 Results = Annotated[Path, typer.Argument(help="A results folder.")]
 
 
 @app.command()
 def report(
-    results: Results,
+    results: Annotated[list[Path], typer.Argument(help="Results folders; several are merged.")],
     out: Annotated[Path | None, typer.Option(help="Where the report goes. Default: reports/NAME.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Published numbers beside ours: paper, or a TOML file of them.")
+    ] = None,
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
-    from metabench.report import write_report
+    from metabench.console import plain_table
+    from metabench.report import build_report, default_place, save_report
+    from metabench.report.beside import HEADINGS, cells
 
-    say(f"Report: {write_report(results, out or Path('reports') / Path(os.path.realpath(results)).name)}")
+    built = build_report(results, against)
+    for note in built.notes:
+        say(f"Note: {note}")
+    if built.published:
+        console.print(plain_table(HEADINGS, map(cells, built.published)))
+    say(f"Report: {save_report(built, out or default_place(results))}")
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="A results folder.")],
+    after: Annotated[Path, typer.Argument(help="The results folder of the same trials after a change.")],
+    out: Annotated[Path | None, typer.Option(help="A file for it: NAME.md or NAME.csv.")] = None,
+    fail_if_worse: Annotated[bool, typer.Option("--fail-if-worse", help="End with 1 if anything got worse.")] = False,
+) -> None:
+    """What improved between two experiments, what got worse, and what is noise."""
+    from metabench.console import plain_table
+    from metabench.files import write_atomically
+    from metabench.report import verdicts
+    from metabench.report.compare import compare as compared
+    from metabench.report.merge import merge
+
+    found = compared(merge([before]), merge([after]))
+    content = verdicts.encoded(found, out) if out else b""
+    console.print(plain_table(verdicts.HEADINGS, verdicts.rows(found)))
+    say(verdicts.headline(found))
+    for note in verdicts.notes(found):
+        say(f"Note: {note}")
+    if out:
+        try:
+            write_atomically(out, content)
+        except OSError as error:
+            raise UserError(f"Cannot write to '{out}': {error.strerror or error}.") from None
+        say(f"Comparison: {out}")
+    if fail_if_worse and found.worse:
+        raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    results: Results,
+    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.5)] = 5.0,
+    page: Annotated[bool, typer.Option("--page", help="Write the report each time; a browser follows.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Where that report goes. Default: reports/NAME.")] = None,
+) -> None:
+    """Follow a run from another terminal: progress, and the table so far. Ctrl-C ends it, and nothing else."""
+    from metabench.report import default_place
+    from metabench.watch import step_back
+    from metabench.watch import watch as follow
+
+    place = (out or default_place([results])) if page or out else None
+    if place or console.is_terminal:
+        step_back()
+    if place:
+        say(f"Report: {place / 'index.html'}")
+    follow(results, console, every, place)
 
 
 @app.command()

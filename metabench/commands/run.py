@@ -92,6 +92,7 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(help="Of Dask: tcp://HOST:8786. Default: a cluster on this machine.")
     ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show the scores so far below the bars.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials and stop.")] = False,
     write_trials: Annotated[
         Path | None, typer.Option(help="With --dry-run: a folder for a file a trial, for `metabench worker`.")
@@ -123,7 +124,7 @@ def run(
             write_each(write_trials, planned.pending)
         say(f"{len(planned.trials)} trials, {len(planned.pending)} of them to run, into {planned.out}.")
         return
-    finish(planned)
+    finish(planned, watch)
 
 
 def write_each(folder: Path, trials: Any) -> None:
@@ -139,11 +140,12 @@ def write_each(folder: Path, trials: Any) -> None:
         raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
 
 
-def finish(planned: Any) -> None:
+def finish(planned: Any, watch: bool) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
     from metabench.console import live, notices, results_table
     from metabench.interrupts import asked_to_stop
     from metabench.report import summary_table
+    from metabench.sofar import SoFar
     from metabench.store import REPEATABLE, records
 
     skipped = len(planned.trials) - len(planned.pending)
@@ -154,7 +156,8 @@ def finish(planned: Any) -> None:
         with asked_to_stop(
             lambda: say("Stopping: running trials make a checkpoint; Ctrl-C again stops at once.")
         ) as asked:
-            with live(console, planned.pending) as (on_progress, on_record):
+            sofar = SoFar(planned.pending) if watch else None
+            with live(console, planned.pending, sofar) as (on_progress, on_record):
                 for outcome in planned.outcomes(on_progress, asked):
                     on_record(outcome.record)
             stopped = asked()

@@ -66,7 +66,7 @@ class Line:
         """What the trial's process says."""
         if isinstance(message, Kept):
             self.say("kept", (message.update, message.content))
-        elif isinstance(message, Progress) and time.monotonic() >= self.quiet_until:
+        elif isinstance(message, Progress) and (message.score is not None or time.monotonic() >= self.quiet_until):
             self.quiet_until = time.monotonic() + QUIET
             self.say("progress", msgspec.to_builtins(message))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench import store
 from metabench.errors import UserError
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from metabench.trials import Record
 
-__all__ = ["summary_table", "write_report"]
+__all__ = ["Report", "build_report", "default_place", "save_report", "summary_table", "write_report"]
 
 TERMINAL = (
     "suite",
@@ -35,23 +37,90 @@ TERMINAL = (
 )
 
 
-def write_report(results: str | Path, out: str | Path) -> Path:
+class Report(NamedTuple):
+    """A report in memory."""
+
+    files: dict[str, bytes]
+    """Relative path -> content."""
+    notes: tuple[str, ...]
+    """What the reader should know before believing a comparison: mixtures, trials that are in two folders."""
+    published: list[dict[str, Any]]
+    """Our numbers beside published ones, as a reader sees them; see beside.shown."""
+    tables: dict[str, DataFrame]
+    """What tables/ has as CSV, by name."""
+
+
+def write_report(results: str | Path | Sequence[str | Path], out: str | Path, against: str | None = None) -> Path:
     """Write index.html, report.md, tables/ and figures/ into `out`; the same records give the same bytes.
 
+    Several results folders are merged. `against` puts published numbers beside ours: "paper", or a TOML file.
     Returns the path of index.html. Raises UserError where there is nothing to report, or no writing to `out`.
     """
-    from metabench.report import groups, page, pages, table
+    folders = [results] if isinstance(results, str | Path) else results
+    return save_report(build_report(folders, against), out)
 
-    results, out = Path(results), Path(out)
-    records = list(store.records(results))
+
+def build_report(folders: Sequence[str | Path], against: str | None = None) -> Report:
+    """See write_report."""
+    from metabench.report import (
+        beside,
+        evidence,
+        groups,
+        merge,
+        mixtures,
+        page,
+        pages,
+        papers,
+        published,
+        speed,
+        table,
+    )
+
+    book = papers.open_book(against) if against else None
+    merged = merge.merge(folders)
+    records = merged.records
     if not records:
-        raise UserError(f"There is no finished trial in '{results}'. `metabench run --out {results}` makes some.")
-    content, summary = page.compose(results.resolve().name, records, groups.gather(records, results))
-    files = pages.render(content)
-    files["tables/summary.csv"] = csv(summary)
-    files["tables/trials.csv"] = csv(table.trials(records))
+        named = "' or '".join(map(str, folders))
+        raise UserError(f"There is no finished trial in '{named}'. `metabench run --out {folders[0]}` makes some.")
+    gathered = groups.gather(records, merged.roots)
+    rows = published.against(gathered, book) if book else []
+    lines = [*merged.notes, *mixtures.mixtures(records)]
+    if book and not rows:
+        lines.append(published.nothing(gathered, book))
+    content, summary = page.compose(merged.name, records, gathered)
+    shown = [beside.shown(row) for row in rows]
+    tables = {"summary": summary, "trials": table.trials(records)}
+    tables |= evidence.tables(gathered) | speed.tables(gathered)
+    if book:
+        tables["published"] = beside.frame(rows)
+    content = replace(
+        content,
+        command=command(merged.roots.values(), against),
+        findings=(*content.findings, *lines),
+        published=shown,
+        tables=tuple(tables),
+    )
+    files = pages.render(content) | {f"tables/{name}.csv": csv(each) for name, each in tables.items()}
+    return Report(files, tuple(lines), shown, tables)
+
+
+def command(roots: Iterable[Path], against: str | None) -> str:
+    """What makes a report again, where its results are in results/."""
+    from metabench.report.merge import name_of
+
+    folders = dict.fromkeys(f"results/{name_of(root)}" for root in roots)
+    options = ["--against", Path(against).name] if against else []
+    return shlex.join(["metabench", "report", *folders, *options])
+
+
+def save_report(report: Report, out: str | Path, refresh: float | None = None) -> Path:
+    """Write its files; with `refresh` a browser loads the page again after so many seconds. Raises UserError."""
+    out = Path(out)
     try:
-        for name, data in files.items():
+        for name, data in report.files.items():
+            if refresh and name == "index.html":
+                again = f'<head>\n<meta http-equiv="refresh" content="{refresh:.0f}">'
+                data = data.replace(b"<head>", again.encode(), 1)
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             store.write_atomically(out / name, data)
     except OSError as error:
@@ -59,6 +128,13 @@ def write_report(results: str | Path, out: str | Path) -> Path:
             f"Cannot write the report to '{out}': {error.strerror or error}. Choose another with --out."
         ) from None
     return out / "index.html"
+
+
+def default_place(folders: Sequence[str | Path]) -> Path:
+    """reports/NAME, or reports/ONE+OTHER."""
+    from metabench.report.merge import name_of
+
+    return Path("reports") / "+".join(dict.fromkeys(name_of(Path(folder)) for folder in folders))
 
 
 def summary_table(records: Iterable[Record], results: str | Path) -> DataFrame:

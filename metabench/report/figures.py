@@ -25,7 +25,8 @@ class Kind(NamedTuple):
 
     name: str
     title: str
-    draw: Callable[[Sequence[Group], Mapping[str, Look]], Drawn]
+    draw: Callable[[Sequence[Group], Mapping[str, Look]], Drawn | None]
+    """None where there is nothing of this sort to show."""
     caption: str
 
 

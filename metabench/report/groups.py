@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 from metabench import store
 from metabench.report.labels import Label, labels
 from metabench.report.statistics import Array, Interval, interval, stack
-from metabench.trials import Record, Scores
+from metabench.trials import Examples, Record, Scores
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Group:
     """All of them, by seed, the failed ones too."""
     steps: dict[int, Array]
     """Seed -> scores [inner steps + 1, test tasks] in the first metric, of the trials that can be counted."""
+    examples: Examples | None = None
+    """The first test tasks, as the counted trial of the lowest seed predicted them."""
 
     @property
     def counted(self) -> tuple[Record, ...]:
@@ -68,16 +70,23 @@ class Group:
         return [interval(stack({seed: s[step] for seed, s in self.steps.items()})) for step in range(count)]
 
 
-def gather(records: Iterable[Record], results: Path) -> tuple[Group, ...]:
-    """Every record in its group (in two, if it was tested under both protocols), by label."""
+def gather(records: Iterable[Record], results: Path | Mapping[str, Path]) -> tuple[Group, ...]:
+    """Every record in its group (in two, if it was tested under both protocols), by label.
+
+    `results` is the folder of their scores, or that of each trial by its id.
+    """
     known = sorted(records, key=lambda record: (record.trial.seed, record.trial.id))
     names = labels(known)
     members: dict[tuple[Label, str], list[Record]] = {}
     steps: dict[tuple[Label, str], dict[int, Array]] = {}
     tested = {names[record.trial.id]: tuple(record.tests) for record in known if record.tests}
+    shown: dict[Label, Examples | None] = {}
     for record in known:
         label = names[record.trial.id]
-        scores = read_scores(results, record) if record.status == "ok" else {}
+        root = results if isinstance(results, Path) else results[record.trial.id]
+        scores = read_scores(root, record) if record.status == "ok" else {}
+        if scores and label not in shown:
+            shown[label] = store.examples(root, record)
         for protocol in tested.get(label) or protocols(record):
             key = (label, protocol)
             members.setdefault(key, []).append(record)
@@ -90,9 +99,15 @@ def gather(records: Iterable[Record], results: Path) -> tuple[Group, ...]:
             protocol,
             tuple(members[label, protocol]),
             steps.get((label, protocol), {}),
+            under(protocol, shown.get(label)),
         )
         for label, protocol in sorted(members, key=lambda key: (key[0], key[1] != "transductive"))
     )
+
+
+def under(protocol: str, examples: Examples | None) -> Examples | None:
+    """The examples, if that is how they were predicted."""
+    return examples if examples and examples.protocol == protocol else None
 
 
 def protocols(record: Record) -> tuple[str, ...]:

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pandas as pd
 
-from metabench.report import figures, numbers, style
+from metabench.report import details, findings, numbers, studio, style
 from metabench.report.groups import Group, shortfalls
-from metabench.report.labels import slugs, text
+from metabench.report.labels import labels, slugs, text
+from metabench.report.origins import provenance
+from metabench.report.pictures import Picture
 from metabench.report.table import summary
 from metabench.trials import Record
 
-MANY = 6
-"""Distinct provenance values that are written out before the rest is only counted."""
-
 Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure in both formats, with its words."""
-
-    file: str
-    title: str
-    caption: str
-    alternative: str
-    svg: bytes
-    png: bytes
 
 
 @dataclass(frozen=True)
@@ -39,7 +26,10 @@ class Section:
 
     name: str
     slug: str
+    findings: tuple[str, ...]
     rows: Rows
+    legend: tuple[tuple[int, str, str], ...]
+    """Of each algorithm that was scored: the number of its marks, its label and its colour."""
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
 
@@ -50,12 +40,20 @@ class Page:
 
     title: str
     line: str
+    command: str
+    """What makes this report, and each of its figures and tables, again."""
+    findings: tuple[str, ...]
     sections: tuple[Section, ...]
+    published: Rows
     failures: Rows
     suites: Rows
     settings: Rows
     selections: tuple[str, ...]
     provenance: Rows
+    trials: str
+    """Every trial with its details, as JSON."""
+    tables: tuple[str, ...] = ("summary", "trials")
+    """What there is in tables/ as CSV."""
 
 
 def compose(title: str, records: Sequence[Record], groups: Sequence[Group]) -> tuple[Page, pd.DataFrame]:
@@ -63,47 +61,53 @@ def compose(title: str, records: Sequence[Record], groups: Sequence[Group]) -> t
     table = summary(groups)
     looks = style.looks(group.algorithm for group in groups)
     names = slugs(sorted({group.suite for group in groups}))
+    jobs = [studio.Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
     sections = tuple(
-        section(suite, slug, [group for group in groups if group.suite == suite], table, looks)
-        for suite, slug in names.items()
+        section(job, [group for group in groups if group.suite == job.suite], table, drawn)
+        for job, drawn in zip(jobs, studio.draw(jobs))
     )
     selections = tuple(sorted({record.selection for record in records if record.selection}))
     page = Page(
-        title, headline(records, groups), sections, failed(groups), suites(groups), compared(groups),
-        selections, provenance(records),
-    )  # fmt: skip
+        title=title,
+        line=headline(records, groups),
+        command="metabench report",
+        findings=tuple(findings.across(groups)),
+        sections=sections,
+        published=[],
+        failures=failed(groups),
+        suites=suites(groups),
+        settings=compared(groups),
+        selections=selections,
+        provenance=provenance(records),
+        trials=details.encoded(records, labels(records)),
+    )
     return page, table
 
 
-def section(
-    suite: str, slug: str, groups: Sequence[Group], table: pd.DataFrame, looks: Mapping[str, style.Look]
-) -> Section:
+def ranked(suite: str, groups: Sequence[Group], table: pd.DataFrame) -> list[Group]:
+    """The groups of a suite that were scored, best first."""
+    place = {(row.suite, row.algorithm, row.protocol): row.Index for row in table.itertuples()}
+    scored = (group for group in groups if group.suite == suite and group.steps)
+    return sorted(scored, key=lambda group: place[suite, group.algorithm, group.protocol])
+
+
+def section(job: studio.Job, groups: Sequence[Group], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
     """One suite: its rows, best first, and its figures in that order."""
-    rows = [shown(row) for row in table[table["suite"] == suite].to_dict("records")]
-    place = {(row["algorithm"], row["protocol"]): index for index, row in enumerate(rows)}
-    drawn = sorted((g for g in groups if g.steps), key=lambda g: place[g.algorithm, g.protocol])
+    rows = [shown(row) for row in table[table["suite"] == job.suite].to_dict("records")]
     notes = []
     if any(row["ok"] == 1 for row in rows):
         notes.append("1 seed: interval over tasks only. It does not say how another seed would have scored.")
     if any(row["ok"] == 2 for row in rows):
-        notes.append("2 seeds: too few to see how seeds differ; such an interval may cover only 87% instead of 95%.")
+        notes.append("2 seeds: too few to see how seeds differ; such an interval may cover only 90% instead of 95%.")
     if any(row["ok"] < row["seeds"] for row in rows):
         notes.append("Scores are over the seeds that ended well; the others are listed under failed trials.")
     if len({group.records[0].trial.budget for group in groups}) > 1:
         notes.append("The configurations differ in their budget: see what was compared.")
-    return Section(suite, slug, rows, pictures(suite, slug, drawn, looks), tuple(notes))
-
-
-def pictures(suite: str, slug: str, groups: Sequence[Group], looks: Mapping[str, style.Look]) -> tuple[Picture, ...]:
-    """The figures of a suite; none where nothing was scored."""
-    found = []
-    for kind in figures.KINDS if groups else ():
-        with style.drawing(f"{slug}-{kind.name}"):
-            figure, words = kind.draw(groups, looks)
-            svg, png = style.svg(figure), style.png(figure)
-        alternative = f"{kind.title} on {suite}: {words}."
-        found.append(Picture(f"{slug}-{kind.name}", kind.title, kind.caption, alternative, svg, png))
-    return tuple(found)
+    numbered = {name: index for index, name in enumerate(job.looks)}
+    here = dict.fromkeys(group.algorithm for group in job.groups)
+    legend = tuple((numbered[name], name, job.looks[name].colour) for name in here)
+    said = tuple(findings.findings(job.groups))
+    return Section(job.suite, job.slug, said, rows, legend, pictures, tuple(notes))
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,6 +133,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "peak_memory_mb": numbers.amount(row["peak_memory_mb"]),
         "precision": row["precision"],
         "strategy": row["strategy"] or "–",
+        "exact": row,
     }
 
 
@@ -173,35 +178,3 @@ def compared(groups: Sequence[Group]) -> Rows:
 def pairs(values: Mapping[str, Any]) -> str:
     """`inner_lr=0.4, inner_steps=1`."""
     return ", ".join(f"{name}={text(value)}" for name, value in values.items()) or "none"
-
-
-def provenance(records: Iterable[Record]) -> Rows:
-    """Each distinct value of each field, with the number of trials that have it where there are several."""
-    counts: dict[str, dict[str, int]] = {}
-    for record in records:
-        for name, value in flat(record.provenance).items():
-            values = counts.setdefault(name, {})
-            values[value] = values.get(value, 0) + 1
-    counts.pop("traceback", None)
-    rows = {name: distinct(values) for name, values in counts.items()}
-    if finished := counts.get("finished"):
-        rows["finished"] = f"{min(finished)} to {max(finished)}" if len(finished) > 1 else min(finished)
-    return [{"field": name, "values": rows[name]} for name in sorted(rows)]
-
-
-def distinct(values: Mapping[str, int]) -> str:
-    if len(values) == 1:
-        return next(iter(values))
-    listed = [f"{value} ({numbers.count(count, 'trial')})" for value, count in sorted(values.items())[:MANY]]
-    return "; ".join(listed) + (f"; and {len(values) - MANY:,} more" if len(values) > MANY else "")
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested names joined by dots; values as text."""
-    found: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value if isinstance(value, str) else text(value)
-    return found

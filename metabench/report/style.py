@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator
@@ -21,8 +20,7 @@ from metabench.report import numbers
 from metabench.report.groups import Group
 
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
-THEMED = {INK: "currentColor", GRID: "var(--grid)", PAPER: "var(--paper)"}
-WINE = "#a03b6d"
+WINE, OLIVE = "#a03b6d", "#75751f"
 MARKERS = "osD^vPX<>*"
 PALE = ("#fbafe4", "#ece133")
 """Colours of the palette that are lost on white paper."""
@@ -46,6 +44,7 @@ LOOK = {
     "legend.frameon": False,
     "text.parse_math": False,
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "savefig.dpi": 200,
 }
 
@@ -59,12 +58,24 @@ class Look:
 
 
 def looks(algorithms: Iterable[str]) -> dict[str, Look]:
-    """A look for each label: ten colours that the colour-blind tell apart, then again with other markers."""
-    colours = [each for each in sns.color_palette("colorblind").as_hex() if each not in PALE] + [INK, WINE]
+    """A look for each label: ten colours that the colour-blind tell apart, then again with other markers.
+
+    To the eye, that is: the colours that come again are a shade off, so that a colour belongs to one algorithm.
+    """
+    colours = [each for each in sns.color_palette("colorblind").as_hex() if each not in PALE] + [OLIVE, WINE]
     return {
-        name: Look(colours[index % len(colours)], MARKERS[(index + index // len(colours)) % len(MARKERS)])
+        name: Look(
+            shade(colours[index % len(colours)], index // len(colours)),
+            MARKERS[(index + index // len(colours)) % len(MARKERS)],
+        )
         for index, name in enumerate(sorted(set(algorithms)))
     }
+
+
+def shade(colour: str, steps: int) -> str:
+    """A colour with a little more or less blue in it."""
+    blue = int(colour[5:], 16)
+    return f"{colour[:5]}{blue + steps if blue < 128 else blue - steps:02x}"
 
 
 @contextmanager
@@ -116,7 +127,19 @@ def scale(axis: str, axes: Axes, values: Iterable[float], group: Group, *, prefi
         target.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         target.set_minor_formatter(NullFormatter())
     elif numbers.is_share(group.metric):
-        target.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.6g}%"))
+        target.set_major_formatter(FuncFormatter(percent))
+
+
+def percent(value: float, _: int | None = None) -> str:
+    """A share on an axis."""
+    return f"{100 * value:.6g}%"
+
+
+def fixed(figure: Figure) -> Figure:
+    """Laid out once and for all, so that each format need not do it again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
 
 
 def svg(figure: Figure) -> bytes:
@@ -133,13 +156,8 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def inline(content: bytes, prefix: str, alternative: str) -> str:
-    """An SVG file as an element of a page, in the page's colours; `alternative` is escaped already."""
-    text = content.decode()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href=", "href=")
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", text)
-    for colour, variable in THEMED.items():
-        text = text.replace(colour, variable)
-    size = r'<svg [^>]*?(viewBox="[^"]*")[^>]*>'
-    return re.sub(size, lambda found: f'<svg {found[1]} role="img" aria-label="{alternative}">', text, count=1)
+def pdf(figure: Figure) -> bytes:
+    """The same for a paper, its letters as TrueType; no date."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return buffer.getvalue()

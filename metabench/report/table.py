@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics as plain
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pandas as pd
@@ -12,11 +12,12 @@ import pandas as pd
 from metabench import store
 from metabench.report.groups import Group
 from metabench.report.labels import labels
-from metabench.report.statistics import Interval, difference
+from metabench.report.pairs import Arena, arenas, to_best
+from metabench.report.statistics import Interval
 from metabench.trials import Record
 
 MEASURED = (
-    *("score", "ci95", "low", "high", "degrees_of_freedom", "seed_sd", "behind", "behind_ci95"),
+    *("score", "ci95", "low", "high", "degrees_of_freedom", "seed_sd", "behind", "behind_ci95", "behind_p"),
     *("train_seconds", "adapt_ms", "peak_memory_mb"),
 )
 """Columns of floats: NaN where a value is not known."""
@@ -25,7 +26,7 @@ MEASURED = (
 def summary(groups: Sequence[Group]) -> pd.DataFrame:
     """A row per group, of at least one: by suite and protocol, best first, those without a score last."""
     standing = standings(groups)
-    rows = [row(group, *standing[index]) for index, group in enumerate(groups)]
+    rows = [row(group, standing[index]) for index, group in enumerate(groups)]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(MEASURED, float))
     sign = frame["higher_is_better"].map({True: -1.0, False: 1.0})
     order = frame.assign(worse=frame["score"] * sign, late=frame["protocol"] != "transductive")
@@ -33,8 +34,9 @@ def summary(groups: Sequence[Group]) -> pd.DataFrame:
     return frame.loc[order.index].reset_index(drop=True)
 
 
-def row(group: Group, standing: str, behind: Interval | None) -> dict[str, Any]:
+def row(group: Group, standing: Standing) -> dict[str, Any]:
     """One group as plain values; times are means over the trials that count, memory is their peak."""
+    behind = standing.gap
     score, counted, budget = group.score(), group.counted, group.records[0].trial.budget
     tests = [record.tests[group.protocol] for record in counted if group.protocol in record.tests]
     seed_means = [float(values.mean()) for values in group.final.values()]
@@ -53,9 +55,10 @@ def row(group: Group, standing: str, behind: Interval | None) -> dict[str, Any]:
         "ok": len(counted),
         "test_tasks": score.tasks if score else budget.test_tasks,
         "seed_sd": plain.stdev(seed_means) if len(seed_means) > 1 else None,
-        "standing": standing,
+        "standing": standing.mark,
         "behind": behind and behind.mean,
         "behind_ci95": behind and behind.half,
+        "behind_p": standing.p,
         "transductive": any(test.transductive for test in tests) if tests else None,
         "updates": budget.updates if group.trained or not counted else 0,
         "meta_batch_size": budget.meta_batch_size,
@@ -68,30 +71,33 @@ def row(group: Group, standing: str, behind: Interval | None) -> dict[str, Any]:
     }
 
 
-def standings(groups: Sequence[Group]) -> list[tuple[str, Interval | None]]:
-    """For each group: "best", "tied" or "", and its paired difference to the best of its suite and protocol.
+class Standing(NamedTuple):
+    """A group beside the best of its suite and protocol."""
 
-    Tied is a group whose difference to the best has an interval that includes 0. No correction is made for
-    how many are compared.
+    mark: str
+    """"best", "tied" or ""."""
+    gap: Interval | None = None
+    """The paired difference, this one - the best, with its own 95% interval."""
+    p: float | None = None
+    """Of no difference, after Holm's correction over all pairs of that suite and protocol."""
+
+
+def standings(groups: Sequence[Group]) -> list[Standing]:
+    """For each group, its standing. Tied is what does not differ significantly from the best.
+
+    That is after Holm's correction over all pairs of that suite and protocol, so that one among several is not
+    called different by chance; one whose own interval leaves 0 out may therefore be tied.
     """
-    best: dict[tuple[str, str], tuple[float, Group]] = {}
-    for group in groups:
-        if (score := group.score()) and score.mean == score.mean:
-            gain = score.mean if group.higher_is_better else -score.mean
-            for slot in group.slots:
-                if (group.suite, slot) not in best or gain > best[group.suite, slot][0]:
-                    best[group.suite, slot] = (gain, group)
-    return [standing(group, best.get((group.suite, group.slots[0]))) for group in groups]
-
-
-def standing(group: Group, best: tuple[float, Group] | None) -> tuple[str, Interval | None]:
-    """One group beside the best of its kind."""
-    if best is None or not group.steps:
-        return "", None
-    if group is best[1]:
-        return "best", None
-    gap = difference(group.final, best[1].final)
-    return ("tied" if gap.includes_zero else ""), gap
+    found: dict[tuple[Arena, str, str], Standing] = {}
+    for arena, members in arenas(groups).items():
+        found[arena, members[0].algorithm, members[0].protocol] = Standing("best")
+        for pair in to_best(members):
+            mark = "" if pair.apart else "tied"
+            found[arena, pair.second.algorithm, pair.second.protocol] = Standing(
+                mark, pair.gap.flipped(), pair.adjusted
+            )
+    keys = [((group.suite, group.slots[0]), group.algorithm, group.protocol) for group in groups]
+    return [found.get(key, Standing("")) for key in keys]
 
 
 def trials(records: Iterable[Record]) -> pd.DataFrame:

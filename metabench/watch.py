@@ -1,0 +1,91 @@
+"""A results folder while it fills, in another terminal: reads what is there, and touches nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from metabench import store
+from metabench.claims import running
+from metabench.console import plain_table, results_table
+from metabench.report import build_report, save_report, summary_table
+from metabench.units import describe
+from metabench.upkeep import Status, status_of
+
+SHARE = 20
+"""Looking takes at most one part in so many of the time."""
+
+
+class View(NamedTuple):
+    """What is there at one moment."""
+
+    content: RenderableType
+    over: bool
+    """Whether every trial that was asked for has ended."""
+
+
+def look(root: Path, width: int) -> View:
+    """How far the trials are, and the scores of those that have ended. Raises UserError for no results folder."""
+    found = status_of(root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a damaged record is a trial that is left
+        summary = summary_table(store.records(root), root)
+    parts: list[RenderableType] = [Text(headline(root, found))]
+    if found.running:
+        parts.append(plain_table(("running or interrupted", "where", "updates", "computed for"), found.running))
+    if len(summary):
+        parts.append(results_table(summary, width))
+    return View(Group(*parts), not found.left and not running(root))
+
+
+def headline(root: Path, found: Status) -> str:
+    """`results/one: 3 ok, 1 running; 2 left of 6, about 5 min of computing.`"""
+    counts = ", ".join(f"{number} {name}" for name, number in found.counts.items())
+    rest = f", about {describe(found.seconds)} of computing" if found.seconds else ""
+    return f"{root}: {counts}; {found.left} left of {found.planned}{rest}."
+
+
+def step_back() -> None:
+    """Have the trials go first."""
+    with suppress(AttributeError, OSError):
+        os.nice(19)
+
+
+def watch(
+    root: Path, console: Console, every: float, page: Path | None = None, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Show the folder until all has ended, or Ctrl-C; once only where there is no terminal and no page to write.
+
+    `page` is a folder for the report, written anew each time; a browser that shows it follows.
+    """
+    view = look(root, console.width)
+    if not console.is_terminal and not page:
+        console.print(view.content)
+        return
+    with Live(view.content, console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            began = time.monotonic()
+            view = look(root, console.width)
+            live.update(view.content, refresh=True)
+            if page:
+                write_page(root, page, None if view.over else every)
+            if view.over:
+                return
+            sleep(max(every, SHARE * (time.monotonic() - began)))
+
+
+def write_page(root: Path, page: Path, refresh: float | None) -> None:
+    """The report of what has ended; nothing while nothing has."""
+    if any(root.glob("*/record.json")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            save_report(build_report([root]), page, refresh)

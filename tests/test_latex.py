@@ -1,0 +1,57 @@
+"""The LaTeX tables: what is in them, and that LaTeX takes them, hostile names and all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from metabench.report import latex
+
+NAMES = [
+    "maml",
+    r"50% \\input{x} & $x_1$ #{}~^",
+    "<b>\"|`'",
+    "\u202eשלום",
+    "x" * 200,
+    "[2pt]",
+    "*",
+    "naïve – 3 ± 1 → 2",
+]
+ENGINE = next(filter(None, map(shutil.which, ("pdflatex", "tectonic"))), None)
+
+
+def row(algorithm: str, standing: str = "") -> dict:
+    return {
+        "algorithm": algorithm, "protocol": "transductive", "metric": "accuracy", "score": "95.30 ± 0.54%",
+        "standing": standing, "behind": "−3.10 ± 0.42 points", "counted": "2 of 3",
+    }  # fmt: skip
+
+
+def test_every_row_is_there_and_every_special_letter_is_escaped():
+    lines = latex.tabular([row(name, "best" if name == "maml" else "tied") for name in NAMES]).splitlines()
+    body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
+    assert body[0] == (
+        r"maml & transductive & \textbf{95.30 $\pm$ 0.54\%} & \textbf{best} & $-$3.10 $\pm$ 0.42 points & 2 of 3 \\"
+    )
+    assert len(body) == len(NAMES)
+    for line in body:
+        bare = re.sub(r"\\[a-zA-Z]+|\\.|\$(?:\\[a-z]+|-)\$", "", line)
+        assert bare.count("&") == 5
+        assert not set("%$#_^~\\<>|") & set(bare)
+        assert line.count("{") == line.count("}")
+    assert latex.escaped("\u202e") == "{[}U+202E{]}"
+
+
+@pytest.mark.skipif(ENGINE is None, reason="neither pdflatex nor tectonic is installed")
+def test_latex_takes_it(tmp_path):
+    table = latex.tabular([row(name) for name in NAMES])
+    preamble = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,textcomp}"
+    (tmp_path / "paper.tex").write_text(f"{preamble}\\begin{{document}}\n{table}\\end{{document}}\n")
+    stop = ["-interaction=nonstopmode", "-halt-on-error"] if "pdflatex" in str(ENGINE) else []
+    done = subprocess.run(
+        [str(ENGINE), *stop, "paper.tex"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]

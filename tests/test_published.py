@@ -1,0 +1,203 @@
+"""Published numbers: each with its source, plausible, and beside ours with every difference."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metabench import store
+from metabench.errors import UserError
+from metabench.report import beside, groups, papers, published, write_report
+from metabench.trials import Budget, Outcome, Record, Trial
+from metabench.trials import Test as Judged
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "plugins" / "published.toml"
+BOOK = papers.open_book(str(FILE))
+
+OMNIGLOT = {"ways": 5, "shots": 1, "queries": 15, "split": "background", "rotations": True, "model": "conv"}
+
+
+def outcome(algorithm: str, suite: str, parameters: dict, seed: int = 0, **changes) -> Outcome:
+    """A made-up record under both protocols, better when transductive, with the score rising by inner step."""
+    budget = Budget(**{"updates": 300, "meta_batch_size": 32, "test_tasks": 600, "test_steps": 3, **changes})
+    trial = Trial(
+        algorithm=algorithm,
+        algorithm_parameters={"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3},
+        suite=suite,
+        suite_parameters=parameters,
+        seed=seed,
+        budget=budget,
+        protocol="both",
+    )
+    metric = "mse" if suite == "sinusoid" else "accuracy"
+    scores, tests = {}, {}
+    for protocol, level in (("transductive", 0.95), ("inductive", 0.9)):
+        noise = np.random.default_rng(seed).normal(0, 0.03, 20)
+        values = [
+            (level - 0.1 * (budget.test_steps - step) + noise).tolist() for step in range(budget.test_steps + 1)
+        ]
+        scores[protocol] = {metric: values}
+        tests[protocol] = Judged(transductive=protocol == "transductive", score=level, ci95=0.01, adaptation={})
+    record = Record(
+        trial=trial, status="ok", metric=metric, higher_is_better=metric != "mse", tests=tests,
+        selection="best on validation",
+    )  # fmt: skip
+    return Outcome(record, scores)
+
+
+def gathered(root: Path, *outcomes: Outcome) -> tuple[groups.Group, ...]:
+    for each in outcomes:
+        store.write(root, each)
+    return groups.gather(store.records(root), root)
+
+
+@pytest.mark.parametrize("number", BOOK.numbers, ids=lambda n: f"{n.suite}-{n.algorithms[0]}-{n.value:.4g}")
+def test_every_number_has_a_source_and_is_plausible(number):
+    assert len(number.source) > 10
+    assert ("arXiv" in number.source) or ("README" in number.source)
+    assert number.algorithms
+    assert number.suite
+    if number.metric == "accuracy":
+        assert 1 / number.setting["ways"] < number.value < 1
+        assert number.half is None or 0 < number.half < 0.03
+        assert number.setting["shots"] in (1, 5)
+    else:
+        assert number.metric == "mse"
+        assert 0 < number.value < 5
+    assert (number.half is None) == (number.spread == "")
+
+
+def test_more_shots_and_fewer_ways_are_easier():
+    """A digit that slipped in transcription would mostly show here."""
+    found = {
+        (n.source, n.algorithms, n.suite, str(n.setting.get("model")), n.setting["ways"], n.setting["shots"]): n.value
+        for n in BOOK.numbers
+        if n.metric == "accuracy"
+    }
+    for (*who, ways, shots), value in found.items():
+        assert value < found.get((*who, ways, 5), 1.0) or shots == 5
+        assert value < found.get((*who, 5, shots), 1.0) or ways == 5
+
+
+def test_the_registered_names_are_those_of_the_file(registry):
+    """What is installed and has a number is found under its own name; settings are parameters of the suite."""
+    names = {name for number in BOOK.numbers for name in number.algorithms}
+    assert {"maml", "fomaml", "reptile", "l2l-maml", "l2l-fomaml", "l2l-metasgd", "finetune"} <= names
+    for number in BOOK.numbers:
+        if number.suite in registry.suites:
+            assert set(number.setting) <= set(registry.get("suite", number.suite).parameters)
+
+
+def test_the_differences_are_listed_and_the_rest_is_not(tmp_path):
+    found = published.against(gathered(tmp_path, outcome("maml", "omniglot", OMNIGLOT)), BOOK)
+    (row,) = found
+    assert (row.protocol, row.theirs.value, row.steps) == ("transductive", pytest.approx(0.987), 3)
+    assert row.differences == (
+        "filters: no setting here, 64 there",
+        "queries: 15 here, 1 there",
+        "split: background here, random there",
+        "updates: 300 here, 60000 there",
+    )
+    assert row.gap == pytest.approx(row.ours.mean - 0.987)
+    assert row.half == pytest.approx(np.hypot(row.ours.half, 0.004))
+    assert any(text.startswith("queries: ") for text in row.effects)
+    assert "seeds" in row.not_said
+    shown = beside.shown(row)
+    assert shown["published"] == "98.70 ± 0.40%"
+    assert shown["gap"].startswith("−")
+    assert shown["gap"].endswith("points")
+    assert "queries: 15 here, 1 there" in beside.cells(shown)[-1]
+
+
+def test_each_protocol_is_beside_its_own_number(tmp_path):
+    found = published.against(gathered(tmp_path, outcome("reptile", "omniglot", OMNIGLOT)), BOOK)
+    assert {(row.protocol, round(row.theirs.value, 4)) for row in found} == {
+        ("transductive", 0.9768),
+        ("inductive", 0.9539),
+    }
+    assert all(not text.startswith("transductive") for row in found for text in row.differences)
+    assert all("test_steps: 3 here, 50 there" in row.differences for row in found), "ours go no further than 3"
+
+
+def test_the_score_is_taken_after_as_many_inner_steps(tmp_path):
+    ours = outcome("maml", "sinusoid", {"shots": 10, "queries": 10, "test_shots": 5}, test_steps=10)
+    found = published.against(gathered(tmp_path, ours), BOOK)
+    inductive = [row for row in found if row.protocol == "inductive"]
+    assert [(row.steps, row.theirs.value) for row in inductive] == [(1, 0.67), (5, 0.38), (10, 0.35)]
+    for row in inductive:
+        assert row.ours.mean == pytest.approx(np.mean(ours.scores["inductive"]["mse"][row.steps]))
+        assert not any(text.startswith("test_steps") for text in row.differences)
+        assert row.half is None
+        assert beside.shown(row)["gap"].startswith("+" if row.gap > 0 else "−")
+
+
+@pytest.mark.parametrize("changed", [{"ways": 10}, {"shots": 2}, {"model": "none"}])
+def test_another_problem_has_no_number(tmp_path, changed):
+    found = gathered(tmp_path, outcome("maml", "omniglot", {**OMNIGLOT, **changed}))
+    assert published.against(found, BOOK) == []
+    assert published.nothing(found, BOOK) == (
+        "No published number is for these algorithms in these settings of omniglot; there are numbers for "
+        "cifar-fs, fc100, mini-imagenet, omniglot, sinusoid."
+    )
+
+
+def test_settings_are_alike_by_value_and_kind():
+    assert published.alike(1, 1.0)
+    assert not published.alike(1, True)
+    assert not published.alike(None, 0)
+
+
+def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path):
+    package = tmp_path / "stranger"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "published.toml").write_text(FILE.read_text())
+    (tmp_path / "stranger-1.dist-info").mkdir()
+    (tmp_path / "stranger-1.dist-info" / "METADATA").write_text("Name: stranger\nVersion: 1\n")
+    (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
+    code = (
+        "import sys; from metabench.report import papers;"
+        "found = papers.installed(); book = papers.open_book('paper');"
+        f"assert {str(package / 'published.toml')!r} in map(str, found), found;"
+        f"assert len(book.numbers) >= {len(BOOK.numbers)};"
+        "sys.exit('torch' in sys.modules)"
+    )
+    path = [str(tmp_path), str(ROOT)]
+    assert subprocess.run([sys.executable, "-c", f"import sys; sys.path[:0] = {path}; {code}"]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = ", "Cannot use the published numbers '.*': "),
+        ("x = 1", "Cannot use the published numbers '.*': Object contains unknown field `x`"),
+        ("[[table]]\nsuite = 3", "Cannot use the published numbers '.*': .*suite"),
+        ("[[table]]\nsuite = 'a'", "missing required field `algorithms`"),
+        (None, r"Cannot read the published numbers '.*': No such file or directory\. Use paper, or a TOML file\."),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message):
+    path = tmp_path / "mine.toml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        papers.open_book(str(path))
+
+
+def test_the_report_has_them(here, tmp_path):
+    store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT))
+    index = write_report(tmp_path / "r", tmp_path / "out", str(FILE))
+    table = (index.parent / "tables" / "published.csv").read_text()
+    assert table.count("\n") == 2
+    assert "queries: 15 here, 1 there; split: background here, random there" in table
+    store.write(tmp_path / "s", outcome("maml", "elsewhere", {}))
+    said = here("report", "s", "--against", str(FILE))
+    assert not said.returncode, said.stderr
+    assert "Note: No published number is for these algorithms in these settings of elsewhere;" in said.stdout
+    said = here("report", "r", "--against", "papr")
+    assert said.stderr.startswith("metabench: Cannot read the published numbers 'papr': No such file")

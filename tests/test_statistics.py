@@ -1,0 +1,328 @@
+"""The statistics of a report: known values, each number again by another way, and intervals that cover."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from benchmarks import coverage
+from metabench import store
+from metabench.report import (
+    aggregate,
+    bootstrap,
+    enough,
+    evidence,
+    findings,
+    groups,
+    pairs,
+    rank_figures,
+    ranks,
+    statistics,
+    style,
+)
+from metabench.trials import Budget, Outcome, Record, Trial
+from metabench.trials import Test as Judged
+
+TASKS = 80
+
+
+def cells(seed: int, seeds: int = 4, tasks: int = TASKS) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(seeds, 1)) + rng.normal(size=tasks) + rng.normal(size=(seeds, tasks))
+
+
+def made(levels: dict[str, float], suite: str = "glyphs", seeds: int = 4, metric: str = "accuracy") -> list[Outcome]:
+    """Trials of algorithms around their levels, on common tasks."""
+    task = np.random.default_rng(len(suite)).normal(size=TASKS)
+    found = []
+    for (name, level), seed in itertools.product(levels.items(), range(seeds)):
+        budget = Budget(updates=1, test_tasks=TASKS, test_steps=0)
+        trial = Trial(
+            algorithm=name, algorithm_parameters={}, suite=suite, suite_parameters={}, seed=seed, budget=budget
+        )
+        own = np.random.default_rng([seed, *name.encode()])
+        scores = level + 0.02 * (task + own.normal(size=TASKS) + 0.3 * own.normal())
+        test = Judged(transductive=True, score=float(scores.mean()), ci95=0.01, adaptation={})
+        record = Record(
+            trial=trial,
+            status="ok",
+            metric=metric,
+            higher_is_better=metric == "accuracy",
+            tests={"transductive": test},
+        )
+        found.append(Outcome(record, {"transductive": {metric: [scores.tolist()]}}))
+    return found
+
+
+def gathered(root: Path, *outcomes: Outcome) -> tuple[groups.Group, ...]:
+    for each in outcomes:
+        store.write(root, each)
+    return groups.gather(store.records(root), root)
+
+
+@pytest.fixture
+def three(tmp_path) -> tuple[groups.Group, ...]:
+    return gathered(tmp_path, *made({"a": 0.50, "b": 0.502, "c": 0.70}))
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("tasks", [20, 600])
+def test_intervals_cover_the_truth(seeds, tasks):
+    """Nominal 95%, whatever part of the variance is the seeds'; for normal effects, within 93 to 97%."""
+    found = [row["coverage"] for row in coverage.normal(2000, seeds, tasks) if row["method"] == "report"]
+    assert len(found) == len(coverage.SHARES) * len(coverage.ERRORS)
+    assert 93.5 <= min(found) <= max(found) <= 97
+
+
+def test_intervals_cover_the_truth_of_scores_that_are_drawn():
+    """The same from scores and not from mean squares; the band allows for 400 draws."""
+    rng = np.random.default_rng(0)
+    for seed_sd in (0.0, 0.1, 0.3):
+        hits = sum(
+            statistics.interval(seed_sd * rng.normal(size=(3, 1)) + rng.normal(size=60) + rng.normal(size=(3, 60)))
+            .includes_zero
+            for _ in range(400)
+        )  # fmt: skip
+        assert 0.92 <= hits / 400 <= 0.985
+
+
+def test_the_page_has_the_table_that_was_measured():
+    root = Path(__file__).parents[1]
+    measured = pd.read_csv(root / "benchmarks/results/coverage.csv")
+    assert coverage.table(measured) in (root / "docs/statistics.md").read_text()
+
+
+def test_an_interval_is_students_where_there_is_one_source_of_chance():
+    of_seeds = np.array([1.0, 2.0, 4.0])
+    found = statistics.interval(np.repeat(of_seeds[:, None], 50, axis=1))
+    low, high = stats.t.interval(0.95, 2, of_seeds.mean(), stats.sem(of_seeds))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    of_tasks = np.arange(50.0) ** 2
+    found = statistics.interval(np.repeat(of_tasks[None, :], 3, axis=0))
+    low, high = stats.t.interval(0.95, 49, of_tasks.mean(), stats.sem(of_tasks))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_the_p_value_of_an_interval_is_that_of_the_t_test():
+    gaps = np.array([0.3, -0.1, 0.9, 0.4])
+    found = statistics.interval(np.repeat(gaps[:, None], 9, axis=1))
+    assert found.p == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue)
+    assert statistics.interval(cells(0)).flipped().p == pytest.approx(statistics.interval(-cells(0)).p)
+    for seed in range(20):
+        assert (statistics.interval(cells(seed)).p < 0.05) != statistics.interval(cells(seed)).includes_zero
+    assert statistics.interval(np.zeros((3, 4))).p == 1.0
+    assert statistics.interval(np.ones((3, 4))).p == 0.0
+
+
+def test_neither_the_order_of_seeds_nor_of_tasks_matters():
+    scores = cells(3)
+    turned = scores[::-1, ::-1]
+    for of in (statistics.interval, aggregate.interquartile_mean):
+        before, after = of(scores), of(turned)
+        assert (after.mean, after.half) == (pytest.approx(before.mean), pytest.approx(before.half))
+
+
+def test_interquartile_mean_by_hand():
+    scores = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 800.0]])
+    assert aggregate.interquartile_mean(scores).mean == pytest.approx((3 + 4 + 5 + 6) / 4)
+    wild = cells(1)
+    wild[0, 0] = 1e9
+    assert aggregate.interquartile_mean(wild).half < 10, "one cell in hundreds does not decide"
+
+
+def test_the_interval_of_an_interquartile_mean_covers_it():
+    """The middle of a symmetric law is known; heavy tails. The band allows for 300 draws."""
+    rng = np.random.default_rng(5)
+    hits = 0
+    for _ in range(300):
+        scores = 0.2 * rng.normal(size=(5, 1)) + rng.standard_t(3, 80) + rng.standard_t(3, (5, 80))
+        hits += aggregate.interquartile_mean(scores).includes_zero
+    assert 0.92 <= hits / 300 <= 0.99
+
+
+def test_optimality_gap_and_profile_by_hand():
+    scores = np.array([[0.2, 0.9], [0.6, 1.2]])
+    assert aggregate.optimality_gap(scores, 1.0, higher_is_better=True).mean == pytest.approx((0.8 + 0.1 + 0.4) / 4)
+    assert aggregate.optimality_gap(scores, 0.5, higher_is_better=False).mean == pytest.approx((0.4 + 0.1 + 0.7) / 4)
+    shares = aggregate.profile(scores, np.array([0.1, 0.6, 2.0]), higher_is_better=True)
+    assert [each.mean for each in shares] == [1.0, 0.75, 0.0]
+    assert aggregate.profile(scores, np.array([0.6]), higher_is_better=False)[0].mean == 0.5
+    assert aggregate.perfect("accuracy", higher_is_better=True) == 1.0
+    assert aggregate.perfect("mse", higher_is_better=False) == 0.0
+    assert aggregate.perfect("return", higher_is_better=True) is None
+
+
+def test_a_seed_by_itself_has_students_interval_over_its_tasks():
+    scores = cells(2)
+    for seed, found in aggregate.within_seeds(dict(enumerate(scores))).items():
+        low, high = stats.t.interval(0.95, TASKS - 1, scores[seed].mean(), stats.sem(scores[seed]))
+        assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_holm_by_hand():
+    assert pairs.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert pairs.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert pairs.holm([]) == []
+
+
+def test_nothing_is_found_where_nothing_is(tmp_path):
+    """Six algorithms that differ by chance only: the family's error rate, and not one in twenty of 15 pairs."""
+    found = 0
+    for trial in range(40):
+        rng = np.random.default_rng(trial)
+        scores = rng.normal(size=60) + rng.normal(size=(6, 5, 1)) + rng.normal(size=(6, 5, 60))
+        gaps = [statistics.interval(a - b).p for a, b in itertools.combinations(scores, 2)]
+        found += min(pairs.holm(gaps)) < pairs.ALPHA
+    assert found <= 5
+
+
+def test_pairs_are_judged_on_common_seeds_and_tasks(three):
+    (members,) = pairs.arenas(three).values()
+    assert [group.algorithm for group in members] == ["c", "b", "a"] or members[0].algorithm == "c"
+    judged = pairs.all_pairs(members)
+    assert [pair.apart for pair in judged] == [True, True, False]
+    for pair in judged:
+        first, second = (np.stack(list(group.final.values())) for group in (pair.first, pair.second))
+        assert pair.gap.mean == pytest.approx((first - second).mean())
+        assert pair.better.mean == pytest.approx((first > second).mean() + (first == second).mean() / 2)
+        assert pair.first_leads
+    assert pairs.to_best(members) == judged[:2]
+
+
+def test_lower_is_better_is_turned_round(tmp_path):
+    found = gathered(tmp_path, *made({"a": 0.5, "c": 0.7}, metric="mse"))
+    (members,) = pairs.arenas(found).values()
+    (pair,) = pairs.all_pairs(members)
+    assert pair.first.algorithm == "a"
+    assert pair.gap.mean < 0
+    assert pair.better.mean > 0.9
+    assert pair.first_leads
+    assert ranks.over_tasks(members).names == ("a", "c")
+
+
+def test_ranks_friedman_and_nemenyi(three):
+    gains = np.random.default_rng(0).normal(size=(12, 4)) + np.arange(4)
+    found = ranks.ranking(list("abcd"), gains)
+    assert found.names == ("d", "c", "b", "a")
+    assert sum(found.ranks) == pytest.approx(4 * 5 / 2)
+    assert found.p == pytest.approx(stats.friedmanchisquare(*gains.T).pvalue)
+    assert found.critical == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 12)), rel=1e-3), "Demsar 2006, table 5"
+    ties = ranks.ranking(["a", "b"], np.ones((5, 2)))
+    assert ties.ranks == (1.5, 1.5)
+    assert math.isnan(ties.p)
+
+
+def test_groups_in_a_diagram_are_the_longest_runs_without_a_finding():
+    apart = {frozenset(pair) for pair in ("ac", "ad", "bd")}
+    assert ranks.runs("abcd", apart) == [(0, 1), (1, 2), (2, 3)]
+    assert ranks.runs("abcd", set()) == [(0, 3)]
+    assert ranks.runs("ab", {frozenset("ab")}) == []
+
+
+def test_suites_are_compared_only_where_there_are_enough(tmp_path):
+    levels = {"a": 0.5, "b": 0.6, "c": 0.7}
+    assert ranks.over_suites(gathered(tmp_path, *made(levels, "s"))) is None
+    assert findings.across(gathered(tmp_path)) == []
+    two = findings.across(gathered(tmp_path, *made(levels, "ss")))
+    assert two[0] == "Average rank over 2 suites: c 1.00, b 2.00, a 3.00."
+    assert "at least 6 suites are needed" in two[1]
+    many = [each for count in range(3, 10) for each in made(levels, "s" * count, seeds=2)]
+    nine = findings.across(gathered(tmp_path, *many))
+    assert nine[1] == (
+        "Told apart by Wilcoxon's signed ranks with Holm's correction: "
+        "a and b (p = 0.012), a and c (p = 0.012) and b and c (p = 0.012)."
+    )
+
+
+def test_signed_ranks_are_scipys():
+    gains = np.random.default_rng(4).normal(size=(9, 3))
+    found = ranks.signed_ranks(list("abc"), gains)
+    plain = [stats.wilcoxon(gains[:, a], gains[:, b]).pvalue for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert list(found.values()) == pytest.approx(pairs.holm(plain))
+
+
+def test_components_of_variance_are_found_again():
+    rng = np.random.default_rng(0)
+    scores = 0.5 * rng.normal(size=(400, 1)) + 2 * rng.normal(size=400) + rng.normal(size=(400, 400))
+    found = enough.components(scores)
+    assert (found.seed, found.task, found.error) == pytest.approx((0.25, 4, 1), rel=0.2)
+    assert enough.components(scores[:1]) is None
+
+
+def test_what_is_detectable_is_detected_eight_times_in_ten():
+    parts = enough.Components(seed=0.01, task=0.5, error=1.0)
+    gap = enough.detectable(parts, 8, 100)
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        noise = 0.1 * rng.normal(size=(8, 1)) + 0.5**0.5 * rng.normal(size=100) + rng.normal(size=(8, 100))
+        hits += statistics.interval(gap + noise).p < 0.05
+    assert 0.72 <= hits / 400 <= 0.88
+
+
+def test_the_seeds_and_tasks_that_are_needed_are_the_fewest():
+    parts = enough.Components(seed=0.01, task=0.5, error=1.0)
+    seeds = enough.seeds_needed(parts, 0.2, 600)
+    assert enough.detectable(parts, seeds, 600) <= 0.2 < enough.detectable(parts, seeds - 1, 600)
+    tasks = enough.tasks_needed(parts, 0.4, 5)
+    assert enough.detectable(parts, 5, tasks) <= 0.4 < enough.detectable(parts, 5, tasks - 1)
+    assert enough.tasks_needed(parts, 0.05, 3) is None, "the seeds alone vary too much"
+    assert enough.seeds_needed(parts, 0.001, 600) is None
+
+
+def test_findings_say_what_is_and_what_is_not(three):
+    first, second = findings.findings(three)
+    assert first == "c is better than every other, and that is a finding; 2 of 3 pairs are told apart."
+    assert second.startswith("Not a finding: ")
+    assert "after Holm's correction over 3 pairs). 4 seeds and 80 tasks find " in second
+
+
+def test_findings_warn_of_too_few_seeds(tmp_path):
+    alone = findings.findings(gathered(tmp_path / "one", *made({"a": 0.5, "c": 0.7}, seeds=1)))
+    assert alone[0] == "c is better than a, on these tasks, as far as 1 seed can say; 1 of 1 pair is told apart."
+    assert "At least 3 seeds are needed" in alone[1]
+    two = findings.findings(gathered(tmp_path / "two", *made({"a": 0.5, "c": 0.7}, seeds=2)))
+    assert any("at least 3 seeds are needed" in line for line in two)
+    assert findings.findings(gathered(tmp_path / "lone", *made({"a": 0.5}))) == []
+
+
+def test_a_bootstrap_has_its_own_generator():
+    scores = cells(7)
+    before = bootstrap.over_tasks(scores, bootstrap.generator(["a", "b"]))
+    np.random.default_rng(0).normal()
+    assert bootstrap.over_tasks(scores, bootstrap.generator(["a", "b"])) == before
+    assert bootstrap.over_tasks(scores, bootstrap.generator(["ab"])) != before
+    of_task = scores.mean(0)
+    plain = stats.norm.interval(0.95, of_task.mean(), stats.sem(of_task))
+    assert before == pytest.approx(plain, abs=0.1 * stats.sem(of_task) * 2)
+
+
+def test_the_tables_are_the_same_twice(three):
+    first, again = (
+        {name: frame.to_csv() for name, frame in evidence.tables(each).items()} for each in (three, three[::-1])
+    )
+    assert set(first) == {"seeds", "aggregates", "pairs", "ranks"}
+    assert first["pairs"] == again["pairs"]
+    assert first["ranks"] == again["ranks"]
+    assert evidence.tables([]) == {}
+
+
+@pytest.mark.parametrize("kind", rank_figures.KINDS, ids=lambda kind: kind.name)
+def test_figures_are_the_same_twice_and_none_without_a_comparison(kind, three, tmp_path):
+    looks = style.looks(group.algorithm for group in three)
+    drawn = []
+    for _ in range(2):
+        with style.drawing("x"):
+            figure, words = kind.draw(three, looks)
+            drawn.append((style.svg(figure), words))
+    assert drawn[0] == drawn[1]
+    assert all(name in drawn[0][1] for name in ("a", "b", "c"))
+    with style.drawing("x"):
+        alone = kind.draw(gathered(tmp_path / "lone", *made({"a": 0.5})), looks)
+    assert (alone is None) == (kind.name != "profiles")
