@@ -277,27 +277,27 @@ def test_the_seeds_and_tasks_that_are_needed_are_the_fewest():
 
 
 def test_findings_say_what_is_and_what_is_not(three):
-    first, second = findings.findings(three)
+    (first,), (second,) = findings.findings(three)
     assert first == "c is better than every other, and that is a finding; 2 of 3 pairs are told apart."
     assert second.startswith("Not a finding: ")
     assert "after Holm's correction over 3 pairs). 4 seeds and 80 tasks find " in second
 
 
 def test_findings_warn_of_too_few_seeds(tmp_path):
-    alone = findings.findings(gathered(tmp_path / "one", *made({"a": 0.5, "c": 0.7}, seeds=1)))
+    alone = findings.findings(gathered(tmp_path / "one", *made({"a": 0.5, "c": 0.7}, seeds=1))).found
     assert alone[0] == "c is better than a, on these tasks, as far as 1 seed can say; 1 of 1 pair is told apart."
     assert "At least 3 seeds are needed" in alone[1]
     two = findings.findings(gathered(tmp_path / "two", *made({"a": 0.5, "c": 0.7}, seeds=2)))
-    assert any("at least 3 seeds are needed" in line for line in two)
-    assert findings.findings(gathered(tmp_path / "lone", *made({"a": 0.5}))) == []
+    assert any("at least 3 seeds are needed" in line for line in two.found)
+    assert findings.findings(gathered(tmp_path / "lone", *made({"a": 0.5}))) == ((), ())
 
 
 def test_a_bootstrap_has_its_own_generator():
     scores = cells(7)
-    before = bootstrap.over_tasks(scores, bootstrap.generator(["a", "b"]))
+    before = bootstrap.over_tasks(scores, ("a", "b"))
     np.random.default_rng(0).normal()
-    assert bootstrap.over_tasks(scores, bootstrap.generator(["a", "b"])) == before
-    assert bootstrap.over_tasks(scores, bootstrap.generator(["ab"])) != before
+    assert bootstrap.over_tasks(scores, ("a", "b")) == before
+    assert bootstrap.over_tasks(scores, ("ab",)) != before
     of_task = scores.mean(0)
     plain = stats.norm.interval(0.95, of_task.mean(), stats.sem(of_task))
     assert before == pytest.approx(plain, abs=0.1 * stats.sem(of_task) * 2)

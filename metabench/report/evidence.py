@@ -79,8 +79,7 @@ def resampled(pair: Pair, arena: tuple[str, str]) -> tuple[float | None, float |
     cells = paired(pair.first.final, pair.second.final)
     if cells is None:
         return None, None
-    names = (*arena, pair.first.algorithm, pair.second.algorithm)
-    return bootstrap.over_tasks(cells, bootstrap.generator(names))
+    return bootstrap.over_tasks(cells, arena)
 
 
 def rank_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:

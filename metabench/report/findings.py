@@ -7,6 +7,7 @@ protocol. What is not a finding is not equality: the sentence says what the desi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from metabench.report import enough, numbers, ranks
 from metabench.report.groups import Group
@@ -18,23 +19,31 @@ SHOWN = 8
 """Pairs that are written out before the rest is only counted."""
 
 
-def findings(groups: Sequence[Group]) -> list[str]:
-    """Of one suite, under each of its protocols; none where there are no two algorithms to compare."""
+class Findings(NamedTuple):
+    """Sentences about one suite."""
+
+    found: tuple[str, ...]
+    """Who leads and whether that is a finding, and where there are too few seeds to say."""
+    open: tuple[str, ...]
+    """What is not a finding, and what it would take."""
+
+
+def findings(groups: Sequence[Group]) -> Findings:
+    """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
     several = {arena: members for arena, members in arenas(groups).items() if len(members) > 1}
-    found = []
-    for arena, members in several.items():
-        said = of_arena(members)
-        found += [f"{arena[1].capitalize()}: {said[0]}", *said[1:]] if len(several) > 1 else said
-    return found
+    found, undecided = [], []
+    for (_, protocol), members in several.items():
+        pairs = all_pairs(members)
+        lead = headline(members, pairs)
+        found += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(pairs)]
+        undecided += not_findings(pairs)
+    return Findings(tuple(found), tuple(undecided))
 
 
-def of_arena(members: Sequence[Group]) -> list[str]:
-    """What `members`, best first, allow to be said."""
-    pairs = all_pairs(members)
-    told = [pair for pair in pairs if pair.apart]
+def not_findings(pairs: Sequence[Pair]) -> list[str]:
+    """The pairs that are not told apart; the first are written out."""
     alike = [pair for pair in pairs if not pair.apart]
-    lines = [headline(members, pairs, told), *scarce(pairs)]
-    lines += [not_apart(pair) for pair in alike[:SHOWN]]
+    lines = [not_apart(pair) for pair in alike[:SHOWN]]
     if len(alike) > SHOWN:
         lines.append(
             f"And {len(alike) - SHOWN} more pairs that are not told apart: tables/pairs.csv has all of them."
@@ -42,9 +51,9 @@ def of_arena(members: Sequence[Group]) -> list[str]:
     return lines
 
 
-def headline(members: Sequence[Group], pairs: Sequence[Pair], told: Sequence[Pair]) -> str:
-    """Who leads, and over whom that is a finding."""
-    best = members[0].algorithm
+def headline(members: Sequence[Group], pairs: Sequence[Pair]) -> str:
+    """Who leads `members`, best first, and over whom that is a finding."""
+    best, told = members[0].algorithm, [pair for pair in pairs if pair.apart]
     behind = [pair.second.algorithm for pair in told if pair.first is members[0]]
     count = f"{len(told)} of {numbers.count(len(pairs), 'pair')} {'is' if len(told) == 1 else 'are'} told apart"
     if not behind:

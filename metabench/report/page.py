@@ -26,7 +26,7 @@ class Section:
 
     name: str
     slug: str
-    findings: tuple[str, ...]
+    findings: findings.Findings
     rows: Rows
     legend: tuple[tuple[int, str, str], ...]
     """Of each algorithm that was scored: the number of its marks, its label and its colour."""
@@ -106,8 +106,7 @@ def section(job: studio.Job, groups: Sequence[Group], table: pd.DataFrame, pictu
     numbered = {name: index for index, name in enumerate(job.looks)}
     here = dict.fromkeys(group.algorithm for group in job.groups)
     legend = tuple((numbered[name], name, job.looks[name].colour) for name in here)
-    said = tuple(findings.findings(job.groups))
-    return Section(job.suite, job.slug, said, rows, legend, pictures, tuple(notes))
+    return Section(job.suite, job.slug, findings.findings(job.groups), rows, legend, pictures, tuple(notes))
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
