@@ -1,0 +1,380 @@
+"""Every number on the committed pages, computed once more from the JSON of the records, on a short path of its own.
+
+Nothing of `metabench.report` is used but the way in which numbers are written (`numbers`).
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from metabench.report import numbers
+
+ROOT = Path(__file__).parents[1]
+REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
+ALPHA = 0.05
+Cells = dict[str, np.ndarray]
+
+
+class Reader(HTMLParser):
+    """The texts of table cells, list items, leading paragraphs and `aria-label`s, by their section's id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.section, self.table, self.open = "", "", ""
+        self.rows: dict[tuple[str, str], list[list[str]]] = {}
+        self.sentences: dict[str, list[str]] = {}
+        self.labels: dict[str, list[str]] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag == "section":
+            self.section = found.get("id", "")
+        if tag == "svg" and "aria-label" in found:
+            self.labels.setdefault(self.section, []).append(found["aria-label"])
+        if tag == "div" and found.get("role") == "region":
+            self.table = found["aria-label"]
+        if tag == "tr":
+            self.rows.setdefault((self.section, self.table), []).append([])
+        if tag in ("td", "th") and (self.section, self.table) in self.rows:
+            self.rows[self.section, self.table][-1].append("")
+        if tag in ("p", "li"):
+            self.sentences.setdefault(self.section, []).append("")
+        if tag in ("td", "th", "p", "li"):
+            self.open = tag
+
+    def handle_endtag(self, tag):
+        if tag == self.open:
+            self.open = ""
+
+    def handle_data(self, data):
+        if self.open in ("td", "th"):
+            self.rows[self.section, self.table][-1][-1] += data
+        elif self.open:
+            self.sentences[self.section][-1] += data
+
+
+class Suite:
+    """One suite's trials, as raw JSON."""
+
+    def __init__(self, name: str, folders: list[Path]) -> None:
+        self.name = name
+        self.records: dict[str, list[dict]] = {}
+        self.steps: dict[str, np.ndarray] = {}
+        scores: dict[str, list] = {}
+        for folder in sorted(folders, key=lambda each: json.loads((each / "record.json").read_text())["trial"]["seed"]):
+            record = json.loads((folder / "record.json").read_text())
+            assert record["status"] == "ok"
+            algorithm = record["trial"]["algorithm"]
+            self.records.setdefault(algorithm, []).append(record)
+            found = json.loads((folder / "scores.json").read_text())
+            scores.setdefault(algorithm, []).append(judged(found)[record["metric"]])
+        self.steps = {algorithm: np.array(each).swapaxes(0, 1) for algorithm, each in scores.items()}  # [step, s, t]
+        any_record = next(iter(self.records.values()))[0]
+        self.metric, self.sign = any_record["metric"], 1 if any_record["higher_is_better"] else -1
+        self.final: Cells = {algorithm: each[-1] for algorithm, each in self.steps.items()}
+        self.order = sorted(self.final, key=lambda name: -self.sign * self.final[name].mean())
+
+    def score(self, value: float) -> str:
+        return numbers.score(float(value), self.metric)
+
+    def mean(self, algorithm: str, field: str) -> float:
+        return float(np.mean([record[field] for record in self.records[algorithm]]))
+
+    def curve(self, algorithm: str, field: str) -> np.ndarray:
+        """[seeds, points]"""
+        return np.array([[point[field] for point in record["curve"]] for record in self.records[algorithm]], float)
+
+    def trained(self, algorithm: str) -> bool:
+        return len(self.records[algorithm][0]["curve"]) > 1
+
+
+def judged(by_protocol: dict) -> dict:
+    """What there is of the one protocol."""
+    (found,) = by_protocol.values()
+    return found
+
+
+def parts(cells: np.ndarray) -> tuple[float, float, float]:
+    """Mean squares of seeds, tasks and the rest."""
+    seeds, tasks = cells.shape
+    rows, columns, all_ = cells.mean(1, keepdims=True), cells.mean(0, keepdims=True), cells.mean()
+    return (
+        tasks * rows.var(ddof=1),
+        seeds * columns.var(ddof=1),
+        float(((cells - rows - columns + all_) ** 2).sum()) / ((seeds - 1) * (tasks - 1)),
+    )
+
+
+def width(squares: tuple[float, float, float], seeds: int, tasks: int) -> tuple[float, float]:
+    """Standard error of the grand mean, and its degrees of freedom."""
+    of_seed, of_task, rest = squares
+    total = of_seed + max(of_task - rest, 0)
+    u = of_seed / total
+    return math.sqrt(total / seeds / tasks), 1 / (u / (seeds - 1) + (1 - u) / (tasks - 1))
+
+
+def interval(cells: np.ndarray) -> tuple[float, float, float]:
+    """Mean, half-width at 95%, and p of a mean of 0."""
+    error, degrees = width(parts(cells), *cells.shape)
+    return cells.mean(), stats.t.ppf(0.975, degrees) * error, 2 * stats.t.sf(abs(cells.mean()) / error, degrees)
+
+
+def family(suite: Suite) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """(better, worse) -> gap, half-width, p after Holm; better first."""
+    found = {(a, b): interval(suite.final[a] - suite.final[b]) for a, b in itertools.combinations(suite.order, 2)}
+    ordered = sorted(found, key=lambda pair: found[pair][2])
+    adjusted = np.minimum(
+        np.maximum.accumulate([(len(found) - i) * found[pair][2] for i, pair in enumerate(ordered)]), 1
+    )
+    return {pair: (*found[pair][:2], float(p)) for pair, p in zip(ordered, adjusted)}
+
+
+def needs(cells: np.ndarray, pairs: int) -> tuple[str, str]:
+    """What this design finds 8 times in 10, and what would find the difference that was seen."""
+    seeds, tasks = cells.shape
+    of_seed, of_task, rest = parts(cells)
+    seed, task = max(of_seed - rest, 0) / tasks, max(of_task - rest, 0) / seeds
+
+    def finds(s: int, t: int) -> float:
+        error, degrees = width((t * seed + rest, s * task + rest, rest), s, t)
+        return (stats.t.ppf(1 - ALPHA / pairs / 2, degrees) + stats.t.ppf(0.8, degrees)) * error
+
+    more = next((s for s in range(2, 201) if finds(s, tasks) <= abs(cells.mean())), None)
+    powers = [t for t in (2, *range(3, 1000), *np.unique(np.geomspace(1000, 1e6, 4000).astype(int)))]
+    wider = next((t for t in powers if finds(seeds, t) <= abs(cells.mean())), None)
+    ways = [f"{more:,} seeds"] if more else []
+    ways += [f"{wider:,} tasks with the seeds there are"] if wider else []
+    return finds(seeds, tasks), f"about {' or '.join(ways)}" if ways else "more than 200 seeds"
+
+
+def sentences(suite: Suite) -> list[str]:
+    """What stands above the figures."""
+    pairs = family(suite)
+    best, told = suite.order[0], [pair for pair, (_, _, p) in pairs.items() if p < ALPHA]
+    behind = [b for a, b in itertools.combinations(suite.order, 2) if a == best and (a, b) in told]
+    count = f"{len(told)} of {len(pairs)} pairs {'is' if len(told) == 1 else 'are'} told apart."
+    whom = " and ".join(filter(None, (", ".join(behind[:-1]), behind[-1]))) if behind else ""
+    whom = "every other" if len(behind) == len(suite.order) - 1 else whom
+    found = [
+        f"{best} is better than {whom}, and that is a finding; {count}" if behind
+        else f"{best} has the best mean, but is not told apart from any other; {count}"
+    ]  # fmt: skip
+    for a, b in itertools.combinations(suite.order, 2):
+        gap, half, p = pairs[a, b]
+        if p >= ALPHA:
+            smallest, needed = needs(suite.final[a] - suite.final[b], len(pairs))
+            share = numbers.is_share(suite.metric)
+            seen = f"{100 * smallest:.3g} points" if share else numbers.decimal(smallest)
+            seeds, tasks = suite.final[a].shape
+            found.append(
+                f"Not a finding: {a} and {b} differ by {numbers.difference(gap, half, suite.metric)} (p = {p:.2g} "
+                f"after Holm's correction over {len(pairs)} pairs). {seeds} seeds and {tasks} tasks find {seen} or "
+                f"more, 8 times in 10; to find what was seen here would take {needed}."
+            )
+    return found
+
+
+def table(suite: Suite) -> list[list[str]]:
+    """The rows of scores."""
+    pairs, best, rows = family(suite), suite.order[0], []
+    for name in suite.order:
+        first, seeds = suite.records[name][0], suite.final[name].shape[0]
+        budget, (mean, half, _) = first["trial"]["budget"], interval(suite.final[name])
+        behind, mark = "–", " best"
+        if name != best:
+            gap, wide, p = pairs[best, name]
+            behind, mark = numbers.difference(-gap, wide, suite.metric), "" if p < ALPHA else " tied"
+        strategies = sorted({record["strategy"] for record in suite.records[name] if record["strategy"]})
+        rows.append([
+            name + mark, numbers.with_interval(mean, half, suite.metric), behind, f"{seeds}",
+            suite.score(suite.final[name].mean(1).std(ddof=1)),
+            "yes" if judged(first["tests"])["transductive"] else "no",
+            f"{budget['updates'] if suite.trained(name) else 0:,}",
+            f"{budget['meta_batch_size']}", f"{budget['test_steps']}",
+            numbers.amount(suite.mean(name, "train_seconds")), numbers.amount(suite.mean(name, "adapt_ms")),
+            numbers.amount(max(record["peak_memory_mb"] for record in suite.records[name])),
+            first["trial"]["precision"], ", ".join(strategies) or "–",
+        ])  # fmt: skip
+    return rows
+
+
+def figures(suite: Suite) -> dict[str, list[str]]:
+    """Title of a figure -> the clauses of its words, in any order."""
+    score, order, final = suite.score, suite.order, suite.final
+    pairs, best, trained = family(suite), order[0], [name for name in order if suite.trained(name)]
+    others = order[1:]
+    plain = {name: suite.curve(name, "score").mean(0) for name in order}
+    seconds = {name: suite.curve(name, "train_seconds").mean(0)[-1] for name in trained}
+    updates = {name: suite.curve(name, "update")[0, -1] for name in trained}
+
+    def ends(unit) -> list[str]:
+        moved = [f"{n} from {score(plain[n][0])} to {score(plain[n][-1])} in {unit(n)}" for n in trained]
+        return moved + [f"{n} (not trained) at {score(plain[n].mean())}" for n in order if n not in trained]
+
+    found = {
+        "Test score": [f"{n} {numbers.with_interval(*interval(final[n])[:2], suite.metric)}" for n in order],
+        "Learning curves": ends(lambda n: f"{updates[n]:,.0f} updates"),
+        "Score against training time": ends(lambda n: f"{numbers.amount(seconds[n])} s"),
+        "Adaptation": [
+            f"{n} from {score(suite.steps[n][0].mean())} before the first to {score(final[n].mean())} "
+            f"after {len(suite.steps[n]) - 1}" for n in order
+        ],
+    }  # fmt: skip
+    marked = {n: "" if pairs[best, n][2] < ALPHA else ", no finding" for n in others}
+    wins = {n: suite.sign * (final[n] - final[best]) for n in others}
+    chances = {n: interval(np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5))) for n, gap in wins.items()}
+    gaps = {n: (-pairs[best, n][0], pairs[best, n][1]) for n in others}
+    found["Difference to the best"] = [f"{n} {numbers.difference(*gaps[n], suite.metric)}{marked[n]}" for n in others]
+    found["Probability of improvement"] = [
+        f"{n} {numbers.with_interval(*chances[n][:2], 'accuracy')}{marked[n]}" for n in others
+    ]
+    middle = np.median(np.concatenate([each.ravel() for each in final.values()]))
+    found["Performance profiles"] = [
+        f"{'' if i else f'tasks that reach {score(middle)}: '}{n} {100 * (suite.sign * final[n] >= suite.sign * middle).mean():.0f}%"
+        for i, n in enumerate(order)
+    ]
+    ranks = stats.rankdata(np.stack([-suite.sign * final[n].mean(0) for n in order]), axis=0).mean(1)
+    found["Average ranks"] = [", ".join(f"{n} {rank:.2f}" for rank, n in sorted(zip(ranks, order)))]
+    found["Scores of single tasks"] = [
+        "{} median {}, half of the tasks from {} to {}".format(
+            n, *(score(np.quantile(final[n].mean(0), q)) for q in (0.5, 0.25, 0.75))
+        ) for n in order
+    ]  # fmt: skip
+    mine = final[best].mean(0)
+    found["Which tasks are hard for whom"] = [
+        f"{best} scores better than {n} on {(suite.sign * (mine - final[n].mean(0)) > 0).mean():.0%} of "
+        f"{len(mine):,} tasks, correlation {np.corrcoef(mine, final[n].mean(0))[0, 1]:.2f}".replace("-", "−")
+        for n in others[:4]
+    ]
+    return found | costs(suite, plain, trained)
+
+
+def costs(suite: Suite, plain: Cells, trained: list[str]) -> dict[str, list[str]]:
+    """The figures of speed."""
+    better = np.max if suite.sign > 0 else np.min
+    points = {n: [suite.curve(n, field) for field in ("update", "train_seconds", "score")] for n in suite.order}
+
+    def within(name: str, limit: float, field: int) -> str:
+        spent, scores = points[name][field], points[name][2]
+        return suite.score(np.mean([better(row[cost <= limit]) for row, cost in zip(scores, spent)]))
+
+    quickest = min(points[n][1][:, -1].max() for n in trained)
+    fewest = min(points[n][0][:, -1].max() for n in trained)
+    equal = [f"within {numbers.amount(quickest)} s {n} {within(n, quickest, 1)}" for n in suite.order]
+    equal += [f"within {fewest:,.0f} updates {n} {within(n, fewest, 0)}" for n in suite.order]
+    low = max(suite.sign * each[0] for each in plain.values())
+    high = max(suite.sign * np.mean([better(row) for row in points[n][2]]) for n in trained)
+    targets = []
+    for goal in (suite.sign * (low + share * (high - low)) for share in (0.5, 0.75, 0.9)):
+        for name in trained:
+            hit = [
+                next((cost for cost, value in zip(*row) if suite.sign * value >= suite.sign * goal), math.inf)
+                for row in zip(*points[name][1:])
+            ]
+            reached, median = sum(map(math.isfinite, hit)), float(np.median(hit))
+            took = f"in {numbers.amount(median)} s" if median < math.inf else "not by most" if reached else "never"
+            targets.append(f"{name} to {suite.score(goal)} {took} (reached by {reached} of {len(hit)} seeds)")
+    cost = []
+    for n in suite.order:
+        cost.append(f"{n} adaptation (ms a task) {numbers.amount(suite.mean(n, 'adapt_ms'))}")
+        memory = max(record["peak_memory_mb"] for record in suite.records[n])
+        cost.append(f"{n} peak memory (MB) {numbers.amount(memory)}")
+        if n in trained:
+            rates = [
+                r["trial"]["budget"]["updates"] * r["trial"]["budget"]["meta_batch_size"] / r["train_seconds"]
+                for r in suite.records[n]
+            ]
+            cost.append(f"{n} training (tasks a second) {numbers.amount(float(np.mean(rates)))}")
+    return {"Scores at equal cost": equal, "Time to a target": targets, "Score and cost": cost}
+
+
+@pytest.fixture(scope="module", params=REPORTS)
+def committed(request) -> tuple[Reader, str, list[Suite]]:
+    text = (ROOT / "reports" / request.param / "index.html").read_text()
+    folders: dict[str, list[Path]] = {}
+    for file in ROOT.glob(f"results/{request.param}/*/record.json"):
+        folders.setdefault(json.loads(file.read_text())["trial"]["suite"], []).append(file.parent)
+    return Reader(text), text, [Suite(name, found) for name, found in folders.items()]
+
+
+def test_there_are_reports():
+    assert "quickstart" in REPORTS
+
+
+def test_tables(committed):
+    reader, _, suites = committed
+    for suite in suites:
+        assert reader.rows[suite.name, f"Scores on {suite.name}"][1:] == table(suite)
+
+
+def test_sentences(committed):
+    reader, _, suites = committed
+    for suite in suites:
+        said = reader.sentences[suite.name]
+        for sentence in sentences(suite):
+            assert sentence in said
+        count = sum(sentence.startswith("Not a finding") for sentence in said)
+        assert count == sum(p >= ALPHA for _, _, p in family(suite).values())
+
+
+def test_figures(committed):
+    """Every clause of every figure's words; examples have a test of their own (test_examples.py)."""
+    reader, _, suites = committed
+    for suite in suites:
+        expected, seen = figures(suite), set()
+        for label in reader.labels[suite.name]:
+            title, _, words = label.partition(f" on {suite.name}: ")
+            seen.add(title)
+            for clause in expected.get(title, ()):
+                assert clause in words, (title, suite.name)
+            said = len(re.split("; ", words)) - (2 if title == "Average ranks" else 0)
+            if title == "Average ranks":
+                said = 1
+            if title in expected:
+                assert said == len(expected[title]), (title, "says more than was computed")
+        assert set(expected) <= seen
+
+
+def test_all_trials(committed):
+    _, text, suites = committed
+    found = re.search(r'<script type="application/json" id="trials-data">(.*?)</script>', text, re.DOTALL)
+    trials = {each["id"]: each for each in json.loads(html.unescape(found[1]))["trials"]}
+    records = [record for suite in suites for each in suite.records.values() for record in each]
+    assert len(trials) == len(records)
+    for record in records:
+        trial, name = record["trial"], f"{record['trial']['suite']}-{record['trial']['algorithm']}-s"
+        (shown,) = [each for each in trials.values() if each["id"].startswith(f"{name}{trial['seed']}-")]
+        score = judged(record["tests"])["score"]
+        assert shown["cells"][1:6] == [
+            trial["algorithm"], trial["suite"], trial["seed"], "ok",
+            [numbers.score(score, record["metric"]), float(f"{score:.6g}")],
+        ]  # fmt: skip
+        for cell, field in zip(shown["cells"][6:], ("train_seconds", "adapt_ms", "peak_memory_mb")):
+            assert cell == [numbers.amount(record[field]), float(f"{record[field]:.6g}")]
+        for point, (update, seconds, loss, value) in zip(record["curve"][-25:], shown["curve"], strict=True):
+            assert update == point["update"]
+            assert (seconds, value) == pytest.approx((point["train_seconds"], point["score"]), rel=1e-5)
+            assert loss is None or loss == pytest.approx(point["train_loss"], rel=1e-5)
+
+
+def test_the_headline(committed):
+    reader, _, suites = committed
+    records = [record for suite in suites for each in suite.records.values() for record in each]
+    algorithms = {record["trial"]["algorithm"] for record in records}
+    suites_ = f"{len(suites)} suite{'s' * (len(suites) > 1)}"
+    assert (
+        f"{len(records)} trials (all ended well): {len(algorithms)} algorithms on {suites_}, "
+        f"{len({record['trial']['seed'] for record in records})} seeds, "
+        f"{records[0]['trial']['budget']['test_tasks']} test tasks."
+    ) in reader.sentences[""]
