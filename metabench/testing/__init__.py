@@ -7,7 +7,7 @@ from typing import Any
 
 from metabench.errors import UserError, unknown
 from metabench.registry import Registry
-from metabench.testing import adaptation, suites, training
+from metabench.testing import adaptation, judging, suites, training
 from metabench.testing.cases import Case
 from metabench.testing.checks import Check, Kit, Result
 from metabench.testing.elsewhere import by_name
@@ -20,7 +20,7 @@ Reasons = Mapping[str, str]
 """Checks that are expected to fail, and why."""
 
 ALGORITHM = (*adaptation.CHECKS, *training.CHECKS)
-SUITE = suites.CHECKS
+SUITE = (*suites.CHECKS, *judging.CHECKS)
 
 
 def kit_of(registry: Registry, name: str, expected_failures: Reasons | None = None) -> Kit:

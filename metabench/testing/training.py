@@ -102,7 +102,7 @@ def learns(case: Case) -> None:
 
     60 updates on the same 16 tasks.
     Why: everything else holds for an algorithm that goes nowhere, too.
-    Typical causes: the sign of `meta_grad` (it is the direction to step AGAINST), a far too large or small outer step.
+    Typical causes: the sign of `meta_grad` (it is the direction to step AGAINST), a bad outer step size.
     Remedy: turn the sign, or change `outer_lr` or `optimizer`.
     """
     learner, tasks = case.trainable(), case.tasks(16)
