@@ -26,7 +26,7 @@ LAYERS = [
     {"engine", "planning"},
     {"work", "sofar"},
     {"testing", "experiment", "console", "upkeep"},
-    {"single", "verify", "watch"},
+    {"single", "verify", "watch", "templates"},
     {"commands"},
     {"", "cli"},
 ]
