@@ -25,7 +25,7 @@ LAYERS = [
     {"evaluate", "choice", "assembly", "examples", "resume"},
     {"engine", "planning"},
     {"work", "sofar"},
-    {"testing", "experiment", "console", "upkeep"},
+    {"testing", "experiment", "console", "upkeep", "gallery"},
     {"single", "verify", "watch", "templates"},
     {"commands"},
     {"", "cli"},

@@ -11,13 +11,21 @@ from metabench.commands import Plugin, app, console, say
 
 
 @app.command("list")
-def list_(plugin: Plugin = None) -> None:
+def list_(
+    plugin: Plugin = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page: docs/authors/gallery.md.")] = False,
+) -> None:
     """Algorithms and suites, with their parameters, types and defaults."""
     from metabench.experiment import open_registry
     from metabench.options import Options
     from metabench.parameters import type_name
 
     registry = open_registry(Options(plugins=tuple(plugin or ())))
+    if markdown:
+        from metabench.gallery import gallery
+
+        print(gallery(registry).rstrip())
+        return
     for title, entries in (("Algorithms", registry.algorithms), ("Suites", registry.suites)):
         console.print(f"[bold]{title}[/bold]")
         for entry in sorted(entries.values(), key=lambda entry: entry.name):

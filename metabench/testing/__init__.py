@@ -8,7 +8,7 @@ from typing import Any
 from metabench.errors import UserError, unknown
 from metabench.registry import Registry
 from metabench.testing import adaptation, judging, suites, training
-from metabench.testing.cases import Case
+from metabench.testing.cases import Case, Elsewhere
 from metabench.testing.checks import Check, Kit, Result
 from metabench.testing.elsewhere import by_name
 from metabench.testing.pytests import kit
@@ -23,16 +23,22 @@ ALGORITHM = (*adaptation.CHECKS, *training.CHECKS)
 SUITE = (*suites.CHECKS, *judging.CHECKS)
 
 
-def kit_of(registry: Registry, name: str, expected_failures: Reasons | None = None) -> Kit:
-    """The checks of the algorithm or suite of that name, at its default parameters; none is run yet."""
+def kit_of(
+    registry: Registry, name: str, expected_failures: Reasons | None = None, elsewhere: Elsewhere | None = None
+) -> Kit:
+    """The checks of the algorithm or suite of that name, at its default parameters; none is run yet.
+
+    `elsewhere` gives what other processes compute, where somebody knows that already.
+    """
     if name in registry.algorithms:
-        factory, elsewhere = registry.algorithms[name].factory, by_name(registry, "algorithm", name)
+        elsewhere = elsewhere or by_name(registry, "algorithm", name)
+        factory = registry.algorithms[name].factory
         cases = {label: Case(suite(), factory, label, elsewhere) for label, suite in TOYS.items()}
         return Kit(ALGORITHM, cases, expected_failures)
     if name in registry.suites:
         suite = registry.suites[name].factory()
         suite.prepare()
-        case = suites.SuiteCase(suite, name, registry, by_name(registry, "suite", name))
+        case = suites.SuiteCase(suite, name, registry, elsewhere or by_name(registry, "suite", name))
         return Kit(SUITE, {"": case}, expected_failures)
     broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)
     raise UserError(unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites)) + broken)

@@ -128,3 +128,12 @@ def require_equal(seen: Tree, expected: Tree, tolerance: float, words: tuple[str
     absolute, relative = gap(seen, expected)
     if not relative <= tolerance:
         raise FailureError(f"{words[0]} differ by up to {absolute:.3g} (allowed: {tolerance:g})", words[1])
+
+
+def both(elsewhere: Elsewhere, label: str) -> tuple[str, str]:
+    """What two other processes computed; raises RuntimeError with the exception that one met."""
+    first, second = elsewhere()
+    for found in (first, second):
+        if "error" in found:
+            raise RuntimeError(f"in another process: {found['error']}")
+    return first[label], second[label]

@@ -12,7 +12,7 @@ from metabench.api import Problem, Suite, Task
 from metabench.problem import build_problem
 from metabench.registry import Registry
 from metabench.streams import seed_everything, stream
-from metabench.testing.cases import Elsewhere, require_equal
+from metabench.testing.cases import Elsewhere, both, require_equal
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where
 from metabench.trees import flatten
 
@@ -119,10 +119,10 @@ def other_process(case: SuiteCase) -> None:
     """
     if case.elsewhere is None:
         raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
-    mine, other = case.elsewhere()
+    mine, other = both(case.elsewhere, "")
     if mine != other:
         raise FailureError(
-            f"digests {mine['']} and {other['']}",
+            f"digests {mine} and {other}",
             f"the order of a set, or `hash`, decides something{where(case.suite.sample)}",
         )
 

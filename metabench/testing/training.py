@@ -14,7 +14,18 @@ from metabench.lift import exact_gradient
 from metabench.parameters import Parameter, signature_of
 from metabench.streams import stream
 from metabench.testing.adaptation import one
-from metabench.testing.cases import Case, after_updates, copied, gap, losses, parts, predictions, require_equal, train
+from metabench.testing.cases import (
+    Case,
+    after_updates,
+    both,
+    copied,
+    gap,
+    losses,
+    parts,
+    predictions,
+    require_equal,
+    train,
+)
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where
 from metabench.trees import flatten, unflatten
 
@@ -213,7 +224,7 @@ def other_process(case: Case) -> None:
     """
     if case.elsewhere is None:
         raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
-    mine, other = (digests[case.label] for digests in case.elsewhere())
+    mine, other = both(case.elsewhere, case.label)
     if mine != other:
         raise FailureError(
             f"digests {mine} and {other}", f"the order of a set, or `hash`, decides something{where(case.factory)}"
