@@ -76,8 +76,8 @@ def test_a_failure_names_the_line_to_change():
     )
     message = failed(matrix.results("algorithm", "first-order-as-second"))["gradient-exact"]
     assert message.endswith(
-        f"Likely cause: a `detach` or `no_grad` on the way (algorithms.py, line {line}); if first order is meant, give "
-        "`meta_grad`."
+        f"Likely cause: a `detach` or `no_grad` on the way (algorithms.py, line {line}); "
+        "if first order is meant, give `meta_grad`."
     )
 
 
