@@ -180,7 +180,7 @@ CHECKS = (
     Check("samples", samples),
     Check("shapes", shapes, ("samples",)),
     Check("reproducible", reproducible, ("samples",)),
-    Check("other-process", other_process, ("samples", "reproducible")),
+    Check("other-process", other_process, ("samples", "reproducible", "model-stateless")),
     Check("query-apart", query_apart, ("samples", "shapes")),
     Check("disjoint-splits", disjoint_splits),
 )
