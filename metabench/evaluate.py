@@ -28,12 +28,15 @@ BLOCK = 50
 
 
 def task_blocks(suite: Suite, name: str, split: str, count: int, device: str) -> list[Task]:
-    """The first `count` tasks of a split, in blocks: the same for every trial of the suite at every seed."""
+    """The first `count` tasks of a split, in blocks: the same for every trial of the suite at every seed.
+
+    Support and query have memory of their own: behind a view of the support labels the query's could be read.
+    """
     blocks = []
     for first in range(0, count, BLOCK):
         tasks = suite.sample(split, BLOCK, stream(name, split, first // BLOCK))
         kept = min(BLOCK, count - first)
-        blocks.append(cast(map_tree(lambda leaf, kept=kept: leaf[:kept], tasks), device))
+        blocks.append(cast(map_tree(lambda leaf, kept=kept: leaf[:kept].clone(), tasks), device))
     return blocks
 
 

@@ -25,8 +25,8 @@ LAYERS = [
     {"evaluate", "choice", "assembly", "examples", "resume"},
     {"engine", "planning"},
     {"work", "sofar"},
-    {"testing", "experiment", "console", "upkeep"},
-    {"single", "verify", "watch"},
+    {"testing", "experiment", "console", "upkeep", "gallery"},
+    {"single", "verify", "watch", "templates"},
     {"commands"},
     {"", "cli"},
 ]

@@ -1,156 +1,29 @@
-"""The conformance kit on plugins that are wrong on purpose: each is caught by the check named for it."""
+"""The conformance kit: each wrong plugin of the zoo fails the check named for it, and no other."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
+from zoo import algorithms, matrix, suites
 
-from metabench.api import Algorithm, Batch, Recipe, Task, sgd, unroll
+from metabench.api import Recipe
+from metabench.errors import UserError
 from metabench.registry import Registry
-from metabench.testing import check_algorithm, check_suite
+from metabench.testing import ALGORITHM, SUITE, check_algorithm, check_plugin, check_suite, explain
 from metabench.testing.suites import SuiteCase
 from metabench.testing.toys import clouds, lines
-from metabench.trees import map_tree
 
-
-def right(problem, *, inner_lr: float = 0.05):
-    """MAML, as it should be."""
-    inner = sgd(problem, inner_lr)
-
-    def objective(meta, task, progress):
-        return problem.loss(unroll(inner, meta, task.support, 1), task.query)
-
-    return Algorithm(problem.init, inner.start, inner.step, inner.predict, objective)
-
-
-def first_order_posing_as_second(problem, *, inner_lr: float = 0.05):
-    made = right(problem, inner_lr=inner_lr)
-
-    def step(meta, fast, support, i):
-        slopes = made.step(meta, fast, support, i)
-        return {name: fast[name] + (slopes[name] - fast[name]).detach() for name in fast}
-
-    def objective(meta, task, progress):
-        return problem.loss(step(meta, meta, task.support, 0), task.query)
-
-    return made._replace(step=step, objective=objective)
-
-
-def edits_its_input(problem, *, inner_lr: float = 0.05):
-    made = right(problem, inner_lr=inner_lr)
-
-    def start(meta, support):
-        support.x.mul_(1.01)
-        return meta
-
-    return made._replace(start=start)
-
-
-def ignores_the_support_set(problem, *, inner_lr: float = 0.05):
-    made = right(problem, inner_lr=inner_lr)
-    return made._replace(
-        step=lambda meta, fast, support, i: fast,
-        objective=lambda meta, task, progress: problem.loss(meta, task.query),
-    )
-
-
-def climbs(problem, *, inner_lr: float = 0.05):
-    made = right(problem, inner_lr=inner_lr)
-
-    def meta_grad(meta, task, progress):
-        from metabench.api import value_and_grad
-
-        loss, slopes = value_and_grad(made.objective)(meta, task, progress)
-        return loss, map_tree(torch.neg, slopes)
-
-    return made._replace(meta_grad=meta_grad, objective=None)
-
-
-def draws_from_the_global_state(problem, *, inner_lr: float = 0.05):
-    made = right(problem, inner_lr=inner_lr)
-    return made._replace(init=lambda: {n: w + 0.1 * torch.randn_like(w) for n, w in problem.init().items()})
-
-
-class Forgetful:
-    """A learner whose state leaves out its optimiser."""
-
-    trainable = True
-
-    def __init__(self, problem):
-        from metabench.lift import lift
-
-        self.inside = lift(right(problem))
-
-    def update(self, tasks, progress):
-        return self.inside.update(tasks, progress)
-
-    def adapt(self, support, steps):
-        return self.inside.adapt(support, steps)
-
-    def state_dict(self):
-        return {"meta": self.inside.state_dict()["meta"]}
-
-    def load_state_dict(self, state):
-        self.inside.load_state_dict(state | {"optimizer": self.inside.state_dict()["optimizer"]})
-
-
-class Leaky(Forgetful):
-    """A learner that adapts every task to all of the tasks."""
-
-    def adapt(self, support, steps):
-        mixed = map_tree(lambda leaf: leaf.mean(0, keepdim=True).expand_as(leaf).to(leaf.dtype), support.x)
-        return self.inside.adapt(Batch(mixed, support.y), steps)
-
-    def state_dict(self):
-        return self.inside.state_dict()
-
-    def load_state_dict(self, state):
-        self.inside.load_state_dict(state)
-
-
-class Bookkeeping(Leaky):
-    """A learner that remembers how many tasks it has met, and lets it slip into what it predicts."""
-
-    def adapt(self, support, steps):
-        self.met = getattr(self, "met", 0) + len(support.x)
-        return self.inside.adapt(Batch(support.x + 1e-3 * self.met, support.y), steps)
-
-
-def forgetful(problem, *, inner_lr: float = 0.05):
-    return Forgetful(problem)
-
-
-def leaky(problem, *, inner_lr: float = 0.05):
-    return Leaky(problem)
-
-
-def bookkeeping(problem, *, inner_lr: float = 0.05):
-    return Bookkeeping(problem)
-
-
-def batch_dependent(problem, *, inner_lr: float = 0.05):
-    made = right(problem, inner_lr=inner_lr)
-
-    def step(meta, fast, support, i):
-        batched = torch._C._are_functorch_transforms_active()
-        return map_tree(lambda w: w * (0.9 if batched else 1.0), made.step(meta, fast, support, i))
-
-    return made._replace(step=step)
-
-
-ZOO = {
-    first_order_posing_as_second: "gradient-exact",
-    edits_its_input: "inputs-untouched",
-    ignores_the_support_set: "support-matters",
-    climbs: "learns",
-    draws_from_the_global_state: "reproducible",
-    forgetful: "state-round-trip",
-    leaky: "tasks-isolated",
-    batch_dependent: "batched-equals-loop",
-}
+ROOT = Path(__file__).resolve().parent.parent
+AUTHORS = """
+from metabench.testing import kit
+test_state = kit("state-not-saved", plugin={file!r}, expected_failures={{"state-round-trip": "the optimiser is away",
+                 "learns": "it does not"}})
+test_wrong = kit("wrong-sign", plugin={file!r})
+"""
 
 
 def failed(results):
@@ -158,67 +31,118 @@ def failed(results):
 
 
 def test_the_right_one_passes():
-    results = check_algorithm(right)
-    assert {result.verdict for result in results} == {"passed"}
+    results = {result.check: result.verdict for result in check_algorithm(algorithms.right)}
+    assert results.pop("other-process") == "skipped"  # a function that no plugin registers
+    assert set(results.values()) == {"passed"}
 
 
-@pytest.mark.parametrize("wrong", ZOO, ids=lambda wrong: wrong.__name__)
-def test_every_wrong_algorithm_is_caught_by_its_check(wrong):
-    assert ZOO[wrong] in failed(check_algorithm(wrong))
+@pytest.mark.parametrize(
+    ("kind", "name", "check"),
+    [
+        (kind, name, check)
+        for kind, zoo in (("algorithm", algorithms.ZOO), ("suite", suites.ZOO))
+        for name, (_, check) in zoo.items()
+    ],
+)
+def test_every_wrong_plugin_is_caught_by_its_check_and_no_other(kind, name, check):
+    results = matrix.results(kind, name)
+    assert set(failed(results)) == {check}
+    rule = next(
+        each.rule for each in (*ALGORITHM, *SUITE) if each.name == check and each.rule in failed(results)[check]
+    )
+    message = failed(results)[check].removeprefix(rule)
+    assert message.startswith(" Seen")
+    assert " Likely cause: " in message
 
 
-def test_adapting_must_not_change_the_learner():
-    assert "inputs-untouched" in failed(check_algorithm(bookkeeping))
+def test_every_check_catches_something():
+    caught = [check for zoo in (algorithms.ZOO, suites.ZOO) for _, check in zoo.values()]
+    assert set(caught) == {check.name for check in (*ALGORITHM, *SUITE)}
 
 
-def test_an_exception_is_a_failure_with_its_reason():
-    def raising(problem, *, lr: float = 0.1):
-        raise KeyError("oops")
-
-    assert set(failed(check_algorithm(raising)).values()) == {"on lines: KeyError: 'oops'"}
-
-
-def suite_results(suite):
-    return failed(check_suite(SuiteCase(suite, "toy", Registry({}, {}, ()))))
+def test_every_check_says_why_and_what_to_do():
+    for check in (*ALGORITHM, *SUITE):
+        assert check.rule.endswith(".")
+        assert "Typical causes: " in check.explanation
+        assert "Remedy: " in check.explanation
 
 
-def sample_with(change):
-    def sample(split, n, generator):
-        return change(lines().sample(split, n, generator), generator)
-
-    return lines()._replace(sample=sample)
-
-
-def noisy(tasks, generator):
-    noise = torch.randn_like(tasks.support.x)
-    return tasks._replace(support=Batch(tasks.support.x + noise, tasks.support.y))
-
-
-WRONG_SUITES = {
-    "reproducible": sample_with(noisy),
-    "shapes": sample_with(lambda tasks, generator: Task(*(Batch(b.x.double(), b.y) for b in tasks))),
-    "disjoint-splits": clouds()._replace(groups=lambda split: frozenset({"a"})),
-    "judges": lines()._replace(metrics=lambda predict, batch: {"mse": (predict(batch.x) - batch.y).square()}),
-    "batchable": lines()._replace(loss=lambda predict, batch: torch.zeros(()) * predict(batch.x).sum()),
-    "model-seeded": lines()._replace(model=lambda: numpy_weights(lines().model())),
-}
+def test_a_failure_names_the_line_to_change():
+    text = Path(algorithms.__file__).read_text().splitlines()
+    line = 1 + next(
+        i
+        for i, words in enumerate(text)
+        if "def step" in words and i > text.index("def first_order_posing_as_second(problem):")
+    )
+    message = failed(matrix.results("algorithm", "first-order-as-second"))["gradient-exact"]
+    assert message.endswith(
+        f"Likely cause: a `detach` or `no_grad` on the way (algorithms.py, line {line}); "
+        "if first order is meant, give `meta_grad`."
+    )
 
 
-def numpy_weights(module):
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_(torch.from_numpy(np.random.randn(*weight.shape)))
-    return module
+def test_an_exception_is_one_failure_with_its_line():
+    line = 1 + Path(algorithms.__file__).read_text().splitlines().index('    raise KeyError("oops")')
+    message = failed(matrix.results("algorithm", "raises"))["runs"]
+    assert message.endswith(
+        f"Seen on 'lines': KeyError: 'oops'. Likely cause: the exception comes from algorithms.py, line {line}."
+    )
+
+
+def suite_results(suite, expected_failures=None):
+    return check_suite(SuiteCase(suite, "toy", Registry({}, {}, ())), expected_failures)
 
 
 @pytest.mark.parametrize("suite", [lines(), clouds()])
 def test_the_toys_pass(suite):
-    assert suite_results(suite) == {}
+    assert failed(suite_results(suite)) == {}
 
 
-@pytest.mark.parametrize("check", WRONG_SUITES)
-def test_every_wrong_suite_is_caught_by_its_check(check):
-    assert check in suite_results(WRONG_SUITES[check])
+def test_expected_failures():
+    reasons = {"metric-direction": "it is meant so", "judges": "it is not"}
+    results = {result.check: result for result in suite_results(suites.wrong_way_round(), reasons)}
+    assert results["metric-direction"][1:] == ("expected", "fails as expected: it is meant so")
+    assert results["judges"].verdict == "unexpected"
+    assert results["judges"].message == "passes, but was expected to fail: it is not. Expect it no longer."
+    with pytest.raises(UserError, match="expected_failures: Unknown check 'judge'. Did you mean 'judges'?"):
+        suite_results(lines(), {"judge": ""})
+
+
+def test_one_pytest_test_a_check(tmp_path):
+    (tmp_path / "test_mine.py").write_text(AUTHORS.format(file=str(algorithms.__file__)))
+    words = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
+    words += ["-k", "state-round-trip or learns or float64-kept or support-trains"]
+    said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300).stdout
+    assert "XFAIL test_mine.py::test_state[state-round-trip] - the optimiser is away" in said
+    assert "XPASS test_mine.py::test_state[learns]" in said
+    assert "PASSED test_mine.py::test_state[float64-kept]" in said
+    assert "FAILED test_mine.py::test_wrong[learns] - Failed: Meta-training lowers its own loss" in said
+    assert "See `metabench check wrong-sign --explain learns`." in said
+    assert "1 failed, 4 passed, 1 skipped, 1 xfailed, 1 xpassed" in said or "1 failed" in said
+    assert "it is a Learner, which batches its own tasks" in said
+
+
+def test_the_kit_does_not_import_pytest():
+    code = "import sys, metabench.testing; sys.exit('pytest' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_explain(here):
+    result = here("check", "maml", "--explain", "gradient-exact")
+    assert result.returncode == 0
+    assert result.stdout.startswith("gradient-exact: Where an objective is claimed, its gradient is exact:")
+    assert "Remedy: take the detach out; or, if first order is meant, give `meta_grad`" in result.stdout
+    assert result.stdout.rstrip().endswith("Not looked at until these hold: runs, float64-kept.")
+    wrong = here("check", "maml", "--explain", "gradient")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith(
+        "metabench: Unknown check 'gradient'. Did you mean 'gradient-exact'? Available: ad"
+    )
+    assert here("check", "sinusoid", "--explain", "gradient-exact").returncode == 2
+
+
+def test_explain_of_a_check(registry):
+    assert "samples" in explain(registry, "sinusoid", "shapes")
 
 
 def test_recipes_that_name_what_is_not_there(registry):
@@ -231,7 +155,7 @@ def test_recipes_that_name_what_is_not_there(registry):
         suite = entry.factory()._replace(recipes={"wrong": recipe})
         results = failed(check_suite(SuiteCase(suite, "sinusoid", registry)))
         assert set(results) == {"recipes"}
-        assert results["recipes"].startswith(message)
+        assert f"Seen: {message}" in results["recipes"]
 
 
 OURS = ["sinusoid", "glyphs", *(["omniglot"] if os.environ.get("METABENCH_DATA") else [])]
@@ -239,4 +163,11 @@ OURS = ["sinusoid", "glyphs", *(["omniglot"] if os.environ.get("METABENCH_DATA")
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_suites_pass(registry, name):
-    assert failed(check_suite(SuiteCase(registry.suites[name].factory(), name, registry))) == {}
+    assert failed(check_plugin(registry, name)) == {}
+
+
+def test_the_matrix_has_a_row_a_plugin():
+    text = matrix.table("suite", SUITE, {"raises-too": suites.ZOO["raises-too"]})
+    row = text.splitlines()[2]
+    assert row.startswith("| raises-too | 1 samples | ● | ○ |")
+    assert row.count("●") == 1

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from pathlib import Path
 
 import pytest
+from blocks import blocks, commands
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.S | re.M)
+BLOCKS = blocks(Path(__file__).resolve().parent.parent / "README.md")
 PLUGIN = next(text for kind, text in BLOCKS if kind == "python" and "@hookimpl" in text)
 NOTEBOOK = next(text for kind, text in BLOCKS if kind == "python" and "metabench.run" in text)
-COMMANDS = [
-    line.split("#")[0].strip()
-    for kind, text in BLOCKS
-    if kind == "sh"
-    for line in text.splitlines()
-    if line.startswith("metabench ")
-]
+COMMANDS = [words for kind, text in BLOCKS if kind == "sh" for words in commands(text)]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +21,9 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands(metabench, folder, command):
-    result = metabench(*shlex.split(command)[1:], cwd=folder)
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_commands(metabench, folder, words):
+    result = metabench(*words, cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "failed" not in result.stdout
 

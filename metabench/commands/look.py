@@ -11,13 +11,21 @@ from metabench.commands import Plugin, app, console, say
 
 
 @app.command("list")
-def list_(plugin: Plugin = None) -> None:
+def list_(
+    plugin: Plugin = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page: docs/authors/gallery.md.")] = False,
+) -> None:
     """Algorithms and suites, with their parameters, types and defaults."""
     from metabench.experiment import open_registry
     from metabench.options import Options
     from metabench.parameters import type_name
 
     registry = open_registry(Options(plugins=tuple(plugin or ())))
+    if markdown:
+        from metabench.gallery import gallery
+
+        print(gallery(registry).rstrip())
+        return
     for title, entries in (("Algorithms", registry.algorithms), ("Suites", registry.suites)):
         console.print(f"[bold]{title}[/bold]")
         for entry in sorted(entries.values(), key=lambda entry: entry.name):
@@ -48,14 +56,26 @@ def plugins(plugin: Plugin = None) -> None:
 def check(
     name: Annotated[str, typer.Argument(help="An algorithm or a suite.")],
     plugin: Plugin = None,
+    explain: Annotated[
+        str | None, typer.Option("--explain", metavar="CHECK", help="Say what a check does, and what breaks it.")
+    ] = None,
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
+    from metabench import testing
     from metabench.console import plain_table
     from metabench.experiment import open_registry
     from metabench.options import Options
-    from metabench.testing import check_plugin
 
-    results = check_plugin(open_registry(Options(plugins=tuple(plugin or ()))), name)
-    console.print(plain_table(("check", "result", "what was seen"), results))
-    if any(result.verdict == "failed" for result in results):
+    registry = open_registry(Options(plugins=tuple(plugin or ())))
+    if explain is not None:
+        say(testing.explain(registry, name, explain))
+        return
+    results = testing.check_plugin(registry, name)
+    failures = [result for result in results if result.verdict == "failed"]
+    seen = ((r.check, r.verdict, "see below" if r in failures else r.message) for r in results)
+    console.print(plain_table(("check", "result", "what was seen"), seen))
+    for failure in failures:
+        say(f"\n{failure.check} failed. {failure.message}")
+        say(f"  More: metabench check {name} --explain {failure.check}")
+    if failures:
         raise typer.Exit(1)

@@ -1,72 +1,78 @@
-"""The conformance kit: `metabench check NAME`, and `check_plugin` for an author's own tests."""
+"""The conformance kit: `metabench check NAME`, and `kit("NAME")` in an author's own tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import torch
-
-from metabench.errors import UserError, one_line, unknown
+from metabench.errors import UserError, unknown
 from metabench.registry import Registry
-from metabench.testing import algorithms, suites
+from metabench.testing import adaptation, judging, suites, training
+from metabench.testing.cases import Case, Elsewhere
+from metabench.testing.checks import Check, Kit, Result
+from metabench.testing.elsewhere import by_name
+from metabench.testing.pytests import kit
 from metabench.testing.toys import TOYS
 
-__all__ = ["Result", "check_algorithm", "check_plugin", "check_suite"]
+__all__ = ["Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"]
+
+Reasons = Mapping[str, str]
+"""Checks that are expected to fail, and why."""
+
+ALGORITHM = (*adaptation.CHECKS, *training.CHECKS)
+SUITE = (*suites.CHECKS, *judging.CHECKS)
 
 
-class Result(NamedTuple):
-    """What one check found: passed, failed or skipped, and why."""
+def kit_of(
+    registry: Registry, name: str, expected_failures: Reasons | None = None, elsewhere: Elsewhere | None = None
+) -> Kit:
+    """The checks of the algorithm or suite of that name, at its default parameters; none is run yet.
 
-    check: str
-    verdict: str
-    message: str
-
-
-def check_plugin(registry: Registry, name: str) -> list[Result]:
-    """Every check of the algorithm or suite of that name, at its default parameters."""
+    `elsewhere` gives what other processes compute, where somebody knows that already.
+    """
     if name in registry.algorithms:
-        return check_algorithm(registry.algorithms[name].factory)
+        elsewhere = elsewhere or by_name(registry, "algorithm", name)
+        factory = registry.algorithms[name].factory
+        cases = {label: Case(suite(), factory, label, elsewhere) for label, suite in TOYS.items()}
+        return Kit(ALGORITHM, cases, expected_failures)
     if name in registry.suites:
-        entry = registry.suites[name]
-        return check_suite(suites.SuiteCase(entry.factory(), name, registry))
+        suite = registry.suites[name].factory()
+        suite.prepare()
+        case = suites.SuiteCase(suite, name, registry, elsewhere or by_name(registry, "suite", name))
+        return Kit(SUITE, {"": case}, expected_failures)
     broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)
     raise UserError(unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites)) + broken)
 
 
-def check_algorithm(factory: Callable[..., Any]) -> list[Result]:
+def check_plugin(registry: Registry, name: str, expected_failures: Reasons | None = None) -> list[Result]:
+    """Every check of the algorithm or suite of that name, at its default parameters."""
+    return kit_of(registry, name, expected_failures).results()
+
+
+def check_algorithm(factory: Callable[..., Any], expected_failures: Reasons | None = None) -> list[Result]:
     """Every check of an algorithm's factory, on each toy suite."""
-    cases = {name: algorithms.Case(suite(), factory) for name, suite in TOYS.items()}
-    return [run_check(name, check, cases) for name, check in algorithms.CHECKS.items()]
+    cases = {label: Case(suite(), factory, label) for label, suite in TOYS.items()}
+    return Kit(ALGORITHM, cases, expected_failures).results()
 
 
-def check_suite(case: suites.SuiteCase) -> list[Result]:
+def check_suite(case: suites.SuiteCase, expected_failures: Reasons | None = None) -> list[Result]:
     """Every check of a suite."""
     case.suite.prepare()
-    return [run_check(name, check, {"": case}) for name, check in suites.CHECKS.items()]
+    return Kit(SUITE, {"": case}, expected_failures).results()
 
 
-def run_check(name: str, check: Callable[[Any], None], cases: dict[str, Any]) -> Result:
-    """One check on every case: the first failure, or that it passed, or why it does not apply anywhere."""
-    skipped = ""
-    passed = False
-    threads = torch.get_num_threads()
-    state = torch.get_rng_state()
-    torch.set_num_threads(1)
-    try:
-        for label, case in cases.items():
-            place = f"on {label}: " if label else ""
-            try:
-                check(case)
-                passed = True
-            except algorithms.NotApplicableError as reason:
-                skipped = str(reason)
-            except AssertionError as failure:
-                return Result(name, "failed", f"{place}{failure}")
-            except Exception as error:
-                return Result(name, "failed", f"{place}{one_line(error)}")
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_rng_state(state)
-    rule = (check.__doc__ or "").split("\n")[0]
-    return Result(name, "passed", rule) if passed else Result(name, "skipped", skipped)
+def explain(registry: Registry, name: str, check: str) -> str:
+    """What a check of the algorithm or suite of that name does, why, and what usually breaks it."""
+    if name in registry.algorithms or name in registry.suites:
+        checks = {one.name: one for one in (ALGORITHM if name in registry.algorithms else SUITE)}
+    else:
+        checks = kit_of(registry, name).checks  # raises
+    if check not in checks:
+        raise UserError(unknown("check", check, checks))
+    return explanation(checks[check])
+
+
+def explanation(check: Check) -> str:
+    """The documentation of a check, with what it waits for."""
+    needs = f"\nNot looked at until these hold: {', '.join(check.needs)}." if check.needs else ""
+    return f"{check.name}: {check.explanation}{needs}"

@@ -1,22 +1,20 @@
-"""The checks of a suite. Each states a property, and fails with the value that was seen."""
+"""The checks of a suite. Each states a property; `--explain` shows its docstring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
 from itertools import combinations
 from typing import NamedTuple
 
 import torch
 
-from metabench.api import Suite, Task
-from metabench.autodiff import grad
-from metabench.errors import UserError
-from metabench.problem import build_problem, cast
+from metabench.api import Problem, Suite, Task
+from metabench.problem import build_problem
 from metabench.registry import Registry
-from metabench.streams import stream
-from metabench.testing.algorithms import equal
-from metabench.trees import flatten, map_tree
-from metabench.trials import Budget
+from metabench.streams import seed_everything, stream
+from metabench.testing.cases import Elsewhere, both, require_equal
+from metabench.testing.checks import Check, FailureError, NotApplicableError, where
+from metabench.trees import flatten
 
 SPLITS = ("train", "validation", "test")
 
@@ -27,108 +25,162 @@ class SuiteCase(NamedTuple):
     suite: Suite
     name: str
     registry: Registry
+    elsewhere: Elsewhere | None = None
 
     def tasks(self, split: str, n: int, name: str = "tasks") -> Task:
-        """n tasks, the same for the same name."""
+        """n tasks, the same for the same name. Who draws from the global streams differs in `reproducible` only."""
+        seed_everything(0)
         return self.suite.sample(split, n, stream("kit", name))
 
+    def problem(self, dtype: torch.dtype = torch.float32) -> Problem:
+        """The suite's model at seed 0, always the same."""
+        seed_everything(0)
+        return build_problem(self.suite, 0, dtype=dtype)
 
-def reproducible(case: SuiteCase) -> None:
-    """Tasks depend on the generator alone: not on torch's global state, and not moving it."""
+
+def samples(case: SuiteCase) -> None:
+    """Every split gives tasks: a Task of two Batches of tensors.
+
+    One task and three are drawn from train, validation and test. Every other check needs this one.
+    Typical causes: an exception in `sample` (the message names the line), a split that is not known, a plain tuple.
+    Remedy: `return Task(Batch(x, y), Batch(x, y))` for the three splits.
+    """
     for split in SPLITS:
-        torch.manual_seed(1)
-        before = torch.get_rng_state()
-        one = case.tasks(split, 3)
-        if not torch.equal(before, torch.get_rng_state()):
-            raise AssertionError("sampling moved torch's global random state; pass the generator on")
-        torch.manual_seed(2)
-        equal(one, case.tasks(split, 3), f"{split} tasks", "tasks from the same generator", 0.0)
-        other = case.tasks(split, 3, "others")
-        if all(torch.equal(a, b) for a, b in zip(flatten(one)[0], flatten(other)[0], strict=True)):
-            raise AssertionError(f"two generators gave the same {split} tasks; is the generator read?")
+        for n in (1, 3):
+            tasks = case.tasks(split, n)
+            whole = isinstance(tasks, Task) and all(isinstance(leaf, torch.Tensor) for leaf in flatten(tasks)[0])
+            if not whole or len(flatten(tasks)[0]) != 4:
+                cause = f"`sample` returns no Task(Batch, Batch){where(case.suite.sample)}"
+                raise FailureError(f"{split} tasks that are a {type(tasks).__name__}", cause)
 
 
 def shapes(case: SuiteCase) -> None:
-    """n tasks have a leading axis of n; inputs are float32 and finite; x and y are of one length."""
+    """n tasks have a leading axis of n; inputs are float32 and finite; x and y are of one length.
+
+    One task and three of every split.
+    Why: tasks are batched, split and put on devices by their first axes.
+    Typical causes: `double` from numpy (`torch.from_numpy`), a missing task axis, points cut differently in x and y.
+    Remedy: `.float()`, `torch.stack` over tasks, one slice for x and y.
+    """
+    at = where(case.suite.sample)
     for split in SPLITS:
         for n in (1, 3):
             for part, batch in zip(("support", "query"), case.tasks(split, n)):
                 if not (len(batch.x) == len(batch.y) == n):
-                    raise AssertionError(
-                        f"{n} {split} tasks came with {len(batch.x)} and {len(batch.y)} of {part} x and y"
+                    raise FailureError(
+                        f"{n} {split} tasks came with {len(batch.x)} and {len(batch.y)} of {part} x and y",
+                        f"the first axis is not that of tasks{at}",
                     )
-                if batch.x.shape[1] != batch.y.shape[1] or batch.x.shape[1] == 0:
-                    raise AssertionError(f"{part} x has {batch.x.shape[1]} points and y has {batch.y.shape[1]}")
+                points = tuple(leaf.shape[1] if leaf.dim() > 1 else 0 for leaf in batch)
+                if points[0] != points[1] or not points[0]:
+                    raise FailureError(
+                        f"{part} x has {points[0]} points and y has {points[1]}", f"x and y are cut differently{at}"
+                    )
                 if batch.x.dtype != torch.float32 or not bool(batch.x.isfinite().all()):
-                    raise AssertionError(f"{part} x must be finite float32, not {batch.x.dtype}")
+                    raise FailureError(
+                        f"{part} x in {batch.x.dtype}, {'' if batch.x.isfinite().all() else 'not '}finite",
+                        f"numpy's float64, or a division by zero{at}",
+                    )
+
+
+def reproducible(case: SuiteCase) -> None:
+    """Tasks depend on the generator alone: not on torch's global state, and not moving it.
+
+    Tasks of each split from one generator under two global seeds, and from another generator.
+    Why: every trial must meet the same test tasks, whatever was drawn before.
+    Typical causes: `torch.rand(n)` without `generator=generator`, `random.sample`, tasks that are drawn once.
+    Remedy: pass the generator on to every draw.
+    """
+    at = where(case.suite.sample)
+    for split in SPLITS:
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        first = case.suite.sample(split, 3, stream("kit", "tasks"))
+        if not torch.equal(before, torch.get_rng_state()):
+            raise FailureError(
+                f"sampling {split} tasks moved torch's global random state", f"a draw without `generator=`{at}"
+            )
+        torch.manual_seed(2)
+        again = case.suite.sample(split, 3, stream("kit", "tasks"))
+        words = (f"{split} tasks of the same generator", f"a draw from somewhere else than the generator{at}")
+        require_equal(again, first, 0.0, words)
+        other = case.suite.sample(split, 3, stream("kit", "others"))
+        if all(torch.equal(a, b) for a, b in zip(flatten(first)[0], flatten(other)[0], strict=True)):
+            raise FailureError(f"two generators gave the same {split} tasks", f"the generator is not read{at}")
+
+
+def other_process(case: SuiteCase) -> None:
+    """Two other processes get the same tasks and weights, whatever PYTHONHASHSEED is.
+
+    Each loads the plugin by name, draws tasks of every split and the model, and hands back a digest.
+    Why: trials of one run are spread over processes and machines, and must meet the same tasks there.
+    Typical causes: classes in the order of a `set` or of `os.listdir`, `hash(text)`, the time.
+    Remedy: `sorted(...)`.
+    """
+    if case.elsewhere is None:
+        raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
+    mine, other = both(case.elsewhere, "")
+    if mine != other:
+        raise FailureError(
+            f"digests {mine} and {other}",
+            f"the order of a set, or `hash`, decides something{where(case.suite.sample)}",
+        )
+
+
+def query_apart(case: SuiteCase) -> None:
+    """The query set is not made of the support set's points.
+
+    Three tasks of each split; at most half of the query points may be a support point, bit for bit.
+    Why: a learner that remembers its support set would score as if it generalised.
+    Typical causes: two slices that overlap (`x[:, :k]` twice), examples drawn twice for support and for query.
+    Remedy: draw once and cut in two: `x[:, :k]` and `x[:, k:]`.
+    """
+    for split in SPLITS:
+        tasks = case.tasks(split, 3)
+        copies = points = 0
+        for support, query in zip(tasks.support.x, tasks.query.x):
+            seen = {row.numpy().tobytes() for row in support}
+            copies += sum(row.numpy().tobytes() in seen for row in query)
+            points += len(query)
+        if 2 * copies > points:
+            raise FailureError(
+                f"{copies} of {points} query points of {split} tasks are support points",
+                f"the two are cut from the same rows{where(case.suite.sample)}",
+            )
 
 
 def disjoint_splits(case: SuiteCase) -> None:
-    """No class is drawn from by two splits."""
-    for one, other in combinations(SPLITS, 2):
-        shared = sorted(case.suite.groups(one) & case.suite.groups(other))
+    """No class is drawn from by two splits.
+
+    The classes that `groups` declares for train, validation and test are compared.
+    Why: the test is of classes that were never seen.
+    Typical causes: the same files for two splits, a slice that overlaps by one.
+    Remedy: cut the sorted list of classes once.
+    """
+    for first, other in combinations(SPLITS, 2):
+        shared = sorted(case.suite.groups(first) & case.suite.groups(other))
         if shared:
-            raise AssertionError(f"{one} and {other} share {len(shared)} classes, such as '{shared[0]}'")
+            raise FailureError(
+                f"{first} and {other} share {len(shared)} classes, such as '{shared[0]}'",
+                f"the splits overlap{where(case.suite.groups)}",
+            )
 
 
-def judges(case: SuiteCase) -> None:
-    """Loss and metrics are finite scalars of the model's predictions on one task."""
-    problem = build_problem(case.suite, 0)
-    task = map_tree(lambda leaf: leaf[0], cast(case.tasks("test", 1), "cpu"))
-    weights = problem.init()
-    values = {"loss": problem.loss(weights, task.query)}
-    values |= case.suite.metrics(lambda x: problem.apply(weights, x), task.query)
-    if len(values) < 2:
-        raise AssertionError("there is no metric")
-    for name, value in values.items():
-        if value.shape != () or not bool(value.isfinite()):
-            raise AssertionError(f"{name} must be a finite scalar tensor, not {value!r}")
+def digest(case: SuiteCase) -> str:
+    """Of the bits of tasks and initial weights, in 12 digits."""
+    case.suite.prepare()
+    trees = [*(case.tasks(split, 3) for split in SPLITS), case.problem().init()]
+    whole = hashlib.sha256()
+    for leaf in flatten(trees)[0]:
+        whole.update(leaf.contiguous().numpy().tobytes())
+    return whole.hexdigest()[:12]
 
 
-def batchable(case: SuiteCase) -> None:
-    """The loss and its gradient under vmap over tasks are those of a loop, and every weight has one."""
-    problem = build_problem(case.suite, 0, dtype=torch.float64)
-    support = cast(case.tasks("train", 3), "cpu", torch.float64).support
-    weights = problem.init()
-    batched = torch.vmap(lambda batch: grad(problem.loss)(weights, batch))(support)
-    for i in range(3):
-        alone = grad(problem.loss)(weights, map_tree(lambda leaf, i=i: leaf[i], support))
-        equal(map_tree(lambda leaf, i=i: leaf[i], batched), alone, "the gradient under vmap", "in a loop", 1e-6)
-    if not any(bool(leaf.any()) for leaf in flatten(batched)[0]):
-        raise AssertionError("the gradient of the loss is zero for every weight")
-
-
-def model_seeded(case: SuiteCase) -> None:
-    """The initial weights are a function of the seed."""
-    same, again, other = (build_problem(case.suite, seed).init() for seed in (0, 0, 1))
-    equal(same, again, "the initial weights", "those of the same seed", 0.0)
-    if all(torch.equal(same[name], other[name]) for name in same):
-        raise AssertionError("two seeds gave the same initial weights")
-
-
-def recipes(case: SuiteCase) -> None:
-    """Every recipe names parameters and fields that exist."""
-    fields = set(Budget.__struct_fields__)
-    for name, recipe in case.suite.recipes.items():
-        try:
-            case.registry.get("suite", case.name).resolve(dict(recipe.suite))
-            for algorithm, settings in recipe.algorithms.items():
-                if algorithm in case.registry.algorithms:
-                    own = {key: value for key, value in settings.items() if key not in fields}
-                    case.registry.get("algorithm", algorithm).resolve(own)
-        except UserError as error:
-            raise AssertionError(f"recipe '{name}': {error}") from None
-        unknown = set(recipe.budget) - fields
-        if unknown:
-            raise AssertionError(f"recipe '{name}' has no budget field '{min(unknown)}'")
-
-
-CHECKS: dict[str, Callable[[SuiteCase], None]] = {
-    "reproducible": reproducible,
-    "shapes": shapes,
-    "disjoint-splits": disjoint_splits,
-    "judges": judges,
-    "batchable": batchable,
-    "model-seeded": model_seeded,
-    "recipes": recipes,
-}
+CHECKS = (
+    Check("samples", samples),
+    Check("shapes", shapes, ("samples",)),
+    Check("reproducible", reproducible, ("samples",)),
+    Check("other-process", other_process, ("samples", "reproducible", "model-stateless")),
+    Check("query-apart", query_apart, ("samples", "shapes")),
+    Check("disjoint-splits", disjoint_splits),
+)

@@ -1,0 +1,124 @@
+"""metabench new: a plugin that works, to change."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from metabench import templates
+from metabench.commands import app, say
+from metabench.errors import UserError
+from metabench.trials import NAME
+
+if TYPE_CHECKING:
+    from metabench.registry import Registry
+
+TEMPLATES = Path(templates.__file__).parent
+PACKAGE = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    ".gitignore": "gitignore",
+    ".github/workflows/test.yml": "ci.yml",
+    "tests/test_{module}.py": "test_plugin.py",
+}
+"""The files of a package beside the plugin itself, and their templates."""
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="algorithm or suite.")],
+    name: Annotated[str, typer.Argument(help="What users will type.")],
+    package: Annotated[
+        bool, typer.Option("--package", help="A whole project to install, with tests and an entry point.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
+) -> None:
+    """Write a plugin that works and passes `metabench check`, with comments where to change it."""
+    from metabench.registry import load_registry
+
+    if kind not in ("algorithm", "suite"):
+        raise UserError(f"There is an algorithm or a suite to make, not '{kind}': metabench new algorithm NAME.")
+    registry = load_registry()
+    module = module_of(name, registry)
+    folder = out / name if package else out
+    files = {folder / f"{module}.py": f"{kind}.py"}
+    if package:
+        files |= {folder / path.format(module=module): template for path, template in PACKAGE.items()}
+    write({path: filled(template, name, module) for path, template in files.items()})
+    say("Wrote " + ", ".join(map(str, files)) + ". Next:")
+    for command in next_commands(
+        kind, name, "" if package else f" --plugin {shlex.quote(str(folder / module))}.py", registry
+    ):
+        say(f"  {command}")
+    if package:
+        say(f"after `pip install -e '{folder}[dev]'`; `pytest {folder}` runs the same checks.")
+
+
+def module_of(name: str, registry: Registry) -> str:
+    """The name of the Python file; raises UserError for a name that cannot be used or is taken."""
+    module = re.sub(r"[-+]", "_", name)
+    if not NAME.fullmatch(name) or not module.isidentifier():
+        raise UserError(
+            f"'{name}' cannot be a plugin's name: it begins with a lower-case letter, and has 1 to 40 lower-case "
+            "letters, digits, '-', '_' or '+'."
+        )
+    if keyword.iskeyword(module) or module in sys.stdlib_module_names or module in ("metabench", "torch", "numpy"):
+        raise UserError(f"'{name}' cannot be a plugin's name: '{module}' means something else in Python.")
+    for entry in (*registry.algorithms.values(), *registry.suites.values()):
+        if entry.name == name:
+            raise UserError(f"The name '{name}' is taken: plugin '{entry.plugin}' registers that {entry.kind}.")
+    return module
+
+
+def filled(template: str, name: str, module: str) -> str:
+    """A template under the name of the plugin."""
+    return (TEMPLATES / template).read_text("utf-8").replace("my-plugin", name).replace("my_plugin", module)
+
+
+def write(files: dict[Path, str]) -> None:
+    """All of the files, or none: raises UserError where one is there already or cannot be written."""
+    for path in files:
+        if path.exists() or path.is_symlink():
+            raise UserError(f"'{path}' is there already; nothing was written. Take another name, or --out FOLDER.")
+    for path, text in files.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise UserError(f"Cannot write '{path}': {error.strerror or error}.") from None
+
+
+def next_commands(kind: str, name: str, plugin: str, registry: Registry) -> list[str]:
+    """Check, run beside what is installed, report."""
+    suite, algorithms = company(registry)
+    if kind == "suite":
+        suite = name
+    else:
+        algorithms = [name, *algorithms[:1]]
+    run = f"metabench run{plugin} --algos {','.join(algorithms)} --suites {suite} --seeds 2 --updates 200"
+    return [
+        f"metabench check {name}{plugin}",
+        f"{run} --out results/{name}",
+        f"metabench report results/{name}",
+    ]
+
+
+def company(registry: Registry) -> tuple[str, list[str]]:
+    """The installed suite with the smallest model that has a quick comparison, and two algorithms of that."""
+    found = []
+    for entry in registry.suites.values():
+        try:
+            suite = entry.factory()
+            compared = [a for a in suite.recipes["quick"].compare if a in registry.algorithms]
+            found.append((sum(w.numel() for w in suite.model().parameters()), entry.name, compared[:2]))
+        except Exception:  # a stranger's suite that needs something else is no reason to stop
+            continue
+    _, name, compared = min((one for one in found if one[2]), default=(0, "SUITE", ["ALGORITHM"]))
+    return name, compared

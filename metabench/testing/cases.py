@@ -1,0 +1,139 @@
+"""One algorithm on one toy suite, and what the checks do with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metabench.api import Algorithm, Learner, Problem, Suite, Task
+from metabench.lift import Lifted, adapt_fully, lift, map_tasks
+from metabench.problem import build_problem, cast
+from metabench.streams import seed_everything, stream
+from metabench.testing.checks import FailureError, NotApplicableError
+from metabench.trees import Tree, flatten, map_tree
+
+STEPS = 3
+"""Inner steps that the checks take."""
+
+Elsewhere = Callable[[], tuple[dict[str, str], dict[str, str]]]
+"""Digests by case, from two other processes."""
+
+
+class Case(NamedTuple):
+    """One algorithm on one toy suite, in float64."""
+
+    suite: Suite
+    factory: Callable[..., Any]
+    label: str = ""
+    elsewhere: Elsewhere | None = None
+
+    def problem(self) -> Problem:
+        """A fresh one, always the same."""
+        return build_problem(self.suite, seed=0, dtype=torch.float64)
+
+    def make(self, **parameters: Any) -> Any:
+        """What the factory makes of a fresh problem; with ValueError it says that the problem is not for it."""
+        try:
+            return self.factory(self.problem(), **parameters)
+        except ValueError as reason:
+            raise NotApplicableError(str(reason)) from None
+
+    def learner(self, strategy: str = "auto", **parameters: Any) -> Learner:
+        """A fresh learner. Global random streams begin anew: who draws from them fails `reproducible` only."""
+        seed_everything(0)
+        return lift(self.make(**parameters), strategy)
+
+    def fresh(self) -> Learner:
+        """A fresh learner, the global random streams left where they are."""
+        return lift(self.make())
+
+    def algorithm(self) -> Algorithm:
+        """The algorithm, if it is one."""
+        seed_everything(0)
+        made = self.make()
+        if not isinstance(made, Algorithm):
+            raise NotApplicableError("it is a Learner, which batches its own tasks")
+        return made
+
+    def trainable(self, **parameters: Any) -> Learner:
+        """A fresh learner, if it is meta-trained."""
+        learner = self.learner(**parameters)
+        if not learner.trainable:
+            raise NotApplicableError("nothing is meta-trained")
+        return learner
+
+    def tasks(self, n: int, name: str = "tasks", split: str = "train") -> Task:
+        """n tasks, the same for the same name, with memory of their own."""
+        return copied(cast(self.suite.sample(split, n, stream("kit", name)), "cpu", torch.float64))
+
+
+def parts(learner: Learner) -> tuple[Any, ...]:
+    """The functions in which a mistake may lie, for `where`."""
+    if isinstance(learner, Lifted):
+        one = learner.algorithm
+        return one.step, one.start, one.objective, one.meta_grad, one.init
+    return type(learner).adapt, type(learner).update
+
+
+def copied(tree: Tree) -> Tree:
+    """The same tensors with memory of their own: who writes in place differs in `inputs-untouched` only."""
+    return map_tree(lambda leaf: leaf.clone(memory_format=torch.contiguous_format), tree)
+
+
+def predictions(learner: Learner, tasks: Task) -> Tensor:
+    """The outputs (n, q, ...) for the query inputs after some inner steps."""
+    tasks = copied(tasks)
+    with torch.no_grad():
+        adapted = adapt_fully(learner, tasks.support, STEPS)
+        return map_tasks(adapted, lambda predict, x: predict(x).clone(), tasks.query.x)
+
+
+def losses(case: Case, learner: Learner, tasks: Task, part: str) -> tuple[float, float]:
+    """The mean loss on the support or query sets before the first inner step and after the last."""
+    tasks = copied(tasks)
+    found = []
+    with torch.no_grad():
+        for adapted in learner.adapt(tasks.support, STEPS):
+            found.append(float(map_tasks(adapted, case.suite.loss, copied(getattr(tasks, part))).mean()))
+    return found[0], found[-1]
+
+
+def train(learner: Learner, case: Case, updates: int) -> None:
+    """So many updates, each on tasks of its own."""
+    for i in range(updates):
+        learner.update(case.tasks(4, f"update {i}"), i / updates)
+
+
+def after_updates(learner: Learner, case: Case, updates: int) -> Tensor:
+    """Predictions after so many updates; after none if nothing is trained."""
+    train(learner, case, updates if learner.trainable else 0)
+    return predictions(learner, case.tasks(4))
+
+
+def gap(seen: Tree, expected: Tree) -> tuple[float, float]:
+    """The largest difference between two trees, and that beside the scale of its tensor (at least 1)."""
+    worst = (0.0, 0.0)
+    for one, other in zip(flatten(seen)[0], flatten(expected)[0], strict=True):
+        difference = float((one - other).detach().abs().max())
+        difference = difference if difference == difference else float("inf")
+        worst = max(worst, (difference / max(1.0, float(other.detach().abs().max())), difference))
+    return worst[1], worst[0]
+
+
+def require_equal(seen: Tree, expected: Tree, tolerance: float, words: tuple[str, str]) -> None:
+    """Raise FailureError with the largest difference; `words` are what differs, and the likely cause."""
+    absolute, relative = gap(seen, expected)
+    if not relative <= tolerance:
+        raise FailureError(f"{words[0]} differ by up to {absolute:.3g} (allowed: {tolerance:g})", words[1])
+
+
+def both(elsewhere: Elsewhere, label: str) -> tuple[str, str]:
+    """What two other processes computed; raises RuntimeError with the exception that one met."""
+    first, second = elsewhere()
+    for found in (first, second):
+        if "error" in found:
+            raise RuntimeError(f"in another process: {found['error']}")
+    return first[label], second[label]

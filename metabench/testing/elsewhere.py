@@ -1,0 +1,80 @@
+"""The same computation in other processes, under another PYTHONHASHSEED each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from metabench.errors import one_line
+from metabench.registry import Registry, load_registry
+from metabench.streams import seed_everything
+from metabench.testing import suites, training
+from metabench.testing.cases import Case
+from metabench.testing.toys import TOYS
+
+SEEDS = ("1", "2")
+
+Digests = dict[str, str]
+"""By case; an exception instead stands under "error"."""
+
+
+def digests(kind: str, name: str, registry: Registry) -> Digests:
+    """Of what the plugin of that name computes here."""
+    seed_everything(0)
+    try:
+        if kind == "suite":
+            return {"": suites.digest(suites.SuiteCase(registry.suites[name].factory(), name, registry))}
+        factory = registry.algorithms[name].factory
+        return {label: training.digest(Case(suite(), factory, label)) for label, suite in TOYS.items()}
+    except Exception as error:
+        return {"error": one_line(error)}
+
+
+def digests_elsewhere(kind: str, names: list[str], files: list[str]) -> list[dict[str, Digests]]:
+    """By plugin, what two other processes compute, side by side; RuntimeError with the last line that one said."""
+    command = [sys.executable, "-c", "from metabench.testing.elsewhere import main; main()", kind]
+    path = os.pathsep.join(filter(None, sys.path))
+    running = [
+        subprocess.Popen(
+            [*command, ",".join(names), *files],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in SEEDS
+    ]
+    ends = [process.communicate() for process in running]
+    for process, (_, said) in zip(running, ends):
+        if process.returncode:
+            raise RuntimeError(f"another process ended with {(said.strip() or '?').splitlines()[-1]}")
+    return [json.loads(out.splitlines()[-1]) for out, _ in ends]
+
+
+def by_name(registry: Registry, kind: str, name: str) -> Callable[[], tuple[Digests, Digests]]:
+    """What two other processes make of a registered plugin, computed once."""
+    entry = registry.get(kind, name)
+    source = next((plugin.source for plugin in registry.plugins if plugin.name == entry.plugin), "")
+    files = [source] if Path(source).is_file() else []
+
+    @cache
+    def once() -> tuple[Digests, Digests]:
+        first, second = digests_elsewhere(kind, [name], files)
+        return first[name], second[name]
+
+    return once
+
+
+def main() -> None:
+    """In the other process: the kind, the names with commas, and the files of plugins that are not installed."""
+    kind, names, *files = sys.argv[1:]
+    torch.set_num_threads(1)
+    registry = load_registry(tuple(files))
+    print(json.dumps({name: digests(kind, name, registry) for name in names.split(",")}))

@@ -1,0 +1,163 @@
+"""The checks of a suite's model, loss, metrics and recipes. `--explain` shows their docstrings."""
+
+from __future__ import annotations
+
+import torch
+
+from metabench.api import Task
+from metabench.autodiff import grad, value_and_grad
+from metabench.errors import UserError
+from metabench.problem import build_problem, cast
+from metabench.testing.cases import require_equal
+from metabench.testing.checks import Check, FailureError, NotApplicableError, where
+from metabench.testing.suites import SuiteCase
+from metabench.trees import flatten, map_tree
+from metabench.trials import Budget
+
+
+def model_stateless(case: SuiteCase) -> None:
+    """The model's output depends on its input and its weights alone.
+
+    Layers with running statistics or dropout are refused, as they are when a trial starts.
+    Why: running statistics would leak from task to task, and dropout makes a task depend on those before it.
+    Typical causes: `nn.BatchNorm2d(n)`, `nn.Dropout`.
+    Remedy: `nn.BatchNorm2d(n, track_running_stats=False)`, no dropout.
+    """
+    try:
+        case.problem()
+    except UserError as error:
+        raise FailureError(str(error).rstrip("."), f"a layer that keeps a state{where(case.suite.model)}") from None
+
+
+def model_seeded(case: SuiteCase) -> None:
+    """The initial weights are a function of the seed.
+
+    Two models of one seed, with other global states of numpy and random between, and one of another seed.
+    Why: at one seed every algorithm starts from the same weights.
+    Typical causes: weights from numpy or `random`, from a generator with a fixed seed, or loaded from a file.
+    Remedy: draw from torch's global random state, as `nn.init` does; the harness sets it.
+    """
+    same, again, other = (build_problem(case.suite, seed).init() for seed in (0, 0, 1))
+    cause = f"weights that do not come from torch's global random state{where(case.suite.model)}"
+    require_equal(again, same, 0.0, ("two sets of initial weights of one seed", cause))
+    if all(torch.equal(same[name], other[name]) for name in same):
+        raise FailureError("two seeds gave the same initial weights", cause)
+
+
+def judges(case: SuiteCase) -> None:
+    """Loss and metrics are finite scalars of the model's predictions on one task.
+
+    The untrained model on the query set of a test task.
+    Why: they are averaged over tasks; a vector or NaN has no place in a table.
+    Typical causes: a missing `.mean()`, a metric that returns a float, `log(0)`.
+    Remedy: return 0-dimensional tensors.
+    """
+    problem = case.problem()
+    task = first_of(cast(case.tasks("test", 1), "cpu"))
+    weights = problem.init()
+    values = {"loss": problem.loss(weights, task.query)}
+    values |= case.suite.metrics(lambda x: problem.apply(weights, x), task.query)
+    at = where(case.suite.metrics, case.suite.loss)
+    if len(values) < 2:
+        raise FailureError("no metric", f"`metrics` returns an empty dict{at}")
+    for name, value in values.items():
+        if not isinstance(value, torch.Tensor) or value.shape != () or not bool(value.isfinite()):
+            seen = f"{name} is {' '.join(str(value).split())[:80]}"
+            raise FailureError(seen, f"a missing `.mean()`, or log(0){at}")
+
+
+def metric_direction(case: SuiteCase) -> None:
+    """As the loss on a batch falls, the first metric on it does not get worse in the sense of `higher_is_better`.
+
+    100 steps of Adam on the support set of one training task.
+    Why: the best state on validation, and every "better" in a report, go by that sense.
+    Typical causes: `higher_is_better=True` for an error, or False for an accuracy; the metrics' order.
+    Remedy: turn `higher_is_better`, or put the metric that is meant first.
+    """
+    problem = case.problem()
+    batch = first_of(cast(case.tasks("train", 1), "cpu")).support
+    weights = {name: weight.requires_grad_() for name, weight in problem.init().items()}
+    optimizer = torch.optim.Adam(weights.values(), lr=1e-2)
+
+    @torch.no_grad()
+    def state() -> tuple[float, float, str]:
+        metrics = case.suite.metrics(lambda x: problem.apply(weights, x), batch)
+        return float(problem.loss(weights, batch)), float(next(iter(metrics.values()))), next(iter(metrics))
+
+    loss, metric, name = state()
+    for _ in range(100):
+        _, slopes = value_and_grad(problem.loss)({n: w.detach() for n, w in weights.items()}, batch)
+        for key, weight in weights.items():
+            weight.grad = slopes[key].detach()
+        optimizer.step()
+    end_loss, end_metric, _ = state()
+    if not end_loss < loss:
+        raise NotApplicableError(f"100 steps of Adam did not lower the loss ({loss:.4g} to {end_loss:.4g})")
+    worse = end_metric < metric if case.suite.higher_is_better else end_metric > metric
+    if worse:
+        raise FailureError(
+            f"the loss went from {loss:.4g} to {end_loss:.4g}, and {name} from {metric:.4g} to {end_metric:.4g}",
+            f"`higher_is_better={case.suite.higher_is_better}` is the wrong way round{where(case.suite.metrics)}",
+        )
+
+
+def batchable(case: SuiteCase) -> None:
+    """The loss and its gradient under vmap over tasks are those of a loop, and every weight has one.
+
+    Three training tasks, in float64.
+    Why: the harness batches tasks by torch.vmap wherever that is quicker.
+    Typical causes: `.item()`, `if tensor:` or an in-place write in the loss or the model; a loss that is constant.
+    Remedy: tensor operations only; `torch.where` for `if`.
+    """
+    problem = case.problem(torch.float64)
+    support = cast(case.tasks("train", 3), "cpu", torch.float64).support
+    weights = problem.init()
+    batched = torch.vmap(lambda batch: grad(problem.loss)(weights, batch))(support)
+    at = where(case.suite.loss)
+    for i in range(3):
+        alone = grad(problem.loss)(weights, map_tree(lambda leaf, i=i: leaf[i], support))
+        words = ("the gradient under vmap and in a loop", f"the loss asks whether it is batched{at}")
+        require_equal(map_tree(lambda leaf, i=i: leaf[i], batched), alone, 1e-6, words)
+    if not any(bool(leaf.any()) for leaf in flatten(batched)[0]):
+        raise FailureError("the gradient of the loss is zero for every weight", f"a detach, or a constant loss{at}")
+
+
+def recipes(case: SuiteCase) -> None:
+    """Every recipe names parameters and fields that exist.
+
+    Those of the suite, of the algorithms that are installed, and of the budget.
+    Why: a recipe is run by people who did not write it.
+    Typical causes: a parameter that was renamed, a misspelt field.
+    Remedy: `metabench list` shows the names.
+    """
+    cause = f"a misspelt name in a Recipe of suite '{case.name}'"
+    fields = set(Budget.__struct_fields__)
+    for name, recipe in case.suite.recipes.items():
+        try:
+            case.registry.get("suite", case.name).resolve(dict(recipe.suite))
+            for algorithm, settings in recipe.algorithms.items():
+                if algorithm in case.registry.algorithms:
+                    own = {key: value for key, value in settings.items() if key not in fields}
+                    case.registry.get("algorithm", algorithm).resolve(own)
+        except UserError as error:
+            raise FailureError(f"recipe '{name}': {str(error).rstrip('.')}", cause) from None
+        unknown = set(recipe.budget) - fields
+        if unknown:
+            raise FailureError(f"recipe '{name}' has no budget field '{min(unknown)}'", cause)
+
+
+def first_of(tasks: Task) -> Task:
+    """The first of many tasks."""
+    return map_tree(lambda leaf: leaf[0], tasks)
+
+
+MODEL = ("samples", "shapes", "model-stateless")
+
+CHECKS = (
+    Check("model-stateless", model_stateless),
+    Check("model-seeded", model_seeded, ("model-stateless",)),
+    Check("judges", judges, MODEL),
+    Check("metric-direction", metric_direction, (*MODEL, "judges")),
+    Check("batchable", batchable, MODEL),
+    Check("recipes", recipes),
+)

@@ -1,0 +1,104 @@
+"""docs/authors: every code block is run as it stands there; the gallery is what is installed."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from blocks import blocks, commands
+
+from metabench.errors import UserError
+from metabench.gallery import gallery
+from metabench.registry import load_registry
+from metabench.testing import check_plugin, kit
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+TUTORIAL = blocks(DOCS / "authors.md")
+HOOKS = {"algorithms": "one_rate.py", "suites": "exponentials.py"}
+SHELL = [words for kind, text in TUTORIAL if kind == "sh" for words in commands(text)]
+PYTHON = [text for kind, text in TUTORIAL if kind == "python"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One folder for the tutorial, in its order."""
+    return tmp_path_factory.mktemp("authors")
+
+
+@pytest.mark.parametrize("words", SHELL, ids=" ".join)
+def test_the_tutorials_commands(metabench, folder, words):
+    result = metabench(*words, cwd=folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "failed" not in result.stdout
+
+
+def test_the_tutorial_ends_in_the_figure_that_it_names(folder):
+    assert (folder / "reports" / "mine" / "figures" / "sinusoid-adaptation.png").is_file()
+
+
+def test_the_path_is_four_commands():
+    assert [words[0] for words in commands(TUTORIAL[0][1])] == ["new", "check", "run", "report"]
+
+
+@pytest.mark.parametrize("text", PYTHON, ids=lambda text: text.strip().splitlines()[-1][:40])
+def test_the_tutorials_python(folder, monkeypatch, text, capsys):
+    monkeypatch.chdir(folder)
+    scope: dict = {}
+    exec(text, scope)
+    if "results" in scope:
+        assert capsys.readouterr().out == "[]\n"
+    else:
+        assert callable(scope["test_mine"])
+
+
+def test_the_entry_point_is_what_new_writes():
+    text = next(text for kind, text in TUTORIAL if kind == "toml")
+    assert tomllib.loads(text) == {"project": {"entry-points": {"metabench": {"mine": "mine"}}}}
+
+
+@pytest.mark.parametrize("page", HOOKS)
+def test_the_plugins_of_the_hook_pages(metabench, tmp_path, page):
+    found = blocks(DOCS / "authors" / f"{page}.md")
+    [plugin] = [text for kind, text in found if kind == "python"]
+    (tmp_path / HOOKS[page]).write_text(plugin)
+    calls = [words for kind, text in found if kind == "sh" for words in commands(text)]
+    assert calls[0][0] == "check"
+    for words in calls:
+        result = metabench(*words)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_pages_name_every_field():
+    from metabench.api import Algorithm, Problem, Suite
+
+    algorithms = (DOCS / "authors" / "algorithms.md").read_text()
+    suites = (DOCS / "authors" / "suites.md").read_text()
+    assert all(f"| `{field}` |" in algorithms for field in Algorithm._fields)
+    assert all(f"| `{field}" in algorithms for field in Problem._fields)
+    assert all(f"| `{field}` |" in suites for field in Suite._fields)
+
+
+def test_the_page_says_how_many_checks_there_are():
+    from metabench.testing import ALGORITHM, SUITE
+
+    words = {12: "twelve", 16: "sixteen"}
+    text = " ".join((DOCS / "authors.md").read_text().split())
+    assert f"runs {words[len(ALGORITHM)]} checks on an algorithm" in text
+    assert f"and {words[len(SUITE)]} on a suite" in text
+
+
+def test_the_gallery_is_up_to_date(registry):
+    page = (DOCS / "authors" / "gallery.md").read_text()
+    assert page == gallery(registry).rstrip() + "\n", "metabench list --markdown > docs/authors/gallery.md"
+
+
+def test_list_markdown_is_the_gallery(here, registry):
+    assert here("list", "--markdown").stdout == gallery(registry).rstrip() + "\n"
+
+
+def test_kit_says_what_is_unknown():
+    with pytest.raises(UserError, match="Unknown algorithm or suite 'nobody'"):
+        kit("nobody")
+    with pytest.raises(UserError, match="Unknown algorithm or suite 'nobody'"):
+        check_plugin(load_registry(), "nobody")

@@ -1,0 +1,123 @@
+"""metabench new: what it writes passes the kit as it stands, and installs like a stranger's package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metabench.registry import load_registry
+from metabench.testing import check_plugin
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATES = ROOT / "metabench" / "templates"
+
+
+def written(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["algorithm", "suite"])
+def test_a_new_file_passes_the_kit(here, tmp_path, kind):
+    result = here("new", kind, "sign-test")
+    assert result.returncode == 0
+    assert written(tmp_path) == {"sign_test.py"}
+    assert "metabench check sign-test --plugin sign_test.py" in result.stdout
+    registry = load_registry((str(tmp_path / "sign_test.py"),))
+    verdicts = {result.verdict for result in check_plugin(registry, "sign-test")}
+    assert verdicts == {"passed"}
+    text = (tmp_path / "sign_test.py").read_text()
+    assert len(text.splitlines()) <= 45
+    assert text.count("CHANGE") >= 3
+    assert "plugin" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("algorithm", "maml"), "metabench: The name 'maml' is taken: plugin 'maml' registers that algorithm."),
+        (
+            ("algorithm", "sinusoid"),
+            "metabench: The name 'sinusoid' is taken: plugin 'sinusoid' registers that suite.",
+        ),
+        (("algorithm", "lambda"), "metabench: 'lambda' cannot be a plugin's name: 'lambda' means something else"),
+        (("suite", "random"), "metabench: 'random' cannot be a plugin's name: 'random' means something else"),
+        (("suite", "My"), "metabench: 'My' cannot be a plugin's name: it begins with a lower-case letter"),
+        (("suite", "4ways"), "metabench: '4ways' cannot be a plugin's name: it begins with a lower-case letter"),
+        (("suite", "../x"), "metabench: '../x' cannot be a plugin's name: it begins with a lower-case letter"),
+        (("model", "mine"), "metabench: There is an algorithm or a suite to make, not 'model'"),
+        (("suite", "mine", "--out", "/proc/none"), "metabench: Cannot write '/proc/none/mine.py': "),
+    ],
+)
+def test_what_cannot_be_is_one_line(here, tmp_path, words, message):
+    result = here("new", *words)
+    assert result.returncode == 2
+    assert result.stderr.startswith(message)
+    assert result.stderr.count("\n") == 1
+    assert written(tmp_path) == set()
+
+
+def test_nothing_is_overwritten(here, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine")
+    result = here("new", "algorithm", "mine", "--package")
+    assert result.returncode == 2
+    assert result.stderr.startswith("metabench: 'mine/README.md' is there already; nothing was written.")
+    assert written(tmp_path) == {"mine/README.md"}
+    assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+
+
+def test_the_templates_are_linted_like_our_own_code():
+    for name in ("algorithm.py", "suite.py"):
+        assert "@hookimpl" in (TEMPLATES / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory):
+    """A package that `metabench new` wrote, installed by pip; the environment in which it is."""
+    folder = tmp_path_factory.mktemp("stranger")
+    python = (sys.executable, "-m")
+    main = "from metabench.cli import main; main()"
+    subprocess.run(
+        [sys.executable, "-c", main, "new", "algorithm", "far-away", "--package"], cwd=folder, check=True, timeout=120
+    )
+    site = folder / "site"
+    install = ("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
+    done = subprocess.run([*python, *install, str(folder / "far-away")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder, {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "160"}
+
+
+def call(stranger, *words):
+    folder, environment = stranger
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
+    )
+
+
+CLI = ("-c", "from metabench.cli import main; main()")
+
+
+def test_a_stranger_is_found(stranger):
+    assert "far-away" in call(stranger, *CLI, "list").stdout
+    row = next(line for line in call(stranger, *CLI, "plugins").stdout.splitlines() if "far-away" in line)
+    assert "metabench-far-away 0.1.0" in row
+    assert "far_away" in row
+
+
+def test_a_strangers_own_tests_pass(stranger):
+    result = call(stranger, "-m", "pytest", "-q", "-p", "no:cacheprovider", "far-away/tests")
+    assert result.returncode == 0, result.stdout
+    assert "16 passed" in result.stdout
+
+
+def test_a_stranger_is_run(stranger):
+    size = "--updates 2 --validations 1 --validation-tasks 4 --test-tasks 6 --test-steps 1 --seeds 1".split()
+    result = call(stranger, *CLI, "run", "--algos", "far-away", "--suites", "sinusoid", *size, "--out", "results")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "far-away" in result.stdout
+    record = next((stranger[0] / "results").glob("*/record.json")).read_text()
+    assert "metabench-far-away 0.1.0" in record

@@ -1,0 +1,230 @@
+"""Algorithms that are wrong on purpose, each in one way. It is a plugin: `metabench check NAME --plugin` takes it."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import torch
+from torch import nn
+
+from metabench.api import Algorithm, Batch, hookimpl, map_tree, sgd, unroll, value_and_grad
+from metabench.lift import lift
+
+
+def right(problem, *, inner_lr: float = 0.05, outer_lr: float = 1e-3):
+    """The query loss after an inner step, as it should be."""
+    inner = sgd(problem, inner_lr)
+
+    def objective(meta, task, progress):
+        return problem.loss(unroll(inner, meta, task.support, 1), task.query)
+
+    optimizer = partial(torch.optim.Adam, lr=outer_lr)
+    return Algorithm(problem.init, inner.start, inner.step, inner.predict, objective, optimizer=optimizer)
+
+
+def with_step(problem, step):
+    """`right` with another inner step, in its objective too."""
+    made = right(problem)
+
+    def objective(meta, task, progress):
+        return problem.loss(step(meta, meta, task.support, 0), task.query)
+
+    return made._replace(step=step, objective=objective)
+
+
+def raises(problem):
+    raise KeyError("oops")
+
+
+def first_order_posing_as_second(problem):
+    made = right(problem)
+
+    def step(meta, fast, support, i):
+        after = made.step(meta, fast, support, i)
+        return {name: fast[name] + (after[name] - fast[name]).detach() for name in fast}
+
+    return with_step(problem, step)
+
+
+def edits_its_input(problem):
+    def start(meta, support):
+        support.x.mul_(1.01)
+        return meta
+
+    return right(problem)._replace(start=start)
+
+
+def ignores_the_support_set(problem):
+    """Its weights stay where they are."""
+    made = right(problem)
+    return made._replace(
+        step=lambda meta, fast, support, i: fast,
+        objective=lambda meta, task, progress: problem.loss(meta, task.query),
+    )
+
+
+def adapts_to_the_query_set_in_training(problem):
+    made = right(problem)
+
+    def objective(meta, task, progress):
+        return problem.loss(unroll(made, meta, task.query, 1), task.query)
+
+    return made._replace(objective=objective)
+
+
+def inner_learning_rate_ignored(problem, *, inner_lr: float = 0.05):
+    return right(problem)
+
+
+def outer_learning_rate_ignored(problem, *, outer_lr: float = 1e-3):
+    return right(problem)
+
+
+def wrong_sign(problem):
+    made = right(problem)
+
+    def meta_grad(meta, task, progress):
+        loss, slopes = value_and_grad(made.objective)(meta, task, progress)
+        return loss, map_tree(torch.neg, slopes)
+
+    return made._replace(meta_grad=meta_grad, objective=None)
+
+
+def wrong_inner_sign(problem):
+    return with_step(problem, sgd(problem, -0.05).step)
+
+
+def draws_from_the_global_state(problem):
+    made = right(problem)
+    return made._replace(init=lambda: {n: w + 0.1 * torch.randn_like(w) for n, w in problem.init().items()})
+
+
+def hangs_on_the_hash_seed(problem):
+    def init():
+        return {name: w + 0.01 * (hash(name) % 1000 / 1000) for name, w in problem.init().items()}
+
+    return right(problem)._replace(init=init)
+
+
+def loses_float64(problem):
+    made = right(problem)
+
+    def step(meta, fast, support, i):
+        after = made.step(meta, fast, support, i)
+        return {name: fast[name] + (after[name] - fast[name]).float() for name in fast}
+
+    return with_step(problem, step)
+
+
+def batch_dependent(problem):
+    made = right(problem)
+
+    def step(meta, fast, support, i):
+        batched = torch._C._are_functorch_transforms_active()
+        return map_tree(lambda w: w * (0.9 if batched else 1.0), made.step(meta, fast, support, i))
+
+    return made._replace(step=step)
+
+
+class Around:
+    """A Learner that hands everything on to `right`."""
+
+    trainable = True
+
+    def __init__(self, problem):
+        self.problem = problem
+        self.inside = lift(right(problem))
+
+    def update(self, tasks, progress):
+        return self.inside.update(tasks, progress)
+
+    def adapt(self, support, steps):
+        return self.inside.adapt(support, steps)
+
+    def state_dict(self):
+        return self.inside.state_dict()
+
+    def load_state_dict(self, state):
+        self.inside.load_state_dict(state)
+
+
+class StateNotSaved(Around):
+    """Its state leaves out the optimiser."""
+
+    def state_dict(self):
+        return {"meta": self.inside.state_dict()["meta"]}
+
+    def load_state_dict(self, state):
+        self.inside.load_state_dict(state | {"optimizer": self.inside.state_dict()["optimizer"]})
+
+
+class LeaksBetweenTasks(Around):
+    """It adapts every task to a little of all of the tasks."""
+
+    def adapt(self, support, steps):
+        return self.inside.adapt(Batch(support.x + 0.01 * support.x.mean(0, keepdim=True), support.y), steps)
+
+
+class BatchNormOverTasks(Around):
+    """It normalises its inputs by the statistics of the points of all tasks at once."""
+
+    def adapt(self, support, steps):
+        norm = nn.BatchNorm1d(support.x.shape[-1], affine=False, track_running_stats=False).to(support.x.dtype)
+        return self.inside.adapt(Batch(norm(support.x.flatten(0, 1)).view_as(support.x), support.y), steps)
+
+
+class RunningStatisticsOfTestTasks(Around):
+    """Each task is normalised by running statistics that adapting to the last one has moved."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.norm = None
+
+    def adapt(self, support, steps):
+        self.norm = self.norm or nn.BatchNorm1d(support.x.shape[-1], affine=False).to(support.x.dtype)
+        x = torch.stack([copy.deepcopy(self.norm).eval()(task) for task in support.x])
+        self.norm.train()(support.x[-1])
+        return self.inside.adapt(Batch(x, support.y), steps)
+
+
+class ReadsQueryLabels(Around):
+    """It looks behind its support labels, which are a view of all labels in many suites."""
+
+    def adapt(self, support, steps):
+        whole = support.y._base
+        hint = 0.0 if whole is None else 1e-3 * (whole[:, -1:].to(support.x.dtype)).view(len(whole), 1, 1)
+        return self.inside.adapt(Batch(support.x + hint, support.y), steps)
+
+
+def learner(kind):
+    """The factory of a Learner that takes the problem alone."""
+    return lambda problem: kind(problem)
+
+
+ZOO = {
+    "raises": (raises, "runs"),
+    "loses-float64": (loses_float64, "float64-kept"),
+    "leaks-between-tasks": (learner(LeaksBetweenTasks), "tasks-isolated"),
+    "batchnorm-over-tasks": (learner(BatchNormOverTasks), "tasks-isolated"),
+    "running-statistics": (learner(RunningStatisticsOfTestTasks), "learner-untouched"),
+    "edits-its-input": (edits_its_input, "inputs-untouched"),
+    "reads-query-labels": (learner(ReadsQueryLabels), "query-unread"),
+    "ignores-the-support-set": (ignores_the_support_set, "support-matters"),
+    "wrong-inner-sign": (wrong_inner_sign, "adapts"),
+    "adapts-to-the-query-set": (adapts_to_the_query_set_in_training, "support-trains"),
+    "batch-dependent": (batch_dependent, "batched-equals-loop"),
+    "first-order-as-second": (first_order_posing_as_second, "gradient-exact"),
+    "wrong-sign": (wrong_sign, "learns"),
+    "inner-lr-ignored": (inner_learning_rate_ignored, "learning-rates"),
+    "outer-lr-ignored": (outer_learning_rate_ignored, "learning-rates"),
+    "state-not-saved": (learner(StateNotSaved), "state-round-trip"),
+    "global-random-state": (draws_from_the_global_state, "reproducible"),
+    "hash-seed": (hangs_on_the_hash_seed, "other-process"),
+}
+"""By name: the factory, and the check that is named for what is wrong with it."""
+
+
+@hookimpl
+def register_algorithms():
+    return {name: factory for name, (factory, _) in ZOO.items()}
