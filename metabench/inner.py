@@ -91,13 +91,21 @@ def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999,
 
 def unroll(inner: Any, meta: Tree, support: Batch, steps: int) -> Tree:
     """Fast after `steps` inner steps from its start; `inner` is an `Inner` or an `Algorithm`."""
+    for fast in trajectory(inner, meta, support, steps):  # noqa: B007
+        pass
+    return fast
+
+
+def trajectory(inner: Any, meta: Tree, support: Batch, steps: int) -> Iterator[Tree]:
+    """Fast at its start and after each of `steps` inner steps; `inner` is an `Inner` or an `Algorithm`."""
     fast = inner.start(meta, support)
+    yield fast
     for i in range(steps):
         if rematerialise.get():
             fast = checkpoint(inner.step, meta, fast, support, i, use_reentrant=False, preserve_rng_state=False)
         else:
             fast = inner.step(meta, fast, support, i)
-    return fast
+        yield fast
 
 
 def query_loss(problem: Problem, inner: Any, steps: int) -> Callable[[Tree, Task, float], Tensor]:
@@ -114,12 +122,12 @@ def query_loss(problem: Problem, inner: Any, steps: int) -> Callable[[Tree, Task
 
 
 rematerialise: ContextVar[bool] = ContextVar("rematerialise", default=False)
-"""Whether `unroll` keeps the graph of a step, or makes it again when it is differentiated."""
+"""Whether `trajectory` keeps the graph of a step, or makes it again when it is differentiated."""
 
 
 @contextmanager
 def rematerialising() -> Iterator[None]:
-    """Inside it the memory that `unroll` needs hardly grows with the steps, and each is computed once more.
+    """Inside it the memory that `trajectory` needs hardly grows with the steps, and each is computed once more.
 
     Activation checkpointing: Chen et al. 2016, arXiv 1604.06174. Not under `torch.vmap`, which cannot do it.
     """
