@@ -56,12 +56,8 @@ def imaml(
     def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Meta]:
         adapted = unroll(inner, meta, task.support, inner_steps)
         loss, gradient = value_and_grad(problem.loss)(adapted, task.query)
-
-        def product(vector: Params) -> Params:
-            bent = grad(lambda weights: dot(grad(problem.loss)(weights, task.support), vector))(adapted)
-            return plus(vector, 1 / proximal, bent)
-
-        return loss, conjugate_gradients(product, gradient, cg_steps)
+        _, hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)
+        return loss, conjugate_gradients(lambda v: plus(v, 1 / proximal, hessian(v)[0]), gradient, cg_steps)
 
     return Algorithm(
         init=problem.init,
