@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from metabench.autodiff import grad, value_and_grad
 from metabench.data import DataError, cache_dir, cached_arrays, fetch, read_member
-from metabench.inner import Inner, adam, sgd, unroll
+from metabench.inner import Inner, adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.trees import Tree, map_tree
 
 __all__ = [
@@ -39,8 +39,11 @@ __all__ = [
     "grad",
     "hookimpl",
     "map_tree",
+    "partial_sgd",
+    "query_loss",
     "read_member",
     "sgd",
+    "trajectory",
     "unroll",
     "value_and_grad",
 ]

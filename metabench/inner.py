@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metabench.autodiff import grad
 from metabench.trees import Tree, map_tree
 
 if TYPE_CHECKING:
-    from metabench.api import Batch, Problem
+    from metabench.api import Batch, Problem, Task
 
 
 class Inner(NamedTuple):
-    """An inner loop, in the shape that `Algorithm` takes; `weights` reads the model's weights out of Fast."""
+    """An inner loop, in the shape that `Algorithm` takes; `weights` reads the weights that it moves out of Fast."""
 
     start: Callable[[Tree, Batch], Tree]
     step: Callable[[Tree, Tree, Batch, int], Tree]
@@ -40,6 +41,24 @@ def sgd(problem: Problem, lr: float, batch_size: int = 0) -> Inner:
         start=lambda meta, support: meta,
         step=step,
         predict=lambda meta, fast, x: problem.apply(fast, x),
+        weights=lambda fast: fast,
+    )
+
+
+def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> Inner:
+    """Gradient descent on the weights of these names alone; the others stay as they are meta-learnt.
+
+    Fast holds the weights that move, and no gradient is taken of the others in the inner loop.
+    """
+
+    def step(meta: Tree, fast: Tree, support: Batch, i: int) -> Tree:
+        gradient = grad(lambda moving: problem.loss(meta | moving, support))(fast)
+        return map_tree(lambda weight, slope: weight - lr * slope, fast, gradient)
+
+    return Inner(
+        start=lambda meta, support: {name: meta[name] for name in names},
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(meta | fast, x),
         weights=lambda fast: fast,
     )
 
@@ -72,22 +91,43 @@ def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999,
 
 def unroll(inner: Any, meta: Tree, support: Batch, steps: int) -> Tree:
     """Fast after `steps` inner steps from its start; `inner` is an `Inner` or an `Algorithm`."""
+    for fast in trajectory(inner, meta, support, steps):  # noqa: B007
+        pass
+    return fast
+
+
+def trajectory(inner: Any, meta: Tree, support: Batch, steps: int) -> Iterator[Tree]:
+    """Fast at its start and after each of `steps` inner steps; `inner` is an `Inner` or an `Algorithm`."""
     fast = inner.start(meta, support)
+    yield fast
     for i in range(steps):
         if rematerialise.get():
             fast = checkpoint(inner.step, meta, fast, support, i, use_reentrant=False, preserve_rng_state=False)
         else:
             fast = inner.step(meta, fast, support, i)
-    return fast
+        yield fast
+
+
+def query_loss(problem: Problem, inner: Any, steps: int) -> Callable[[Tree, Task, float], Tensor]:
+    """The usual `objective`: the loss on the query set after `steps` inner steps on the support set.
+
+    `inner` is an `Inner` or an `Algorithm`.
+    """
+
+    def objective(meta: Tree, task: Task, progress: float) -> Tensor:
+        fast = unroll(inner, meta, task.support, steps)
+        return problem.criterion(lambda x: inner.predict(meta, fast, x), task.query)
+
+    return objective
 
 
 rematerialise: ContextVar[bool] = ContextVar("rematerialise", default=False)
-"""Whether `unroll` keeps the graph of a step, or makes it again when it is differentiated."""
+"""Whether `trajectory` keeps the graph of a step, or makes it again when it is differentiated."""
 
 
 @contextmanager
 def rematerialising() -> Iterator[None]:
-    """Inside it the memory that `unroll` needs hardly grows with the steps, and each is computed once more.
+    """Inside it the memory that `trajectory` needs hardly grows with the steps, and each is computed once more.
 
     Activation checkpointing: Chen et al. 2016, arXiv 1604.06174. Not under `torch.vmap`, which cannot do it.
     """

@@ -9,9 +9,17 @@ from metabench.api import Recipe
 
 SOURCE = (
     "MAML: arXiv 1703.03400, appendix A.1. Reptile: arXiv 1803.02999, appendix A; it trains on 10 shots "
-    "a class, here on the suite's own shots. Meta-SGD: arXiv 1707.09835, first step size from its range. "
+    "a class, here on the suite's own shots. ANIL: MAML's settings, as in arXiv 1909.09157, which has 20 ways; for 5 "
+    "ways with 5 steps too, one step of the head being too little. Meta-SGD: arXiv "
+    "1707.09835, first step size from its range. MAML++ (arXiv 1810.09502): the authors' configuration for 5 "
+    "steps, which differentiates the inner steps from the start; its network pools, this suite's `conv` does not. iMAML: arXiv "
+    "1909.04630, Table 2, rates from its code. BOIL and CAVIA have no Omniglot: their mini-ImageNet settings, "
+    "arXiv 2008.08882 (code) and 1810.03642 (code). "
     "scratch and finetune are not in these papers: MAML's inner step size and test steps."
 )
+
+THIRD_BLOCK = -3
+"""Among the layers before the head of four blocks of convolution and BatchNorm: the third block's BatchNorm."""
 
 QUICK = {"validations": 5, "validation_tasks": 60}
 """How a quick run is validated."""
@@ -53,10 +61,57 @@ def settings(many: bool) -> dict[str, dict[str, Any]]:
     )
     return {
         **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml"), maml),
-        "l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1},
+        "anil": {**maml, "inner_steps": 5, "test_steps": 5},
+        **dict.fromkeys(
+            ("metasgd", "l2l-metasgd"), {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1}
+        ),
+        **relatives(inner_steps=25 if many else 16),
         "reptile": reptile_settings,
         "scratch": {"inner_lr": maml["inner_lr"]},
         "finetune": {"inner_lr": maml["inner_lr"], "train_lr": 1e-3},
+    }
+
+
+def relatives(inner_steps: int) -> dict[str, dict[str, Any]]:
+    """Of MAML, each with settings of its own: as many inner steps in training as in the test (so many for iMAML)."""
+    return {
+        "boil": {
+            "inner_lr": 0.5,
+            "inner_steps": 1,
+            "outer_lr": 1e-3,
+            "updates": 30_000,
+            "meta_batch_size": 4,
+            "test_steps": 1,
+        },
+        "cavia": {
+            "inner_lr": 1.0,
+            "inner_steps": 2,
+            "outer_lr": 1e-3,
+            "context": 100,
+            "layer": THIRD_BLOCK,
+            "meta_batch_size": 16,
+            "test_steps": 2,
+        },
+        "imaml": {
+            "inner_lr": 0.1,
+            "inner_steps": inner_steps,
+            "outer_lr": 1e-3,
+            "proximal": 2.0,
+            "cg_steps": 5,
+            "updates": 20_000,
+            "test_steps": inner_steps,
+        },
+        "maml++": {
+            "inner_lr": 0.1,
+            "inner_steps": 5,
+            "outer_lr": 1e-3,
+            "last_outer_lr": 1e-5,
+            "multi_step": 0.1,
+            "first_order": 0.0,
+            "updates": 50_000,
+            "meta_batch_size": 8,
+            "test_steps": 5,
+        },
     }
 
 

@@ -50,11 +50,18 @@ def mean_squared_error(predict: Predict, batch: Batch) -> Tensor:
 
 GRADIENT = {"inner_lr": 0.01, "inner_steps": 1, "outer_lr": 1e-3}
 PAPER = Recipe(
-    source="Finn et al. 2017, arXiv 1703.03400, section 5.1 and Table 2; tasks per update and updates from the code",
+    source="Finn et al. 2017, arXiv 1703.03400, section 5.1 and Table 2; tasks per update and updates from the code. "
+    "CAVIA: arXiv 1810.03642, section 5.1, and its code. ANIL, BOIL, iMAML, Meta-SGD and MAML++ have no results on "
+    "this family: MAML's rates, and no more test steps than step sizes were learnt for",
     suite={"shots": 10, "queries": 10, "test_shots": 5},
     budget={"updates": 70000, "meta_batch_size": 25, "validation_tasks": 200, "test_steps": 10, "test_tasks": 600},
     algorithms={
-        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
+        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "boil"), GRADIENT),
+        **dict.fromkeys(("metasgd", "l2l-metasgd"), {**GRADIENT, "test_steps": 1}),
+        "anil": {**GRADIENT, "inner_steps": 5},
+        "cavia": {"inner_lr": 1.0, "inner_steps": 1, "outer_lr": 1e-3, "context": 5, "layer": 0, "updates": 50000},
+        "imaml": {**GRADIENT, "inner_steps": 10, "proximal": 2.0, "cg_steps": 5},
+        "maml++": {**GRADIENT, "inner_steps": 5, "last_outer_lr": 1e-5, "test_steps": 5},
         "reptile": {"inner_lr": 0.01, "inner_steps": 8, "outer_lr": 1.0},
         "scratch": {"inner_lr": 0.01},
         "finetune": {"inner_lr": 0.01, "train_lr": 1e-3},
@@ -63,6 +70,10 @@ PAPER = Recipe(
 QUICK = PAPER._replace(
     source=f"{PAPER.source}; fewer updates",
     budget={**PAPER.budget, "updates": 1500, "validations": 5},
+    algorithms={
+        name: {field: value for field, value in settings.items() if field != "updates"}
+        for name, settings in PAPER.algorithms.items()
+    },
     compare=("maml", "fomaml", "reptile", "scratch", "finetune"),
 )
 

@@ -1,0 +1,30 @@
+"""ANIL: almost no inner loop; adaptation moves the last layer alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from metabench.api import Algorithm, Problem, hookimpl, partial_sgd, query_loss
+
+
+def anil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+    """MAML, second order, whose inner loop moves the head; the body is meta-learnt and then reused.
+
+    Raghu et al. 2020, arXiv 1909.09157, section 4.
+    """
+    inner = partial_sgd(problem, inner_lr, problem.head)
+    return Algorithm(
+        init=problem.init,
+        start=inner.start,
+        step=inner.step,
+        predict=inner.predict,
+        objective=query_loss(problem, inner, inner_steps),
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+
+
+@hookimpl
+def register_algorithms():
+    return {"anil": anil}

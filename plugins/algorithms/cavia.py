@@ -1,0 +1,77 @@
+"""CAVIA: a shared network, and for each task a context vector that modulates one of its layers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from metabench.api import Algorithm, Problem, hookimpl, partial_sgd, query_loss
+
+
+def cavia(
+    problem: Problem,
+    *,
+    inner_lr: float = 1.0,
+    inner_steps: int = 1,
+    outer_lr: float = 1e-3,
+    context: int = 5,
+    layer: int = -1,
+) -> Algorithm:
+    """CAVIA: the inner loop moves `context` numbers, which start at zero for each task; the rest is meta-learnt.
+
+    Zintgraf et al. 2019, arXiv 1810.03642, section 3. The context scales and shifts the channels of one layer's
+    output, linearly (FiLM), as in section 4.2 of the paper. `layer` counts the layers with weights before the
+    head; the paper takes the third convolution after its normalisation. For regression it concatenates the
+    context to the input, which shifts the first layer without scaling it. Raises ValueError for a model that
+    has no such layer.
+    """
+    body = [name.rpartition(".")[0] for name in problem.init() if name not in problem.head]
+    layers = list(dict.fromkeys(body))
+    if not -len(layers) <= layer < len(layers):
+        raise ValueError(f"cavia has no layer {layer} to modulate: there are {len(layers)} before the head")
+    path = layers[layer]
+    wide = problem.wrap(lambda module: modulated(module, path, context))
+    name = f"{path}.context"
+    inner = partial_sgd(wide, inner_lr, [name])._replace(
+        start=lambda meta, support: {name: torch.zeros_like(meta[name])}
+    )
+    return Algorithm(
+        init=wide.init,
+        start=inner.start,
+        step=inner.step,
+        predict=inner.predict,
+        objective=query_loss(wide, inner, inner_steps),
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+
+
+class Modulated(nn.Module):
+    """A layer whose output channels (n, channels, ...) are scaled by 1 + a and shifted by b; (a, b) = film(context)."""
+
+    def __init__(self, layer: nn.Module, context: int) -> None:
+        super().__init__()
+        *_, last = layer.parameters()
+        self.layer = layer
+        self.context = nn.Parameter(torch.zeros(context))
+        self.film = nn.Linear(context, 2 * len(last))
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class; without a context it is the layer itself."""
+        outputs = self.layer(x)
+        scale, shift = self.film(self.context).unflatten(0, (2, -1, *[1] * (outputs.dim() - 2)))
+        return (1 + scale) * outputs + shift
+
+
+def modulated(module: nn.Module, path: str, context: int) -> nn.Module:
+    """The module with a context in the layer of that name."""
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, Modulated(module.get_submodule(path), context))
+    return module
+
+
+@hookimpl
+def register_algorithms():
+    return {"cavia": cavia}

@@ -1,0 +1,100 @@
+"""iMAML: adaptation that stays near the initial weights, differentiated at its end rather than along its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from metabench.api import (
+    Algorithm,
+    Batch,
+    Inner,
+    Meta,
+    Params,
+    Problem,
+    Task,
+    grad,
+    hookimpl,
+    map_tree,
+    unroll,
+    value_and_grad,
+)
+
+
+def imaml(
+    problem: Problem,
+    *,
+    inner_lr: float = 0.01,
+    inner_steps: int = 16,
+    outer_lr: float = 1e-3,
+    proximal: float = 2.0,
+    cg_steps: int = 5,
+) -> Algorithm:
+    """iMAML by gradient descent on the support loss plus `proximal` / 2 times the squared distance from the start.
+
+    Rajeswaran et al. 2019, arXiv 1909.04630, Algorithms 1 and 2: `proximal` is its lambda. The direction v solves
+    (I + H / proximal) v = g by `cg_steps` of conjugate gradients, with the Hessian H of the support loss and the
+    gradient g of the query loss, both at the adapted weights. It is exact where the inner loop has converged.
+    """
+
+    def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
+        slopes = grad(problem.loss)(fast, support)
+        return map_tree(
+            lambda weight, slope, first: weight - inner_lr * (slope + proximal * (weight - first)), fast, slopes, meta
+        )
+
+    inner = Inner(
+        start=lambda meta, support: meta,
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(fast, x),
+        weights=lambda fast: fast,
+    )
+
+    def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Meta]:
+        adapted = unroll(inner, meta, task.support, inner_steps)
+        loss, gradient = value_and_grad(problem.loss)(adapted, task.query)
+        _, hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)
+        return loss, conjugate_gradients(lambda v: plus(v, 1 / proximal, hessian(v)[0]), gradient, cg_steps)
+
+    return Algorithm(
+        init=problem.init,
+        start=inner.start,
+        step=inner.step,
+        predict=inner.predict,
+        meta_grad=meta_grad,
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+
+
+def conjugate_gradients(product: Callable[[Params], Params], right: Params, steps: int) -> Params:
+    """An approximate solution of product(x) = right, from zero: Hestenes and Stiefel 1952."""
+    tiny = 1e-30  # so that steps after the exact solution do nothing rather than divide by zero
+    solution = map_tree(torch.zeros_like, right)
+    residual = direction = right
+    square = dot(residual, residual)
+    for _ in range(steps):
+        image = product(direction)
+        length = square / (dot(direction, image) + tiny)
+        solution = plus(solution, length, direction)
+        residual = plus(residual, -length, image)
+        before, square = square, dot(residual, residual)
+        direction = plus(residual, square / (before + tiny), direction)
+    return solution
+
+
+def dot(one: Params, other: Params) -> Tensor:
+    """The inner product over all weights."""
+    return torch.stack([(one[name] * other[name]).sum() for name in one]).sum()
+
+
+def plus(one: Params, factor: Tensor | float, other: Params) -> Params:
+    """one + factor * other."""
+    return map_tree(lambda a, b: a + factor * b, one, other)
+
+
+@hookimpl
+def register_algorithms():
+    return {"imaml": imaml}

@@ -1,0 +1,109 @@
+"""MAML++: MAML made stable by a loss at every inner step, learnt rates and annealing."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from metabench.api import (
+    Algorithm,
+    Batch,
+    Meta,
+    Params,
+    Problem,
+    Task,
+    grad,
+    hookimpl,
+    query_loss,
+    trajectory,
+    value_and_grad,
+)
+
+LEAST = 0.03
+"""What is left of the weight of a loss before the last step, while there are such losses: from the code."""
+
+
+def mamlpp(
+    problem: Problem,
+    *,
+    inner_lr: float = 0.01,
+    inner_steps: int = 5,
+    outer_lr: float = 1e-3,
+    last_outer_lr: float = 1e-5,
+    multi_step: float = 0.1,
+    first_order: float = 0.0,
+    norm_per_step: bool = True,
+) -> Algorithm:
+    """MAML++. `multi_step` and `first_order` are shares of the training, from its beginning.
+
+    Antoniou et al. 2019, arXiv 1810.09502, section 4. Rates by parameter tensor and step, starting at `inner_lr`.
+    For the share `multi_step` the loss is a sum over all steps, weighted equally at first and in the end by the
+    last; for the share `first_order` the inner steps are not differentiated (a third in the paper, none in the
+    authors' configurations; on sinusoids it makes the learnt rates run away). The outer rate follows a cosine.
+
+    With `norm_per_step` BatchNorm's scale and shift are learnt for each step and do not move in the inner loop.
+    Left out: running statistics by step (the authors' code keeps but never reads them: BatchNorm uses the
+    current batch), and the ensemble of the best checkpoints. Steps after the last take its rates.
+    """
+    norms = norm_names(problem.module()) if norm_per_step else set()
+
+    def row(by_step: dict[str, Tensor], i: int) -> Params:
+        return {name: values[min(i, inner_steps - 1)] for name, values in by_step.items()}
+
+    def init() -> Meta:
+        weights = problem.init()
+        moving = {name: weight for name, weight in weights.items() if name not in norms}
+        return {
+            "weights": moving,
+            "norms": {name: torch.stack([weights[name]] * inner_steps) for name in weights if name in norms},
+            "rates": {name: weight.new_full((inner_steps,), inner_lr) for name, weight in moving.items()},
+        }
+
+    def start(meta: Meta, support: Batch) -> Params:
+        return meta["weights"] | row(meta["norms"], 0)
+
+    def step(meta: Meta, fast: Params, support: Batch, i: int, differentiate: bool = True) -> Params:
+        norm, rates = row(meta["norms"], i), row(meta["rates"], i)
+        with nullcontext() if differentiate else torch.no_grad():
+            slopes = grad(lambda moving: problem.loss(moving | norm, support))({name: fast[name] for name in rates})
+        return {name: fast[name] - rate * slopes[name] for name, rate in rates.items()} | norm
+
+    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
+        inner = made._replace(step=partial(step, differentiate=False)) if progress < first_order else made
+        if progress >= multi_step:
+            return query_loss(problem, inner, inner_steps)(meta, task, progress)
+        _, *path = trajectory(inner, meta, task.support, inner_steps)
+        *before, last = [problem.loss(fast, task.query) for fast in path]
+        weight = max(1 - progress / multi_step, LEAST) / inner_steps
+        return weight * sum(before) + (1 - weight * len(before)) * last
+
+    made = Algorithm(
+        init=init,
+        start=start,
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(fast, x),
+        meta_grad=value_and_grad(objective),
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+        schedule=cosine(last_outer_lr / outer_lr),
+    )
+    return made if first_order else made._replace(objective=objective)
+
+
+def cosine(last: float):
+    """The schedule from 1 to `last` along half a cosine: Loshchilov and Hutter, arXiv 1608.03983."""
+    return lambda progress: last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def norm_names(module: nn.Module) -> set[str]:
+    """The names of the scales and shifts of BatchNorm layers."""
+    layers = [(n, layer) for n, layer in module.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    return {f"{path}.{name}" if path else name for path, layer in layers for name, _ in layer.named_parameters()}
+
+
+@hookimpl
+def register_algorithms():
+    return {"maml++": mamlpp}

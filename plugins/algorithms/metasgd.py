@@ -1,0 +1,45 @@
+"""Meta-SGD: initial weights and, for each of them, a step size."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from metabench.api import Algorithm, Batch, Inner, Meta, Params, Problem, grad, hookimpl, map_tree, query_loss
+
+
+def metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+    """Meta-SGD: MAML with a learnt step size for every weight, which may become negative.
+
+    Li et al. 2017, arXiv 1707.09835, section 3 and Algorithm 1. All step sizes start at `inner_lr`, where the
+    paper draws them at random from 0.005 to 0.1; it takes one inner step.
+    """
+
+    def init() -> Meta:
+        weights = problem.init()
+        return {"weights": weights, "rates": map_tree(lambda weight: torch.full_like(weight, inner_lr), weights)}
+
+    def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
+        slopes = grad(problem.loss)(fast, support)
+        return map_tree(lambda weight, rate, slope: weight - rate * slope, fast, meta["rates"], slopes)
+
+    inner = Inner(
+        start=lambda meta, support: meta["weights"],
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(fast, x),
+        weights=lambda fast: fast,
+    )
+    return Algorithm(
+        init=init,
+        start=inner.start,
+        step=inner.step,
+        predict=inner.predict,
+        objective=query_loss(problem, inner, inner_steps),
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+
+
+@hookimpl
+def register_algorithms():
+    return {"metasgd": metasgd}
