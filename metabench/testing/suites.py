@@ -85,6 +85,20 @@ def judges(case: SuiteCase) -> None:
             raise AssertionError(f"{name} must be a finite scalar tensor, not {value!r}")
 
 
+def ways(case: SuiteCase) -> None:
+    """Where a suite says how many classes a task has, targets are their indices, with an output of the model each."""
+    count = case.suite.ways
+    if count is None:
+        return
+    problem = build_problem(case.suite, 0)
+    for part, batch in zip(("support", "query"), map_tree(lambda leaf: leaf[0], case.tasks("test", 1))):
+        if batch.y.dtype != torch.int64 or batch.y.dim() != 1 or not set(batch.y.tolist()) <= set(range(count)):
+            raise AssertionError(f"ways is {count}, and the {part} targets of a task are {batch.y}")
+        outputs = problem.apply(problem.init(), batch.x)
+        if outputs.shape != (len(batch.y), count):
+            raise AssertionError(f"ways is {count}, and the model's outputs are {tuple(outputs.shape)}")
+
+
 def batchable(case: SuiteCase) -> None:
     """The loss and its gradient under vmap over tasks are those of a loop, and every weight has one."""
     problem = build_problem(case.suite, 0, dtype=torch.float64)
@@ -128,6 +142,7 @@ CHECKS: dict[str, Callable[[SuiteCase], None]] = {
     "shapes": shapes,
     "disjoint-splits": disjoint_splits,
     "judges": judges,
+    "ways": ways,
     "batchable": batchable,
     "model-seeded": model_seeded,
     "recipes": recipes,
