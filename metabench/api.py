@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from metabench.autodiff import grad, value_and_grad
 from metabench.data import DataError, cache_dir, cached_arrays, fetch, read_member
 from metabench.errors import UnfitError
-from metabench.inner import Inner, adam, sgd, unroll
+from metabench.inner import Inner, adam, partial_sgd, query_loss, sgd, unroll
 from metabench.trees import Tree, map_tree
 
 __all__ = [
@@ -41,6 +41,8 @@ __all__ = [
     "grad",
     "hookimpl",
     "map_tree",
+    "partial_sgd",
+    "query_loss",
     "read_member",
     "sgd",
     "unroll",

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metabench.autodiff import grad
 from metabench.trees import Tree, map_tree
 
 if TYPE_CHECKING:
-    from metabench.api import Batch, Problem
+    from metabench.api import Batch, Problem, Task
 
 
 class Inner(NamedTuple):
-    """An inner loop, in the shape that `Algorithm` takes; `weights` reads the model's weights out of Fast."""
+    """An inner loop, in the shape that `Algorithm` takes; `weights` reads the weights that it moves out of Fast."""
 
     start: Callable[[Tree, Batch], Tree]
     step: Callable[[Tree, Tree, Batch, int], Tree]
@@ -40,6 +41,24 @@ def sgd(problem: Problem, lr: float, batch_size: int = 0) -> Inner:
         start=lambda meta, support: meta,
         step=step,
         predict=lambda meta, fast, x: problem.apply(fast, x),
+        weights=lambda fast: fast,
+    )
+
+
+def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> Inner:
+    """Gradient descent on the weights of these names alone; the others stay as they are meta-learnt.
+
+    Fast holds the weights that move, and no gradient is taken of the others in the inner loop.
+    """
+
+    def step(meta: Tree, fast: Tree, support: Batch, i: int) -> Tree:
+        gradient = grad(lambda moving: problem.loss(meta | moving, support))(fast)
+        return map_tree(lambda weight, slope: weight - lr * slope, fast, gradient)
+
+    return Inner(
+        start=lambda meta, support: {name: meta[name] for name in names},
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(meta | fast, x),
         weights=lambda fast: fast,
     )
 
@@ -79,6 +98,19 @@ def unroll(inner: Any, meta: Tree, support: Batch, steps: int) -> Tree:
         else:
             fast = inner.step(meta, fast, support, i)
     return fast
+
+
+def query_loss(problem: Problem, inner: Any, steps: int) -> Callable[[Tree, Task, float], Tensor]:
+    """The usual `objective`: the loss on the query set after `steps` inner steps on the support set.
+
+    `inner` is an `Inner` or an `Algorithm`.
+    """
+
+    def objective(meta: Tree, task: Task, progress: float) -> Tensor:
+        fast = unroll(inner, meta, task.support, steps)
+        return problem.criterion(lambda x: inner.predict(meta, fast, x), task.query)
+
+    return objective
 
 
 rematerialise: ContextVar[bool] = ContextVar("rematerialise", default=False)

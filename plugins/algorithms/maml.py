@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
 
-from metabench.api import Algorithm, Meta, Problem, Task, hookimpl, sgd, unroll
+from metabench.api import Algorithm, Problem, hookimpl, query_loss, sgd
 
 
 def maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -16,16 +15,12 @@ def maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, oute
     Finn, Abbeel and Levine 2017, arXiv 1703.03400, Algorithms 1 and 2.
     """
     inner = sgd(problem, inner_lr)
-
-    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        return problem.loss(unroll(inner, meta, task.support, inner_steps), task.query)
-
     return Algorithm(
         init=problem.init,
         start=inner.start,
         step=inner.step,
         predict=inner.predict,
-        objective=objective,
+        objective=query_loss(problem, inner, inner_steps),
         optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
 
