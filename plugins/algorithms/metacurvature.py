@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Meta, Params, Problem, Task, grad, hookimpl, map_tree, unroll
+from metabench.api import Algorithm, Batch, Meta, Params, Problem, grad, hookimpl, map_tree, query_loss
 
 
 def metacurvature(
@@ -35,11 +35,7 @@ def metacurvature(
         predict=lambda meta, fast, x: problem.apply(fast, x),
         optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
-
-    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        return problem.loss(unroll(made, meta, task.support, inner_steps), task.query)
-
-    return made._replace(objective=objective)
+    return made._replace(objective=query_loss(problem, made, inner_steps))
 
 
 def modes_of(weight: Tensor) -> tuple[int, ...]:

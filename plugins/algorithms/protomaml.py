@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Meta, Params, Problem, Task, UnfitError, hookimpl, sgd, unroll
+from metabench.api import Algorithm, Batch, Meta, Params, Problem, UnfitError, hookimpl, query_loss, sgd
 from metabench_plugins.algorithms.bodies import body_of, class_means, ways_of
 
 
@@ -19,30 +18,27 @@ def protomaml(problem: Problem, *, inner_lr: float = 0.1, inner_steps: int = 1, 
     """
     ways = ways_of(problem)
     body = body_of(problem)
-    inner = sgd(problem, inner_lr)
-    weight, bias = head_of(problem, ways)
+    weight, bias = linear_head(problem, ways)
 
     def start(meta: Meta, support: Batch) -> Params:
         centres = class_means(body.apply(meta, support.x), support.y, ways)
         return {**meta, weight: 2 * centres, bias: -centres.square().sum(1)}
 
-    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        return problem.loss(unroll(inner._replace(start=start), meta, task.support, inner_steps), task.query)
-
+    inner = sgd(problem, inner_lr)._replace(start=start)
     return Algorithm(
         init=body.init,
         start=start,
         step=inner.step,
         predict=inner.predict,
-        objective=objective,
+        objective=query_loss(problem, inner, inner_steps),
         optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
 
 
-def head_of(problem: Problem, ways: int) -> tuple[str, str]:
+def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
     """The names of the head's weight (ways, d) and bias; raises UnfitError where it has not just these."""
     weights = problem.init()
-    if [tuple(weights[name].shape[:1]) for name in problem.head] != [(ways,)] * 2:
+    if [(len(weights[name]), weights[name].dim()) for name in problem.head] != [(ways, 2), (ways, 1)]:
         raise UnfitError(f"it needs a linear last layer with a bias and {ways} outputs")
     return problem.head[0], problem.head[1]
 

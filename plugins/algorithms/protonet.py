@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Meta, Problem, Task, hookimpl
+from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl, query_loss
 from metabench_plugins.algorithms.bodies import body_of, class_means, ways_of
 
 
@@ -26,18 +26,14 @@ def protonet(problem: Problem, *, outer_lr: float = 1e-3) -> Algorithm:
     def predict(meta: Meta, prototypes: Tensor, x: Tensor) -> Tensor:
         return -(body.apply(meta, x)[:, None] - prototypes).square().sum(2)
 
-    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        prototypes = start(meta, task.support)
-        return problem.criterion(lambda x: predict(meta, prototypes, x), task.query)
-
-    return Algorithm(
+    made = Algorithm(
         init=body.init,
         start=start,
         step=lambda meta, prototypes, support, i: prototypes,
         predict=predict,
-        objective=objective,
         optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
+    return made._replace(objective=query_loss(problem, made, 0))
 
 
 @hookimpl

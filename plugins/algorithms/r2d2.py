@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Meta, Problem, Task, hookimpl
+from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl, query_loss
 from metabench_plugins.algorithms.bodies import body_of, one_hot
 
 
@@ -15,9 +15,11 @@ def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Alg
     """Ridge regression of the targets on the body's features; the gradient goes through its solution.
 
     Classes are regressed as zeros and ones. The ridge (its start is `ridge`; its logarithm is learnt), and the scale
-    and shift that make logits of the regressed values, are learnt too. The same at every inner step. Bertinetto et
-    al. 2019, arXiv 1805.08136, section 3.2, equations 4 to 6.
+    and shift that make outputs of the regressed values, are learnt too. The same at every inner step. Bertinetto et
+    al. 2019, arXiv 1805.08136, section 3.
     """
+    if ridge <= 0:
+        raise ValueError(f"ridge must be more than 0, not {ridge}")
     body = body_of(problem)
 
     def init() -> Meta:
@@ -33,23 +35,16 @@ def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Alg
         x = features(meta, support.x)
         y = one_hot(support.y, problem.ways, x) if problem.ways else support.y
         gram = x @ x.T + meta["log_ridge"].exp() * torch.eye(len(x), dtype=x.dtype, device=x.device)
-        return x.T @ torch.linalg.solve(gram, y)
+        return x.T @ torch.linalg.solve(gram, y)  # (points, points) instead of (features, features): Woodbury
 
-    def predict(meta: Meta, head: Tensor, x: Tensor) -> Tensor:
-        return meta["scale"] * (features(meta, x) @ head) + meta["shift"]
-
-    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        head = start(meta, task.support)
-        return problem.criterion(lambda x: predict(meta, head, x), task.query)
-
-    return Algorithm(
+    made = Algorithm(
         init=init,
         start=start,
         step=lambda meta, head, support, i: head,
-        predict=predict,
-        objective=objective,
+        predict=lambda meta, head, x: meta["scale"] * (features(meta, x) @ head) + meta["shift"],
         optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
+    return made._replace(objective=query_loss(problem, made, 0))
 
 
 @hookimpl

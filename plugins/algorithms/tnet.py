@@ -7,9 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from metabench.api import Algorithm, Batch, Meta, Params, Problem, Task, grad, hookimpl, unroll
-
-FOLLOWED = (nn.Linear, nn.Conv2d)
+from metabench.api import Algorithm, Problem, hookimpl, partial_sgd, query_loss
 
 
 def tnet(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -20,24 +18,16 @@ def tnet(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, oute
     idea with other warps.
     """
     wide = problem.wrap(transformed)
-    frozen = maps_of(wide.module())
-
-    def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
-        slopes = grad(lambda moving: wide.loss({**meta, **moving}, support))(fast)
-        return {name: weight - inner_lr * slopes[name] for name, weight in fast.items()}
-
-    made = Algorithm(
+    maps = maps_of(wide.module())
+    inner = partial_sgd(wide, inner_lr, [name for name in wide.init() if name not in maps])
+    return Algorithm(
         init=wide.init,
-        start=lambda meta, support: {name: weight for name, weight in meta.items() if name not in frozen},
-        step=step,
-        predict=lambda meta, fast, x: wide.apply({**meta, **fast}, x),
+        start=inner.start,
+        step=inner.step,
+        predict=inner.predict,
+        objective=query_loss(wide, inner, inner_steps),
         optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
-
-    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        return wide.loss({**meta, **unroll(made, meta, task.support, inner_steps)}, task.query)
-
-    return made._replace(objective=objective)
 
 
 class Transformed(nn.Module):
@@ -61,7 +51,7 @@ class Transformed(nn.Module):
 
 def transformed(module: nn.Module) -> nn.Module:
     """The module with every linear and convolutional layer transformed."""
-    if isinstance(module, FOLLOWED):
+    if isinstance(module, (nn.Linear, nn.Conv2d)):
         return Transformed(module)
     for name, child in module.named_children():
         setattr(module, name, transformed(child))
