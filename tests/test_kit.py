@@ -199,6 +199,7 @@ WRONG_SUITES = {
     "shapes": sample_with(lambda tasks, generator: Task(*(Batch(b.x.double(), b.y) for b in tasks))),
     "disjoint-splits": clouds()._replace(groups=lambda split: frozenset({"a"})),
     "judges": lines()._replace(metrics=lambda predict, batch: {"mse": (predict(batch.x) - batch.y).square()}),
+    "ways": clouds()._replace(ways=2),
     "batchable": lines()._replace(loss=lambda predict, batch: torch.zeros(()) * predict(batch.x).sum()),
     "model-seeded": lines()._replace(model=lambda: numpy_weights(lines().model())),
 }

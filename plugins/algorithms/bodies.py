@@ -11,7 +11,7 @@ from metabench.api import Problem, UnfitError
 def ways_of(problem: Problem) -> int:
     """The classes of a task; raises UnfitError where targets are no classes."""
     if problem.ways is None:
-        raise UnfitError("it is for classification, and the suite does not say how many `ways` its tasks have")
+        raise UnfitError("it is for classification, and the suite gives its tasks no number of classes (`ways`)")
     return problem.ways
 
 

@@ -16,8 +16,8 @@ SOURCE = (
 RELATIVES = (
     "Meta-Curvature and T-Nets: MAML's settings, which they build on. ProtoMAML has no Omniglot of its own: the "
     "authors' configuration for Meta-Dataset, rounded (six inner steps, five more in the test). Prototypical "
-    "networks: arXiv 1703.05175, section 3.1, without its halving of the rate and on the suite's own ways. R2-D2: arXiv "
-    "1805.08136, section 4.2, likewise."
+    "networks: arXiv 1703.05175, section 3.1, without its halving of the rate and on the suite's own ways. R2-D2: "
+    "arXiv 1805.08136, section 4.2, likewise."
 )
 
 QUICK = {"validations": 5, "validation_tasks": 60}
