@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 
 from metabench.autodiff import grad, value_and_grad
 from metabench.data import DataError, cache_dir, cached_arrays, fetch, read_member
+from metabench.errors import UnfitError
 from metabench.inner import Inner, adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.trees import Tree, map_tree
 
@@ -32,6 +33,7 @@ __all__ = [
     "Recipe",
     "Suite",
     "Task",
+    "UnfitError",
     "adam",
     "cache_dir",
     "cached_arrays",
@@ -102,6 +104,8 @@ class Problem(NamedTuple):
     """A fresh module that holds the initial weights, for stateful libraries."""
     head: tuple[str, ...]
     """The names of the last layer's parameters; the rest is the body."""
+    ways: int | None
+    """The classes of a task, where its targets are their indices; otherwise None."""
     wrap: Callable[[Callable[[nn.Module], nn.Module]], Problem]
     """The same problem around an extended model (a context input, a body without its head)."""
     pool: Pool | None
@@ -118,8 +122,9 @@ def constant(progress: float) -> float:
 class Algorithm(NamedTuple):
     """A meta-learner as pure functions of one task. The engine batches, times and scores it.
 
-    Without `objective` and `meta_grad` nothing is meta-trained. None of the functions may draw random numbers,
-    write in place or call `.item()`.
+    A factory raises UnfitError for a problem that the algorithm is not made for (no classes, say): a run then says
+    so and goes on. Without `objective` and `meta_grad` nothing is meta-trained. None of the functions may draw
+    random numbers, write in place or call `.item()`.
     """
 
     init: Callable[[], Meta]
@@ -211,6 +216,8 @@ class Suite(NamedTuple):
     """Of the first metric."""
     groups: Callable[[str], frozenset[str]] = no_groups
     """The classes that a split draws from; splits that share one are refused."""
+    ways: int | None = None
+    """The classes of a task, where targets are their indices from 0 and the model has an output for each."""
     pool: Callable[[], Pool] | None = None
     """The training split as labelled data."""
     recipes: Mapping[str, Recipe] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metabench.api import Algorithm, Learner, Suite
-from metabench.errors import UserError
+from metabench.errors import UnfitError, UserError
 from metabench.problem import DTYPES, build_problem
 from metabench.registry import Registry
 from metabench.trials import Trial
@@ -19,11 +19,13 @@ def build_suite(registry: Registry, trial: Trial) -> Suite:
 
 
 def make_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
-    """What the trial's algorithm makes of the suite's model."""
+    """What the trial's algorithm makes of the suite's model; raises UnfitError if it is not made for it."""
     entry = registry.get("algorithm", trial.algorithm)
     problem = build_problem(suite, trial.seed, device, DTYPES[trial.precision], trial.precision)
     try:
         return entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
+    except UnfitError:
+        raise
     except ValueError as error:
         raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
 

@@ -39,13 +39,14 @@ def describe(record: data.Record) -> str:
 
 def notices(records: Iterable[data.Record]) -> list[str]:
     """What the user asked for and did not get, each once."""
+    records = list(records)
     found = {}
     for record in records:
         choice = record.provenance.get("strategy", {})
         if choice and choice["strategy"] != record.strategy:
             name = f"{record.trial.algorithm} on {record.trial.suite}"
             found[name] = f"Note: {name} ran {record.strategy}, {choice['reason']}"
-    return list(found.values())
+    return [*data.left_out(records), *found.values()]
 
 
 def number(value: float) -> str:

@@ -15,7 +15,7 @@ from metabench.api import Algorithm, Learner, Task
 from metabench.assembly import build_suite, make_algorithm, refuse_overlap
 from metabench.checkpoints import Keeper, Nowhere
 from metabench.choice import Choice, prepared
-from metabench.errors import UserError, one_line
+from metabench.errors import UnfitError, UserError, one_line
 from metabench.evaluate import (
     DivergedError,
     adaptation_ms,
@@ -89,6 +89,8 @@ def run_trial(
         run.test(run.train())
     except StoppedError:
         raise
+    except UnfitError as error:
+        status, reason = "unfit", str(error)
     except DivergedError as error:
         status, reason = "diverged", str(error)
     except UserError as error:

@@ -21,6 +21,10 @@ class UserError(Exception):
         return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
+class UnfitError(ValueError):
+    """What a factory raises where an algorithm is not made for the problem: why, in a clause."""
+
+
 def one_line(error: BaseException) -> str:
     """An exception's kind and message, folded to one line."""
     try:

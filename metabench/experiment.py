@@ -21,7 +21,7 @@ from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Order
 from metabench.files import DamagedError
 from metabench.options import Options
-from metabench.trials import Execution, Outcome, Progress, Trial
+from metabench.trials import FINE, Execution, Outcome, Progress, Trial
 from metabench.units import bytes_of, seconds_of
 from metabench.work import work
 
@@ -148,7 +148,7 @@ class Experiment(NamedTuple):
             for outcome in self.executor().run(queue, on_progress, lambda: bool(stopping()) or failed.is_set()):
                 self.write(outcome)
                 claims.release(outcome.record.trial)
-                if self.options.fail_fast and outcome.record.status != "ok":
+                if self.options.fail_fast and outcome.record.status not in FINE:
                     failed.set()
                 yield outcome
         finally:

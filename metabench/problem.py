@@ -81,6 +81,7 @@ def problem_around(
         criterion=suite.loss,
         module=lambda: copy.deepcopy(module),
         head=head_of(module),
+        ways=suite.ways,
         wrap=rewrap,
         pool=on_device(suite.pool(), device, dtype) if suite.pool else None,
         generator=lambda name: stream(seed, "algorithm", name),

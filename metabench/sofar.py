@@ -11,7 +11,7 @@ from rich.text import Text
 from metabench.report.labels import Label, labels
 from metabench.report.numbers import score
 from metabench.report.sparks import sparkline
-from metabench.trials import Progress, Record, Trial
+from metabench.trials import FINE, Progress, Record, Trial
 
 
 class SoFar:
@@ -57,7 +57,7 @@ def means(records: Iterable[Record]) -> str:
     found: dict[str, list[Record]] = {}
     bad = 0
     for record in records:
-        bad += record.status != "ok"
+        bad += record.status not in FINE
         for protocol in record.tests if record.status == "ok" else ():
             found.setdefault(protocol, []).append(record)
     parts = []

@@ -22,8 +22,8 @@ from metabench.trials import RECORD_VERSION, Examples, Outcome, Record, Scores, 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-REPEATABLE = ("ok", "diverged")
-"""Statuses that running the trial again would only repeat; the others are failures."""
+REPEATABLE = ("ok", "unfit", "diverged")
+"""Statuses that running the trial again would only repeat; after the others it may be tried again."""
 PLANS = "plans"
 EXAMPLES = "examples.json"
 

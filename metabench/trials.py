@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +16,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
 """What algorithms and suites may be called: their names become names of folders."""
 
 Protocol = Literal["transductive", "inductive", "both"]
-Status = Literal["ok", "diverged", "error", "timeout", "lost"]
+Status = Literal["ok", "unfit", "diverged", "error", "timeout", "lost"]
+"""`unfit`: the algorithm is not made for the suite, says its factory; the others but `ok` are failures."""
+FINE = ("ok", "unfit")
+"""Statuses that are no failure."""
 Strategy = Literal["auto", "vectorised", "compiled", "threaded"]
 Precision = Literal["float32", "bf16", "float64"]
 
@@ -206,3 +210,9 @@ class Progress(msgspec.Struct, frozen=True):
     loss: float | None = None
     score: float | None = None
     """On the validation tasks, right after it was measured."""
+
+
+def left_out(records: Iterable[Record]) -> list[str]:
+    """A line for each algorithm that is not made for a suite, and why."""
+    pairs = {(r.trial.algorithm, r.trial.suite): r.reason for r in records if r.status == "unfit"}
+    return [f"Left out: {algorithm} on {suite}: {reason}." for (algorithm, suite), reason in sorted(pairs.items())]

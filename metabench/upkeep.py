@@ -15,7 +15,7 @@ from metabench.checkpoints import header_of
 from metabench.claims import running
 from metabench.errors import UserError, missing
 from metabench.files import TEMPORARY
-from metabench.trials import Record
+from metabench.trials import FINE, Record
 from metabench.units import describe
 
 
@@ -58,7 +58,9 @@ def status_of(root: Path) -> Status:
             where = "running" if name in at_work else "interrupted"
             rows.append((name, where, updates, describe(header.seconds) if header else ""))
     failures = [
-        f"{record.trial.id}: {record.status}, {record.reason}" for record in records.values() if record.status != "ok"
+        f"{record.trial.id}: {record.status}, {record.reason}"
+        for record in records.values()
+        if record.status not in FINE
     ]
     if at_work:
         counts["running"] = len(at_work)

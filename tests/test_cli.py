@@ -189,6 +189,30 @@ def test_a_failing_plugin_leaves_the_others_alone(metabench, tmp_path):
     assert "boom" in (tmp_path / "reports" / "a" / "index.html").read_text()
 
 
+def test_an_algorithm_that_is_not_made_for_a_suite_is_left_out(metabench, tmp_path):
+    words = ("run", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "results/a")
+    alone = metabench(*words, "--algos", "protonet")
+    assert alone.returncode == 1
+    why = "it is for classification, and the suite gives its tasks no number of classes (`ways`)"
+    assert f"Left out: protonet on sinusoid: {why}." in alone.stdout
+    nothing = metabench("report", "results/a", "--out", "reports/a")
+    assert line_of(nothing).startswith("metabench: There is nothing to report in 'results/a'. Left out: protonet on")
+    result = metabench(*words, "--algos", "protonet,scratch", "--retry-failed", "--fail-fast")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "1 trials to run, 1 finished before" in result.stdout
+    assert "Left out: protonet on sinusoid" in result.stdout
+    assert "sinusoid scratch seed 0: mse" in result.stdout
+    assert "did not end well" not in result.stdout
+    status = metabench("status", "results/a")
+    assert status.returncode == 0
+    assert why not in status.stdout
+    assert metabench("report", "results/a", "--out", "reports/a").returncode == 0
+    page = (tmp_path / "reports" / "a" / "report.md").read_text()
+    assert f"Left out: protonet on sinusoid: {why}." in page
+    assert "Failed trials" not in page
+    assert "1 trial (all ended well): 1 algorithm on 1 suite" in page
+
+
 def test_divergence_is_a_row_and_the_run_goes_on(metabench, tmp_path):
     words = ("run", "--algos", "maml,scratch", "--suites", "sinusoid", "--seeds", "1", *TINY)
     result = metabench(*words, "--updates", "30", "--set", "maml.inner_lr=1e30")

@@ -6,54 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from metabench.api import Algorithm, Batch, Suite, Task, grad, map_tree, unroll
+from metabench.api import Batch, Suite, Task
 from metabench.engine import run_trial
 from metabench.lift import lift
 from metabench.problem import build_problem
 from metabench.registry import Entry, Plugin, Registry
-from metabench.testing import check_algorithm, check_suite
+from metabench.testing import check_suite
 from metabench.testing.suites import SuiteCase
 from metabench.testing.toys import lines
 from metabench.trials import Budget, Execution, Trial
 from metabench_plugins.algorithms.metasgd import metasgd
-
-STEPS = 2
-
-
-def through(problem, inner):
-    """The query loss after the inner steps."""
-    return lambda meta, task, progress: problem.criterion(
-        lambda x: inner.predict(meta, unroll(inner, meta, task.support, STEPS), x), task.query
-    )
-
-
-def protomaml(problem, *, inner_lr: float = 0.1):
-    """Triantafillou et al. 2020: the head starts at the prototypes of the support set."""
-    if problem.pool is None:
-        raise ValueError("protomaml is for classification")
-    ways = problem.init()[problem.head[-1]].shape[0]
-    body = problem.wrap(lambda module: module[:-1])
-
-    def start(meta, support):
-        features = body.apply(meta, support.x)
-        member = (support.y[:, None] == torch.arange(ways)).to(features.dtype)
-        centres = (member.T @ features) / member.sum(0)[:, None]
-        return {"body": meta, "weight": 2 * centres, "bias": -centres.square().sum(1)}
-
-    def outputs(fast, x):
-        return nn.functional.linear(body.apply(fast["body"], x), fast["weight"], fast["bias"])
-
-    def step(meta, fast, support, i):
-        slopes = grad(lambda f: problem.criterion(lambda x: outputs(f, x), support))(fast)
-        return map_tree(lambda w, s: w - inner_lr * s, fast, slopes)
-
-    made = Algorithm(body.init, start, step, lambda meta, fast, x: outputs(fast, x))
-    return made._replace(objective=through(problem, made))
-
-
-def test_the_family_fits():
-    assert {result.verdict for result in check_algorithm(protomaml)} == {"passed"}
-
 
 HORIZON = 5
 

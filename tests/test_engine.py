@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from metabench.api import Algorithm, Batch, Suite, Task
+from metabench.api import Algorithm, Batch, Suite, Task, UnfitError
 from metabench.engine import run_trial
 from metabench.evaluate import task_blocks
 from metabench.parameters import signature_of
@@ -49,12 +49,19 @@ def raising(problem, *, inner_lr: float = 0.1):
     return recorder(problem)._replace(objective=objective)
 
 
+def picky(problem, *, inner_lr: float = 0.1):
+    """Is for classes alone."""
+    if problem.ways is None:
+        raise UnfitError("it is for classes")
+    return recorder(problem)
+
+
 SEEN: list = []
 
 
 def toys(**more) -> Registry:
     """A registry of the toys and of the algorithms above."""
-    algorithms = {"recorder": recorder, "exploding": exploding, "raising": raising}
+    algorithms = {"recorder": recorder, "exploding": exploding, "raising": raising, "picky": picky}
     suites = {"lines": lambda: lines(), "clouds": lambda: clouds(), **more}
     return Registry(
         {n: Entry("algorithm", n, f, signature_of(f, 1), "toys") for n, f in algorithms.items()},

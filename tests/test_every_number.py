@@ -72,7 +72,9 @@ class Suite:
         self.records: dict[str, list[dict]] = {}
         self.steps: dict[str, np.ndarray] = {}
         scores: dict[str, list] = {}
-        for folder in sorted(folders, key=lambda each: json.loads((each / "record.json").read_text())["trial"]["seed"]):
+        for folder in sorted(
+            folders, key=lambda each: json.loads((each / "record.json").read_text())["trial"]["seed"]
+        ):
             record = json.loads((folder / "record.json").read_text())
             assert record["status"] == "ok"
             algorithm = record["trial"]["algorithm"]

@@ -147,6 +147,7 @@ def finish(planned: Any, watch: bool) -> None:
     from metabench.report import summary_table
     from metabench.sofar import SoFar
     from metabench.store import REPEATABLE, records
+    from metabench.trials import FINE
 
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""
@@ -172,12 +173,12 @@ def finish(planned: Any, watch: bool) -> None:
     for notice in notices(mine):
         say(notice)
     say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
-    bad = [record for record in mine if record.status != "ok"]
+    bad = [record for record in mine if record.status not in FINE]
     if bad:
         failed = any(record.status not in REPEATABLE for record in bad)
         again = "; --retry-failed runs them again" if failed else ""
         say(f"{len(bad)} of {len(mine)} trials did not end well; `metabench report` lists their reasons{again}.")
     if len(mine) < len(ids):
         say(f"{len(ids) - len(mine)} trials were not run; the same command goes on.")
-    if bad or len(mine) < len(ids):
+    if bad or len(mine) < len(ids) or all(record.status != "ok" for record in mine):
         raise typer.Exit(1)

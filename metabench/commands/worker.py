@@ -26,6 +26,7 @@ def worker(
     from metabench.console import describe
     from metabench.options import read_options
     from metabench.single import run_single
+    from metabench.trials import FINE
 
     options = read_options(
         None,
@@ -39,4 +40,4 @@ def worker(
         say("Stopped; the same command goes on from its checkpoint." if stopped else f"'{record}' is there already.")
         raise typer.Exit(128 + stopped if stopped else 0)
     say(describe(written))
-    raise typer.Exit(0 if written.status == "ok" else 1)
+    raise typer.Exit(0 if written.status in FINE else 1)

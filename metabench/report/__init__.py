@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench import store
 from metabench.errors import UserError
+from metabench.trials import left_out
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -82,12 +83,15 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
     if not records:
         named = "' or '".join(map(str, folders))
         raise UserError(f"There is no finished trial in '{named}'. `metabench run --out {folders[0]}` makes some.")
-    gathered = groups.gather(records, merged.roots)
+    fit = [record for record in records if record.status != "unfit"]
+    if not fit:
+        raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(left_out(records))}")
+    gathered = groups.gather(fit, merged.roots)
     rows = published.against(gathered, book) if book else []
-    lines = [*merged.notes, *mixtures.mixtures(records)]
+    lines = [*merged.notes, *left_out(records), *mixtures.mixtures(fit)]
     if book and not rows:
         lines.append(published.nothing(gathered, book))
-    content, summary = page.compose(merged.name, records, gathered)
+    content, summary = page.compose(merged.name, fit, gathered)
     shown = [beside.shown(row) for row in rows]
     tables = {"summary": summary, "trials": table.trials(records)}
     tables |= evidence.tables(gathered) | speed.tables(gathered)
@@ -146,9 +150,9 @@ def summary_table(records: Iterable[Record], results: str | Path) -> DataFrame:
 
     from metabench.report import groups, numbers, table
 
-    if not (records := list(records)):
+    if not (fit := [record for record in records if record.status != "unfit"]):
         return pd.DataFrame(columns=list(TERMINAL))
-    frame = table.summary(groups.gather(records, Path(results)))
+    frame = table.summary(groups.gather(fit, Path(results)))
     parts = zip(frame["score"], frame["ci95"], frame["metric"])
     frame["score_text"] = [numbers.with_interval(*each) for each in parts]
     return frame[list(TERMINAL)]

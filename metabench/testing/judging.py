@@ -44,6 +44,34 @@ def model_seeded(case: SuiteCase) -> None:
         raise FailureError("two seeds gave the same initial weights", cause)
 
 
+def ways(case: SuiteCase) -> None:
+    """Where a suite says how many classes a task has, targets are their indices, with an output of the model each.
+
+    Targets and outputs of a test task against `ways`.
+    Why: prototypes and closed-form heads are made for that many classes.
+    Typical causes: labels of the data set rather than of the task, `ways` that does not follow a parameter.
+    Remedy: number the classes of a task from 0, and build the model for as many.
+    """
+    count = case.suite.ways
+    if count is None:
+        return
+    problem, at = case.problem(), where(case.suite.sample)
+    task = first_of(cast(case.tasks("test", 1), "cpu"))
+    for part, batch in zip(("support", "query"), task):
+        found = sorted(set(batch.y.flatten().tolist()))
+        if batch.y.dtype != torch.int64 or batch.y.dim() != 1 or not set(found) <= set(range(count)):
+            raise FailureError(
+                f"ways is {count}, and the {part} targets of a task are {batch.y.dtype} between {found[0]} and {found[-1]}",
+                f"labels that are not the task's own{at}",
+            )
+        outputs = problem.apply(problem.init(), batch.x)
+        if outputs.shape != (len(batch.y), count):
+            raise FailureError(
+                f"ways is {count}, and the model's outputs are {tuple(outputs.shape)}",
+                f"a model for another number of classes{where(case.suite.model)}",
+            )
+
+
 def judges(case: SuiteCase) -> None:
     """Loss and metrics are finite scalars of the model's predictions on one task.
 
@@ -157,6 +185,7 @@ CHECKS = (
     Check("model-stateless", model_stateless),
     Check("model-seeded", model_seeded, ("model-stateless",)),
     Check("judges", judges, MODEL),
+    Check("ways", ways, MODEL),
     Check("metric-direction", metric_direction, (*MODEL, "judges")),
     Check("batchable", batchable, MODEL),
     Check("recipes", recipes),

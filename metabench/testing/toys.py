@@ -55,6 +55,7 @@ def clouds() -> Suite:
         },
         higher_is_better=True,
         groups=lambda split: frozenset(f"cloud {first[split] + i}" for i in range(CLASSES[split])),
+        ways=WAYS,
         pool=lambda: Pool(CLASSES["train"], draw),
     )
 

@@ -19,6 +19,7 @@ from metabench.api import (
     Predict,
     Problem,
     Task,
+    UnfitError,
     hookimpl,
     map_tree,
     sgd,
@@ -107,7 +108,7 @@ def widen(module: nn.Module, head: tuple[str, ...], outputs: int) -> nn.Module:
     path = head[0].rpartition(".")[0]
     old = module.get_submodule(path)
     if not isinstance(old, nn.Linear):
-        raise ValueError(f"finetune needs a linear last layer, and '{path}' is {type(old).__name__}")
+        raise UnfitError(f"it needs a linear last layer, and '{path}' is {type(old).__name__}")
     wide = nn.Linear(old.in_features, outputs)
     parent, _, name = path.rpartition(".")
     setattr(module.get_submodule(parent), name, wide)

@@ -36,6 +36,18 @@ def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
+def l2l_metacurvature(
+    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+) -> Learner:
+    """learn2learn's Meta-Curvature (learn2learn.algorithms.GBML with its MetaCurvatureTransform)."""
+    gbml = algorithms().GBML
+    from learn2learn.optim.transforms import MetaCurvatureTransform
+
+    module = problem.module()
+    wrapper = gbml(module, transform=MetaCurvatureTransform, lr=inner_lr)
+    return Peer(problem, wrapper.to(next(module.parameters())), inner_steps, outer_lr)
+
+
 def algorithms() -> Any:
     """`learn2learn.algorithms`, imported when first needed: it takes seconds, and its gym talks on stderr."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
@@ -101,4 +113,9 @@ def each(tasks: Task) -> Iterator[Task]:
 
 @hookimpl
 def register_algorithms():
-    return {"l2l-maml": l2l_maml, "l2l-fomaml": l2l_fomaml, "l2l-metasgd": l2l_metasgd}
+    return {
+        "l2l-maml": l2l_maml,
+        "l2l-fomaml": l2l_fomaml,
+        "l2l-metasgd": l2l_metasgd,
+        "l2l-metacurvature": l2l_metacurvature,
+    }

@@ -74,6 +74,7 @@ def image_suite(
         metrics=scores,
         higher_is_better=True,
         groups=lambda split: frozenset(of(split).names),
+        ways=shape.ways,
         pool=lambda: pool_of(of("train").pixels),
         recipes=recipes,
         prepare=prepare,

@@ -21,6 +21,13 @@ SOURCE = (
 THIRD_BLOCK = -3
 """Among the layers before the head of four blocks of convolution and BatchNorm: the third block's BatchNorm."""
 
+RELATIVES = (
+    "Meta-Curvature and T-Nets: MAML's settings, which they build on. ProtoMAML has no Omniglot of its own: the "
+    "authors' configuration for Meta-Dataset, rounded (six inner steps, five more in the test). Prototypical "
+    "networks: arXiv 1703.05175, section 3.1, without its halving of the rate and on the suite's own ways. R2-D2: "
+    "arXiv 1805.08136, section 4.2, likewise."
+)
+
 QUICK = {"validations": 5, "validation_tasks": 60}
 """How a quick run is validated."""
 
@@ -46,8 +53,8 @@ def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
         for name, values in algorithms.items()
     }
     return {
-        "quick": Recipe(f"Fewer updates than {few_or_many} in {SOURCE}", {}, {**paper, **quick}, shorter),
-        "paper": Recipe(f"{few_or_many} settings. {SOURCE}", {}, paper, algorithms),
+        "quick": Recipe(f"Fewer updates than {few_or_many} in {SOURCE} {RELATIVES}", {}, {**paper, **quick}, shorter),
+        "paper": Recipe(f"{few_or_many} settings. {SOURCE} {RELATIVES}", {}, paper, algorithms),
     }
 
 
@@ -69,6 +76,17 @@ def settings(many: bool) -> dict[str, dict[str, Any]]:
         "reptile": reptile_settings,
         "scratch": {"inner_lr": maml["inner_lr"]},
         "finetune": {"inner_lr": maml["inner_lr"], "train_lr": 1e-3},
+        **relatives(maml),
+    }
+
+
+def relatives(maml: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metric learners, closed forms and learnt preconditioners; see RELATIVES."""
+    return {
+        **dict.fromkeys(("metacurvature", "l2l-metacurvature", "tnet", "torchopt-maml"), maml),
+        "protomaml": {"inner_lr": 0.3, "inner_steps": 6, "outer_lr": 7e-4, "test_steps": 11},
+        "protonet": {"outer_lr": 1e-3},
+        "r2d2": {"outer_lr": 5e-3},
     }
 
 

@@ -65,6 +65,9 @@ PAPER = Recipe(
         "reptile": {"inner_lr": 0.01, "inner_steps": 8, "outer_lr": 1.0},
         "scratch": {"inner_lr": 0.01},
         "finetune": {"inner_lr": 0.01, "train_lr": 1e-3},
+        # No paper of these has numbers on this family: MAML's settings where they take them.
+        **dict.fromkeys(("metacurvature", "l2l-metacurvature", "tnet", "torchopt-maml"), GRADIENT),
+        "r2d2": {"outer_lr": 1e-3},
     },
 )
 QUICK = PAPER._replace(

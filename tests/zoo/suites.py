@@ -64,6 +64,10 @@ def weights_from_numpy():
     return lines()._replace(model=model)
 
 
+def ways_of_another_task():
+    return clouds()._replace(ways=2)
+
+
 def metric_per_point():
     return lines()._replace(metrics=lambda predict, batch: {"mse": (predict(batch.x) - batch.y).square()})
 
@@ -89,6 +93,7 @@ ZOO = {
     "overlapping-splits": (overlapping_splits, "disjoint-splits"),
     "running-statistics": (running_statistics, "model-stateless"),
     "weights-from-numpy": (weights_from_numpy, "model-seeded"),
+    "ways-of-another-task": (ways_of_another_task, "ways"),
     "metric-per-point": (metric_per_point, "judges"),
     "wrong-way-round": (wrong_way_round, "metric-direction"),
     "constant-loss": (constant_loss, "batchable"),

@@ -1,0 +1,65 @@
+"""Meta-Curvature: MAML whose inner gradients go through learnt matrices, one for each mode of a weight."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from metabench.api import Algorithm, Batch, Meta, Params, Problem, grad, hookimpl, map_tree, query_loss
+
+
+def metacurvature(
+    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+) -> Algorithm:
+    """MAML with a learnt preconditioner: the gradient of a weight is multiplied along each of its modes.
+
+    A convolution has three modes, outputs, inputs and space; a matrix two; a bias one, scaled entry by entry. All
+    start as the identity, where it is MAML. Park and Oliva 2019, arXiv 1902.03356, section 3.2 (MC2).
+    """
+
+    def init() -> Meta:
+        weights = problem.init()
+        return {"weights": weights, "curvature": {name: identity(weight) for name, weight in weights.items()}}
+
+    def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
+        slopes = grad(problem.loss)(fast, support)
+        curved = {name: curve(slope, meta["curvature"][name]) for name, slope in slopes.items()}
+        return map_tree(lambda weight, slope: weight - inner_lr * slope, fast, curved)
+
+    made = Algorithm(
+        init=init,
+        start=lambda meta, support: meta["weights"],
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(fast, x),
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+    return made._replace(objective=query_loss(problem, made, inner_steps))
+
+
+def modes_of(weight: Tensor) -> tuple[int, ...]:
+    """The sizes of a weight's modes: the places of a kernel are one."""
+    return tuple(weight.flatten(2).shape if weight.dim() > 2 else weight.shape)
+
+
+def identity(weight: Tensor) -> list[Tensor]:
+    """The unit matrices of a weight's modes; ones for a bias."""
+    if weight.dim() < 2:
+        return [torch.ones_like(weight)]
+    return [torch.eye(size, dtype=weight.dtype, device=weight.device) for size in modes_of(weight)]
+
+
+def curve(slope: Tensor, matrices: list[Tensor]) -> Tensor:
+    """The gradient of a weight, multiplied along each mode by its matrix."""
+    if slope.dim() < 2:
+        return matrices[0] * slope
+    tensor = slope.reshape(modes_of(slope))
+    for mode, matrix in enumerate(matrices):
+        tensor = torch.tensordot(tensor, matrix, dims=([mode], [1])).movedim(-1, mode)
+    return tensor.reshape(slope.shape)
+
+
+@hookimpl
+def register_algorithms():
+    return {"metacurvature": metacurvature}

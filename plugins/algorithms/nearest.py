@@ -1,0 +1,42 @@
+"""Nearest neighbour on raw inputs: what a task gives away without any learning."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl
+from metabench_plugins.algorithms.bodies import one_hot
+
+
+def nearest(problem: Problem) -> Algorithm:
+    """The target of the nearest support point, by Euclidean distance of the inputs; nothing is trained.
+
+    For classes the output is 1 for that class and 0 for the others, for regression the target itself. Cover and Hart
+    1967, "Nearest neighbor pattern classification"; a baseline of matching networks (arXiv 1606.04080, section 4.1).
+    """
+
+    def predict(meta: Meta, support: Batch, x: Tensor) -> Tensor:
+        y = nearest_targets(support, x)
+        if y.is_floating_point():
+            return y
+        if problem.ways is None:
+            raise ValueError("targets are whole numbers, and the suite does not say of how many `ways`")
+        return one_hot(y, problem.ways, x)
+
+    return Algorithm(
+        init=problem.init,  # not used: the raw inputs decide
+        start=lambda meta, support: support,
+        step=lambda meta, kept, support, i: kept,
+        predict=predict,
+    )
+
+
+def nearest_targets(support: Batch, x: Tensor) -> Tensor:
+    """The targets (q, ...) of the support points (s, ...) that are nearest to the inputs (q, ...)."""
+    return support.y[torch.cdist(x.flatten(1), support.x.flatten(1)).argmin(1)]
+
+
+@hookimpl
+def register_algorithms():
+    return {"nearest": nearest}

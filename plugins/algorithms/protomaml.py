@@ -1,0 +1,48 @@
+"""ProtoMAML: MAML whose linear head starts at the prototypes of the task's classes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from metabench.api import Algorithm, Batch, Meta, Params, Problem, UnfitError, hookimpl, query_loss, sgd
+from metabench_plugins.algorithms.bodies import body_of, class_means, ways_of
+
+
+def protomaml(problem: Problem, *, inner_lr: float = 0.1, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+    """MAML from the head 2c, -|c|^2 of the class means c: before the first step it is a prototypical network.
+
+    The body is learnt, through the inner steps and through the prototypes; the head is not. Triantafillou et al.
+    2020, arXiv 1903.03096, section 3 (Proto-MAML).
+    """
+    ways = ways_of(problem)
+    body = body_of(problem)
+    weight, bias = linear_head(problem, ways)
+
+    def start(meta: Meta, support: Batch) -> Params:
+        centres = class_means(body.apply(meta, support.x), support.y, ways)
+        return {**meta, weight: 2 * centres, bias: -centres.square().sum(1)}
+
+    inner = sgd(problem, inner_lr)._replace(start=start)
+    return Algorithm(
+        init=body.init,
+        start=start,
+        step=inner.step,
+        predict=inner.predict,
+        objective=query_loss(problem, inner, inner_steps),
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+
+
+def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
+    """The names of the head's weight (ways, d) and bias; raises UnfitError where it has not just these."""
+    weights = problem.init()
+    if [(len(weights[name]), weights[name].dim()) for name in problem.head] != [(ways, 2), (ways, 1)]:
+        raise UnfitError(f"it needs a linear last layer with a bias and {ways} outputs")
+    return problem.head[0], problem.head[1]
+
+
+@hookimpl
+def register_algorithms():
+    return {"protomaml": protomaml}

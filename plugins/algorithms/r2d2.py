@@ -1,0 +1,52 @@
+"""R2-D2: an embedding on which ridge regression, in closed form, is the whole adaptation."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl, query_loss
+from metabench_plugins.algorithms.bodies import body_of, one_hot
+
+
+def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Algorithm:
+    """Ridge regression of the targets on the body's features; the gradient goes through its solution.
+
+    Classes are regressed as zeros and ones. The ridge (its start is `ridge`; its logarithm is learnt), and the scale
+    and shift that make outputs of the regressed values, are learnt too. The same at every inner step. Bertinetto et
+    al. 2019, arXiv 1805.08136, section 3.
+    """
+    if ridge <= 0:
+        raise ValueError(f"ridge must be more than 0, not {ridge}")
+    body = body_of(problem)
+
+    def init() -> Meta:
+        weights = body.init()
+        one = next(iter(weights.values())).new_ones(())
+        return {"body": weights, "log_ridge": (ridge * one).log(), "scale": one, "shift": 0 * one}
+
+    def features(meta: Meta, x: Tensor) -> Tensor:
+        embedded = body.apply(meta["body"], x)
+        return torch.cat([embedded, torch.ones_like(embedded[:, :1])], 1)
+
+    def start(meta: Meta, support: Batch) -> Tensor:
+        x = features(meta, support.x)
+        y = one_hot(support.y, problem.ways, x) if problem.ways else support.y
+        gram = x @ x.T + meta["log_ridge"].exp() * torch.eye(len(x), dtype=x.dtype, device=x.device)
+        return x.T @ torch.linalg.solve(gram, y)  # (points, points) instead of (features, features): Woodbury
+
+    made = Algorithm(
+        init=init,
+        start=start,
+        step=lambda meta, head, support, i: head,
+        predict=lambda meta, head, x: meta["scale"] * (features(meta, x) @ head) + meta["shift"],
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+    return made._replace(objective=query_loss(problem, made, 0))
+
+
+@hookimpl
+def register_algorithms():
+    return {"r2d2": r2d2}

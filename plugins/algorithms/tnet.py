@@ -1,0 +1,69 @@
+"""T-Nets: a learnt linear map behind every layer, which the inner loop leaves alone, shapes its gradients."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from metabench.api import Algorithm, Problem, hookimpl, partial_sgd, query_loss
+
+
+def tnet(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+    """MAML on a model with a transformation behind each linear or convolutional layer, over its channels.
+
+    The inner loop moves the layers, the outer loop both; the transformations start as the identity, where it is MAML.
+    Lee and Choi 2018, arXiv 1801.05558, section 3.1; WarpGrad (Flennerhag et al. 2020, arXiv 1909.00025) is the same
+    idea with other warps.
+    """
+    wide = problem.wrap(transformed)
+    maps = maps_of(wide.module())
+    inner = partial_sgd(wide, inner_lr, [name for name in wide.init() if name not in maps])
+    return Algorithm(
+        init=wide.init,
+        start=inner.start,
+        step=inner.step,
+        predict=inner.predict,
+        objective=query_loss(wide, inner, inner_steps),
+        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+    )
+
+
+class Transformed(nn.Module):
+    """A layer (.., o, ...) and a linear map of its o channels, which starts as the identity."""
+
+    def __init__(self, layer: nn.Linear | nn.Conv2d) -> None:
+        super().__init__()
+        self.layer = layer
+        channels = layer.weight.shape[0]
+        self.transform = (
+            nn.Linear(channels, channels, bias=False)
+            if isinstance(layer, nn.Linear)
+            else nn.Conv2d(channels, channels, 1, bias=False)
+        )
+        with torch.no_grad():
+            self.transform.weight.copy_(torch.eye(channels).view_as(self.transform.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.transform(self.layer(x))
+
+
+def transformed(module: nn.Module) -> nn.Module:
+    """The module with every linear and convolutional layer transformed."""
+    if isinstance(module, (nn.Linear, nn.Conv2d)):
+        return Transformed(module)
+    for name, child in module.named_children():
+        setattr(module, name, transformed(child))
+    return module
+
+
+def maps_of(module: nn.Module) -> set[str]:
+    """The names of the transformations' weights."""
+    maps = {id(layer.transform.weight) for layer in module.modules() if isinstance(layer, Transformed)}
+    return {name for name, weight in module.named_parameters() if id(weight) in maps}
+
+
+@hookimpl
+def register_algorithms():
+    return {"tnet": tnet}

@@ -1,0 +1,98 @@
+"""TorchOpt's differentiable optimisers behind the Learner interface: another peer in our harness.
+
+Ren et al. 2023, "TorchOpt: An Efficient Library for Differentiable Optimization", arXiv 2211.06934. Optional:
+`pip install 'metabench[peers]'`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl
+
+Weights = tuple[Tensor, ...]
+
+
+def torchopt_maml(
+    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+) -> Learner:
+    """MAML, second order, through TorchOpt's functional SGD (torchopt.FuncOptimizer), task by task."""
+    try:
+        import torchopt
+    except ImportError as error:
+        raise ValueError(f"it needs TorchOpt ({error}): pip install 'metabench[peers]'") from None
+
+    return Maml(problem, lambda: torchopt.FuncOptimizer(torchopt.sgd(lr=inner_lr)), inner_steps, outer_lr)
+
+
+class Maml:
+    """A Learner; its training loop as TorchOpt's functional examples write it."""
+
+    trainable = True
+
+    def __init__(self, problem: Problem, inner: Any, inner_steps: int, outer_lr: float) -> None:
+        self.problem = problem
+        self.inner = inner
+        self.inner_steps = inner_steps
+        weights = problem.init()
+        self.names = tuple(weights)
+        self.weights: Weights = tuple(weight.requires_grad_() for weight in weights.values())
+        self.optimizer = torch.optim.Adam(self.weights, lr=outer_lr)
+
+    def loss(self, weights: Weights, batch: Batch) -> Tensor:
+        """The loss of the weights in the order of their names."""
+        return self.problem.loss(dict(zip(self.names, weights, strict=True)), batch)
+
+    def update(self, tasks: Task, progress: float) -> Tensor:
+        """See Learner."""
+        self.optimizer.zero_grad()
+        count = len(tasks.support.x)
+        total = torch.zeros((), device=tasks.support.x.device)
+        for support_x, support_y, query_x, query_y in zip(*tasks.support, *tasks.query, strict=True):
+            weights, inner = self.weights, self.inner()
+            for _ in range(self.inner_steps):
+                weights = inner.step(self.loss(weights, Batch(support_x, support_y)), weights)
+            loss = self.loss(weights, Batch(query_x, query_y)) / count
+            loss.backward()
+            total += loss.detach()
+        self.optimizer.step()
+        return total
+
+    def adapt(self, support: Batch, steps: int) -> Iterator[Sequence[Predict]]:
+        """See Learner."""
+        batches = [Batch(x, y) for x, y in zip(support.x, support.y, strict=True)]
+        fast = [self.weights for _ in batches]
+        inner = [self.inner() for _ in batches]
+        for i in range(steps + 1):
+            yield [partial(self.problem.apply, dict(zip(self.names, weights, strict=True))) for weights in fast]
+            if i < steps:
+                fast = [self.step(*each) for each in zip(inner, fast, batches, strict=True)]
+
+    def step(self, inner: Any, weights: Weights, batch: Batch) -> Weights:
+        """One inner step for good: nothing is kept to differentiate it."""
+        with torch.enable_grad():
+            leaves = tuple(weight.detach().requires_grad_() for weight in weights)
+            return tuple(weight.detach() for weight in inner.step(self.loss(leaves, batch), leaves))
+
+    def state_dict(self) -> dict[str, Any]:
+        """See Learner."""
+        weights = {name: weight.detach() for name, weight in zip(self.names, self.weights, strict=True)}
+        return copy.deepcopy({"weights": weights, "optimizer": self.optimizer.state_dict()})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Learner."""
+        with torch.no_grad():
+            for name, weight in zip(self.names, self.weights, strict=True):
+                weight.copy_(state["weights"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+@hookimpl
+def register_algorithms():
+    return {"torchopt-maml": torchopt_maml}
