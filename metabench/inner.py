@@ -121,19 +121,6 @@ def query_loss(problem: Problem, inner: Any, steps: int) -> Callable[[Tree, Task
     return objective
 
 
-def query_loss(problem: Problem, inner: Any, steps: int) -> Callable[[Tree, Task, float], Tensor]:
-    """The usual `objective`: the loss on the query set after `steps` inner steps on the support set.
-
-    `inner` is an `Inner` or an `Algorithm`.
-    """
-
-    def objective(meta: Tree, task: Task, progress: float) -> Tensor:
-        fast = unroll(inner, meta, task.support, steps)
-        return problem.criterion(lambda x: inner.predict(meta, fast, x), task.query)
-
-    return objective
-
-
 rematerialise: ContextVar[bool] = ContextVar("rematerialise", default=False)
 """Whether `trajectory` keeps the graph of a step, or makes it again when it is differentiated."""
 

@@ -61,7 +61,7 @@ def ways(case: SuiteCase) -> None:
         found = sorted(set(batch.y.flatten().tolist()))
         if batch.y.dtype != torch.int64 or batch.y.dim() != 1 or not set(found) <= set(range(count)):
             raise FailureError(
-                f"ways is {count}, and the {part} targets of a task are {batch.y.dtype} between {found[0]} and {found[-1]}",
+                f"ways is {count}, and the {part} targets of a task are {batch.y.dtype}, {found[0]} to {found[-1]}",
                 f"labels that are not the task's own{at}",
             )
         outputs = problem.apply(problem.init(), batch.x)

@@ -48,7 +48,7 @@ def cavia(
 
 
 class Modulated(nn.Module):
-    """A layer whose output channels (n, channels, ...) are scaled by 1 + a and shifted by b; (a, b) = film(context)."""
+    """A layer whose output channels (n, channels, ...) are scaled by 1 + a and moved by b; (a, b) = film(context)."""
 
     def __init__(self, layer: nn.Module, context: int) -> None:
         super().__init__()

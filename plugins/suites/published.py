@@ -12,8 +12,8 @@ SOURCE = (
     "a class, here on the suite's own shots. ANIL: MAML's settings, as in arXiv 1909.09157, which has 20 ways; for 5 "
     "ways with 5 steps too, one step of the head being too little. Meta-SGD: arXiv "
     "1707.09835, first step size from its range. MAML++ (arXiv 1810.09502): the authors' configuration for 5 "
-    "steps, which differentiates the inner steps from the start; its network pools, this suite's `conv` does not. iMAML: arXiv "
-    "1909.04630, Table 2, rates from its code. BOIL and CAVIA have no Omniglot: their mini-ImageNet settings, "
+    "steps, which differentiates the inner steps from the start; its network pools, this suite's `conv` does not. "
+    "iMAML: arXiv 1909.04630, Table 2, rates from its code. BOIL and CAVIA have no Omniglot: their mini-ImageNet settings, "
     "arXiv 2008.08882 (code) and 1810.03642 (code). "
     "scratch and finetune are not in these papers: MAML's inner step size and test steps."
 )
@@ -21,7 +21,7 @@ SOURCE = (
 THIRD_BLOCK = -3
 """Among the layers before the head of four blocks of convolution and BatchNorm: the third block's BatchNorm."""
 
-RELATIVES = (
+OTHERS = (
     "Meta-Curvature and T-Nets: MAML's settings, which they build on. ProtoMAML has no Omniglot of its own: the "
     "authors' configuration for Meta-Dataset, rounded (six inner steps, five more in the test). Prototypical "
     "networks: arXiv 1703.05175, section 3.1, without its halving of the rate and on the suite's own ways. R2-D2: "
@@ -53,14 +53,15 @@ def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
         for name, values in algorithms.items()
     }
     return {
-        "quick": Recipe(f"Fewer updates than {few_or_many} in {SOURCE} {RELATIVES}", {}, {**paper, **quick}, shorter),
-        "paper": Recipe(f"{few_or_many} settings. {SOURCE} {RELATIVES}", {}, paper, algorithms),
+        "quick": Recipe(f"Fewer updates than {few_or_many} in {SOURCE} {OTHERS}", {}, {**paper, **quick}, shorter),
+        "paper": Recipe(f"{few_or_many} settings. {SOURCE} {OTHERS}", {}, paper, algorithms),
     }
 
 
 def settings(many: bool) -> dict[str, dict[str, Any]]:
     """By algorithm, for 20 ways (many) or 5: its parameters and the fields of the budget that differ for it."""
     maml = {"inner_lr": 0.1 if many else 0.4, "inner_steps": 5 if many else 1, "outer_lr": 1e-3}
+    metasgd = {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1}
     reptile_settings = (
         reptile(inner_lr=5e-4, inner_steps=10, batch_size=20) | {"updates": 200_000}
         if many
@@ -69,19 +70,17 @@ def settings(many: bool) -> dict[str, dict[str, Any]]:
     return {
         **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml"), maml),
         "anil": {**maml, "inner_steps": 5, "test_steps": 5},
-        **dict.fromkeys(
-            ("metasgd", "l2l-metasgd"), {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "test_steps": 1}
-        ),
-        **relatives(inner_steps=25 if many else 16),
+        **dict.fromkeys(("metasgd", "l2l-metasgd"), metasgd),
+        **relatives(imaml_steps=25 if many else 16),
+        **others(maml),
         "reptile": reptile_settings,
         "scratch": {"inner_lr": maml["inner_lr"]},
         "finetune": {"inner_lr": maml["inner_lr"], "train_lr": 1e-3},
-        **relatives(maml),
     }
 
 
-def relatives(maml: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Metric learners, closed forms and learnt preconditioners; see RELATIVES."""
+def others(maml: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Metric learners, closed forms and learnt preconditioners; see OTHERS."""
     return {
         **dict.fromkeys(("metacurvature", "l2l-metacurvature", "tnet", "torchopt-maml"), maml),
         "protomaml": {"inner_lr": 0.3, "inner_steps": 6, "outer_lr": 7e-4, "test_steps": 11},
@@ -90,8 +89,8 @@ def relatives(maml: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def relatives(inner_steps: int) -> dict[str, dict[str, Any]]:
-    """Of MAML, each with settings of its own: as many inner steps in training as in the test (so many for iMAML)."""
+def relatives(imaml_steps: int) -> dict[str, dict[str, Any]]:
+    """Of MAML, each with settings of its own: as many inner steps in training as in the test."""
     return {
         "boil": {
             "inner_lr": 0.5,
@@ -112,12 +111,12 @@ def relatives(inner_steps: int) -> dict[str, dict[str, Any]]:
         },
         "imaml": {
             "inner_lr": 0.1,
-            "inner_steps": inner_steps,
+            "inner_steps": imaml_steps,
             "outer_lr": 1e-3,
             "proximal": 2.0,
             "cg_steps": 5,
             "updates": 20_000,
-            "test_steps": inner_steps,
+            "test_steps": imaml_steps,
         },
         "maml++": {
             "inner_lr": 0.1,
