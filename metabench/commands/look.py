@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metabench.commands import Plugin, app, console, say
+from metabench.commands import Data, Plugin, app, console, say
 
 
 @app.command("list")
@@ -47,15 +47,25 @@ def plugins(plugin: Plugin = None) -> None:
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="An algorithm or a suite.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE of it (may be repeated).")
+    ] = None,
     plugin: Plugin = None,
+    data: Data = None,
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
+    from metabench.commands.run import settings
     from metabench.console import plain_table
-    from metabench.experiment import open_registry
+    from metabench.errors import UserError, missing
+    from metabench.experiment import open_registry, use_data
     from metabench.options import Options
     from metabench.testing import check_plugin
 
-    results = check_plugin(open_registry(Options(plugins=tuple(plugin or ()))), name)
+    options = Options(plugins=tuple(plugin or ()), set=settings(set_ or []), data=data)
+    for other in options.set.keys() - {name}:
+        raise UserError(missing("This check has no algorithm or suite to --set:", other, (name,)))
+    use_data(options)
+    results = check_plugin(open_registry(options), name, options.set.get(name, {}))
     console.print(plain_table(("check", "result", "what was seen"), results))
     if any(result.verdict == "failed" for result in results):
         raise typer.Exit(1)

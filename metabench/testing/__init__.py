@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -23,13 +24,19 @@ class Result(NamedTuple):
     message: str
 
 
-def check_plugin(registry: Registry, name: str) -> list[Result]:
-    """Every check of the algorithm or suite of that name, at its default parameters."""
+def check_plugin(registry: Registry, name: str, parameters: Mapping[str, Any] | None = None) -> list[Result]:
+    """Every check of the algorithm or suite of that name, at its defaults but for these. Raises UserError."""
+    given = dict(parameters or {})
     if name in registry.algorithms:
-        return check_algorithm(registry.algorithms[name].factory)
+        entry = registry.algorithms[name]
+        return check_algorithm(partial(entry.factory, **entry.resolve(given)))
     if name in registry.suites:
         entry = registry.suites[name]
-        return check_suite(suites.SuiteCase(entry.factory(), name, registry))
+        values = entry.resolve(given)
+        try:
+            return check_suite(suites.SuiteCase(entry.factory(**values), name, registry))
+        except ValueError as error:
+            raise UserError(f"Suite '{name}': {error}") from None
     broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)
     raise UserError(unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites)) + broken)
 
