@@ -94,6 +94,9 @@ def tabular(
         x, y = rows.x[index], rows.y[index]
         return Task(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
 
+    def prepare() -> None:
+        load()
+
     def model() -> torch.nn.Module:
         table = load()
         return mlp(table.splits["train"].x.shape[1], (width, width), len(table.classes) or 1)
@@ -106,7 +109,7 @@ def tabular(
         higher_is_better=classify,
         groups=lambda split: frozenset(load().splits[split].names),
         recipes={"quick": QUICK},
-        prepare=lambda: None if load() else None,
+        prepare=prepare,
     )
 
 
