@@ -22,7 +22,7 @@ from metabench.trials import RECORD_VERSION, Examples, Outcome, Record, Scores, 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-REPEATABLE = ("ok", "diverged")
+REPEATABLE = ("ok", "diverged", "pruned")
 """Statuses that running the trial again would only repeat; the others are failures."""
 PLANS = "plans"
 EXAMPLES = "examples.json"

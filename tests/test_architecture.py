@@ -18,7 +18,7 @@ LAYERS = [
     {"store"},
     {"inner", "claims"},
     {"api", "report", "executors", "options"},
-    {"problem", "outer", "registry", "measure"},
+    {"problem", "outer", "registry", "measure", "recipes"},
     {"strategies"},
     {"compiled"},
     {"lift"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"engine", "planning"},
     {"work", "sofar"},
     {"testing", "experiment", "console", "upkeep"},
-    {"single", "verify", "watch"},
+    {"single", "verify", "watch", "tune"},
     {"commands"},
     {"", "cli"},
 ]
