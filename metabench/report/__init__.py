@@ -74,6 +74,7 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
         published,
         speed,
         table,
+        tuned,
     )
 
     book = papers.open_book(against) if against else None
@@ -84,7 +85,7 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
         raise UserError(f"There is no finished trial in '{named}'. `metabench run --out {folders[0]}` makes some.")
     gathered = groups.gather(records, merged.roots)
     rows = published.against(gathered, book) if book else []
-    lines = [*merged.notes, *mixtures.mixtures(records)]
+    lines = [*tuned.cautions(gathered), *merged.notes, *mixtures.mixtures(records)]
     if book and not rows:
         lines.append(published.nothing(gathered, book))
     content, summary = page.compose(merged.name, records, gathered)
