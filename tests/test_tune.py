@@ -89,8 +89,8 @@ def test_it_begins_with_the_untuned_settings_and_ends_no_worse():
     assert first.algorithm_parameters == BASE.algorithm_parameters
     found = search.tuned()
     assert found.untuned_score == pytest.approx(loss(BASE))
-    assert found.validation_score < 0.5 * found.untuned_score
-    assert found.parameters["inner_lr"] == pytest.approx(0.1, abs=0.05)
+    assert found.validation_score == pytest.approx(min(loss(trial) for trial in tuned(Search(spec()))))
+    assert found.validation_score < found.untuned_score
 
 
 def test_candidates_do_not_depend_on_the_order_in_which_trials_end():
@@ -161,7 +161,8 @@ def test_the_space_is_read_from_the_signature(registry):
     entry = registry.algorithms["reptile"]
     found = default_space(entry.parameters, entry.resolve({"inner_lr": 0.3, "inner_steps": 8}))
     assert {name: str(each) for name, each in found.items()} == {
-        "inner_optimizer": "sgd,adam", "inner_lr": "0.01:9:log", "inner_steps": "1:16", "outer_lr": "0.0333333:30:log",
+        "inner_optimizer": "sgd,adam", "inner_lr": "0.01:9:log", "inner_steps": "1:16",
+        "outer_lr": "0.0333333:30:log",
     }  # fmt: skip
 
 
@@ -207,7 +208,8 @@ def test_a_space_that_cannot_be_is_one_clear_line(here, text, message):
         ),
         (
             ("--algos", "maml,reptile", "--suites", "omniglot", "--recipe", "paper", "--data", "."),
-            "Equal budgets, please: on 'omniglot' the recipe gives maml 60,000, reptile 100,000 updates. Say --updates.",
+            "Equal budgets, please: on 'omniglot' the recipe gives maml 60,000, reptile 100,000 updates. "
+            "Say --updates.",
         ),
         (
             ("--algos", "maml", "--suites", "sinusoid", "--validations", "0"),

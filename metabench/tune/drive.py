@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from metabench import store
 from metabench.errors import UserError
 from metabench.experiment import Experiment
 from metabench.files import DamagedError, write_atomically
-from metabench.recipes import RecipeFile, TunedSuite, encoded
+from metabench.recipes import RecipeFile, Tuned, TunedSuite, encoded
 from metabench.trials import Outcome, Record, Trial
 from metabench.tune.plan import Plan
 from metabench.tune.search import Search
@@ -75,20 +76,21 @@ class Tuning:
         for outcome in experiment.outcomes(on_progress, stopping, self.more):
             on_record(outcome.record)
 
-    def write(self, path: Any) -> list[str]:
+    def write(self, path: Path) -> list[str]:
         """Write the recipe file; the names of searches in which no candidate ended well. Raises UserError."""
-        suites: dict[str, TunedSuite] = {}
+        found: dict[str, dict[str, Tuned]] = {}
         without = []
         for search in self.searches:
-            base, tuned = search.spec.base, search.tuned()
-            if tuned is None:
+            if (tuned := search.tuned()) is None:
                 without.append(search.spec.name)
-                continue
-            suite = suites.setdefault(
-                base.suite,
-                TunedSuite(base=self.plan.options.recipe or "quick", parameters=base.suite_parameters, algorithms={}),
-            )
-            suite.algorithms[base.algorithm] = tuned
+            else:
+                found.setdefault(search.spec.base.suite, {})[search.spec.base.algorithm] = tuned
+        parameters = {search.spec.base.suite: search.spec.base.suite_parameters for search in self.searches}
+        start = self.plan.options.recipe or "quick"
+        suites = {
+            suite: TunedSuite(base=start, parameters=parameters[suite], algorithms=algorithms)
+            for suite, algorithms in found.items()
+        }
         if suites:
             try:
                 write_atomically(path, encoded(RecipeFile(suites=suites)))
