@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import io
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import nn
 
-from metabench.api import DataError, Recipe, Suite, cached_arrays, hookimpl, read_member
+from metabench.api import DataError, Recipe, Suite, hookimpl
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, image_suite
+from metabench_plugins.suites.image_files import SUFFIXES, Source, opened, read_file, small_images
 from metabench_plugins.suites.own_data import ALIASES, SPLIT_LIMIT, SPLITS, by_hash, given_split, locate, members
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-FORMATS = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"]
-FILE_LIMIT = 64 * 2**20
-"""Bytes of one image file."""
-PIXEL_LIMIT = 50_000_000
-"""Of one image before it is made small: a small file may unpack to a huge one."""
 TOTAL_LIMIT = 4 * 2**30
 """Bytes of all images once they are small; mini-ImageNet in colour at 84x84 has 1.3e9."""
-
-VERSION = 1
-"""Part of the cache key: to be raised whenever the code would make other images."""
 
 
 def image_folder(
@@ -74,15 +60,6 @@ def image_folder(
     return image_suite("image-folder", shape, load, network, {"quick": QUICK})
 
 
-class Source(NamedTuple):
-    """A folder or zip file, opened."""
-
-    files: list[str]
-    """Every file in it, by its path with `/`, in order."""
-    read: Callable[[str, int], bytes]
-    """The content of one, which may not be larger than so many bytes; raises ValueError."""
-
-
 def load_splits(path: str, split: str, size: int, channels: int) -> dict[str, Images]:
     """By split its images; raises DataError in one line that names the file."""
     try:
@@ -102,35 +79,6 @@ def load_splits(path: str, split: str, size: int, channels: int) -> dict[str, Im
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise DataError(f"Suite 'image-folder': '{path}' cannot be used: {kind}{error}.") from None
     return {name: chosen(arrays["pixels"], list(used.values()), splits, name) for name in SPLITS}
-
-
-@contextmanager
-def opened(place: Path) -> Iterator[Source]:
-    """The files of a folder or of a zip file; a zip file is never unpacked to disk."""
-    if place.is_dir():
-        files = sorted(each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file())
-        yield Source([file for file in files if shown(file)], functools.partial(read_file, place))
-        return
-    with zipfile.ZipFile(place) as archive:
-        files = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-        for file in files:
-            if ".." in PurePosixPath(file).parts or file.startswith(("/", "\\")) or ":" in file or "\\" in file:
-                raise ValueError(f"it holds {file!r}, a path outside of it")
-        yield Source([file for file in files if shown(file)], functools.partial(read_member, archive))
-
-
-def shown(file: str) -> bool:
-    """Neither hidden nor what macOS adds."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(file).parts)
-
-
-def read_file(folder: Path, file: str, limit: int) -> bytes:
-    """See Source.read."""
-    with open(folder / file, "rb") as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"'{file}' is larger than {limit:,} bytes")
-    return content
 
 
 def classes_of(images: list[str]) -> list[str]:
@@ -174,38 +122,6 @@ def read_split(split: str) -> bytes:
     return read_file(place.parent, place.name, SPLIT_LIMIT)
 
 
-def small_images(source: Source, files: list[str], size: int, channels: int) -> dict[str, np.ndarray]:
-    """`pixels`: uint8 (images, channels, size, size), from the cache where the same files were read before."""
-    content = hashlib.sha256(f"{VERSION} {size} {channels}".encode())
-    for file in files:
-        digest = hashlib.sha256(source.read(file, FILE_LIMIT)).digest()
-        content.update(hashlib.sha256(file.encode()).digest() + digest)
-
-    def build() -> dict[str, np.ndarray]:
-        pixels = np.empty((len(files), channels, size, size), np.uint8)
-        with warnings.catch_warnings(action="ignore"):  # PIL's of large images: we have a limit of our own
-            for place, file in enumerate(files):
-                pixels[place] = small(source.read(file, FILE_LIMIT), file, size, channels)
-        return {"pixels": pixels}
-
-    return cached_arrays(f"image-folder-{content.hexdigest()[:32]}", build)
-
-
-def small(content: bytes, file: str, size: int, channels: int) -> np.ndarray:
-    """One image as uint8 (channels, size, size). Raises ValueError before a huge one is unpacked."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > PIXEL_LIMIT:
-                raise ValueError(f"it has {image.width} x {image.height} pixels, more than {PIXEL_LIMIT:,}")
-            plain = image.convert("RGB" if channels == 3 else "L")
-            pixels = np.asarray(plain.resize((size, size), Image.Resampling.LANCZOS))
-    except UnidentifiedImageError:
-        raise ValueError(f"the image '{file}' is damaged, or none that can be read") from None
-    except Exception as error:
-        raise ValueError(f"the image '{file}' is damaged or unusual ({' '.join(str(error).split())})") from None
-    return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
-
-
 def chosen(pixels: np.ndarray, classes: list[str], splits: dict[str, str], split: str) -> Images:
     """The images of one split, class after class. Classes that differ in their top folder `train`, `test` ... alone
     bear one name, so that the overlap is seen."""
@@ -227,7 +143,7 @@ GRADIENT = {"inner_lr": 0.01, "inner_steps": 5, "outer_lr": 1e-3}
 QUICK = Recipe(
     source=(
         "MAML's settings for mini-ImageNet, arXiv 1703.03400, appendix A.1, with fewer updates. The step sizes of "
-        "reptile, scratch and finetune are no paper's: tried by hand on validation tasks"
+        "reptile, scratch and finetune are no paper's: set by hand, not tuned"
     ),
     budget={
         "updates": 300,

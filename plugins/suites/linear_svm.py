@@ -51,7 +51,7 @@ def right(predict: Predict, batch: Batch) -> Tensor:
 
 GRADIENT = {"inner_lr": 0.1, "inner_steps": 3, "outer_lr": 0.01}
 QUICK = Recipe(
-    source="No paper's: tried by hand on validation tasks",
+    source="No paper's: set by hand, not tuned",
     budget={
         "updates": 300,
         "meta_batch_size": 16,
