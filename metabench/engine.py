@@ -41,7 +41,7 @@ from metabench.measure import (
 )
 from metabench.problem import DTYPES, cast
 from metabench.registry import Registry, load_registry
-from metabench.resume import Checkpoints, Training
+from metabench.resume import Checkpoints, PrunedError, Training
 from metabench.streams import seed_everything, set_random_state, stream
 from metabench.trials import (
     Examples,
@@ -86,13 +86,17 @@ def run_trial(
     reason = ""
     try:
         run.settle()
-        run.test(run.train())
+        learner = run.train()
+        if trial.budget.test_tasks:
+            run.test(learner)
     except StoppedError:
         raise
     except UnfitError as error:
         status, reason = "unfit", str(error)
     except DivergedError as error:
         status, reason = "diverged", str(error)
+    except PrunedError as error:
+        status, reason = "pruned", str(error)
     except UserError as error:
         status, reason = "error", str(error)
     except (Exception, SystemExit) as error:
@@ -233,6 +237,7 @@ class Run:
                 point = self.validate(learner, blocks, training)
                 training.add(point, learner)
                 self.report("train", training.update, updates, score=point.score)
+                training.prune(self.trial.bars)
             if training.update == updates:
                 break
             training.losses.append(self.update(learner, training.update, updates))

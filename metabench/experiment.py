@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -134,9 +134,11 @@ class Experiment(NamedTuple):
         self,
         on_progress: Callable[[Progress], None] = lambda sign: None,
         stopping: Callable[[], int] = lambda: 0,
+        more: Callable[[Outcome], Iterable[Trial]] = lambda outcome: (),
     ) -> Iterator[Outcome]:
         """Run what is not finished yet; each outcome is on disk before it is handed on.
 
+        `more` says which further trials an outcome leads to.
         When `stopping` turns true, or after a failure under --fail-fast, running trials are checkpointed and left.
         """
         claims = Claims(self.out, self.options.retry_failed)
@@ -148,6 +150,7 @@ class Experiment(NamedTuple):
             for outcome in self.executor().run(queue, on_progress, lambda: bool(stopping()) or failed.is_set()):
                 self.write(outcome)
                 claims.release(outcome.record.trial)
+                queue.waiting.extend(more(outcome))
                 if self.options.fail_fast and outcome.record.status not in FINE:
                     failed.set()
                 yield outcome

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from metabench.api import Recipe, Suite
 from metabench.errors import UserError, missing
 from metabench.options import Options, as_tuple
 from metabench.parameters import shown
+from metabench.recipes import is_file, read_recipe
 from metabench.registry import Registry, reason_of
 from metabench.trials import Budget, Trial
 
@@ -96,9 +98,14 @@ def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) 
     """One trial a seed: the user's values before the recipe's before the defaults."""
     own = options.set.get(suite, {})
     recipes = recipes_of(registry, suite, own)
-    if options.recipe and options.recipe not in recipes:
+    file = read_recipe(Path(options.recipe)) if is_file(options.recipe) else None
+    recipe: Recipe | None
+    if file:
+        recipe = file.recipe(suite, recipes)
+    elif options.recipe and options.recipe not in recipes:
         raise UserError(missing(f"Suite '{suite}' has no recipe", options.recipe, recipes))
-    recipe = recipes.get(options.recipe or "quick")
+    else:
+        recipe = recipes.get(options.recipe or "quick")
     fields = set(Budget.__struct_fields__)
     settings = dict(recipe.algorithms.get(algorithm, {})) if recipe else {}
     budget = (dict(recipe.budget) if recipe else {}) | {k: v for k, v in settings.items() if k in fields}
@@ -112,13 +119,15 @@ def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) 
     recipes_of(registry, suite, suite_parameters)  # so that parameters that do not fit together fail here
     try:
         limits = msgspec.convert(budget | options.budget, Budget)
+        if not limits.test_tasks:
+            raise msgspec.ValidationError("test_tasks must be at least 2, not 0")
         for name, number in msgspec.structs.asdict(limits).items():
             if number > LARGEST:
                 raise msgspec.ValidationError(f"{name} must be at most {LARGEST:,}, not {shown(number)}")
     except msgspec.ValidationError as error:
         raise UserError(f"Cannot use the budget of '{algorithm}' on '{suite}': {error}.") from None
     for seed in as_tuple(options.seeds):
-        yield Trial(
+        trial = Trial(
             algorithm=algorithm,
             algorithm_parameters=registry.get("algorithm", algorithm).resolve(parameters),
             suite=suite,
@@ -128,3 +137,4 @@ def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) 
             protocol=options.protocol,
             precision=options.precision,
         )
+        yield msgspec.structs.replace(trial, tuning=file.tuning(trial)) if file else trial

@@ -19,6 +19,10 @@ from metabench.streams import random_state
 from metabench.trials import Execution, Point, Trial
 
 
+class PrunedError(Exception):
+    """A trial that is not worth its time: see Trial.bars."""
+
+
 class Training:
     """The state of meta-training besides the learner's own."""
 
@@ -39,6 +43,14 @@ class Training:
         self.losses = []
         if self.best is None or self.sign * point.score > self.sign * self.best[0]:
             self.best = (point.score, point.update, copy.deepcopy(learner.state_dict()))
+
+    def prune(self, bars: tuple[tuple[int, float], ...]) -> None:
+        """Raise PrunedError if there is a bar at this update, and the best score so far is worse."""
+        for update, bar in bars:
+            if update == self.update and self.best and self.sign * self.best[0] < self.sign * bar:
+                raise PrunedError(
+                    f"its best validation score was {self.best[0]:.4g} at update {update}, the median {bar:.4g}"
+                )
 
     def state_dict(self) -> dict[str, Any]:
         """All of it as tensors, numbers, strings, dicts and lists."""

@@ -22,7 +22,7 @@ from metabench.trials import RECORD_VERSION, Examples, Outcome, Record, Scores, 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-REPEATABLE = ("ok", "unfit", "diverged")
+REPEATABLE = ("ok", "unfit", "diverged", "pruned")
 """Statuses that running the trial again would only repeat; after the others it may be tried again."""
 PLANS = "plans"
 EXAMPLES = "examples.json"

@@ -9,16 +9,17 @@ from typing import Any, Literal
 
 import msgspec
 
-RECORD_VERSION = 2
-"""2: with checksums. Records of version 1 are read without."""
+RECORD_VERSION = 3
+"""2: with checksums; 3: with tuning. Records of version 1 are read without checksums."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
 """What algorithms and suites may be called: their names become names of folders."""
 
 Protocol = Literal["transductive", "inductive", "both"]
-Status = Literal["ok", "unfit", "diverged", "error", "timeout", "lost"]
-"""`unfit`: the algorithm is not made for the suite, says its factory; the others but `ok` are failures."""
-FINE = ("ok", "unfit")
+Status = Literal["ok", "unfit", "pruned", "diverged", "error", "timeout", "lost"]
+"""`unfit`: the algorithm is not made for the suite, says its factory; `pruned`: a candidate of a search that was given
+up. The others but `ok` are failures."""
+FINE = ("ok", "unfit", "pruned")
 """Statuses that are no failure."""
 Strategy = Literal["auto", "vectorised", "compiled", "threaded"]
 Precision = Literal["float32", "bf16", "float64"]
@@ -35,6 +36,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How often, evenly spread, the learner is scored on the validation tasks; the best state is tested."""
     validation_tasks: int = 100
     test_tasks: int = 600
+    """0: none; the trial ends after training, and its record has the validation curve. For tuning."""
     test_steps: int = 10
     """Inner steps at validation and test; the test keeps the score after each."""
 
@@ -44,11 +46,26 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "meta_batch_size": 1,
             "validations": 0,
             "validation_tasks": 2,
-            "test_tasks": 2,
+            "test_tasks": 2 if self.test_tasks else 0,
             "test_steps": 0,
         }.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a trial's parameters were found: by `metabench tune`, on validation tasks alone."""
+
+    trials: int
+    """Candidates that were tried, the pruned ones among them."""
+    updates: int
+    """Meta-updates of each."""
+    score: float
+    """The best one's, on the validation tasks."""
+    recipe: str
+    """The hash of the recipe file that holds the rest: search space, sampler, seeds."""
+    changed: tuple[str, ...] = ()
+    """Settings that are not those that were tuned, or tuned with."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +82,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     precision: Precision = "float32"
     """Of the model's layers: bf16 is torch's autocast; weights, losses and updates stay float32. float64 is for
     checks: rounding then hardly tells strategies apart."""
+    bars: tuple[tuple[int, float], ...] = ()
+    """(update, validation score): a trial whose best score is worse by then ends as `pruned`. For tuning."""
+    tuning: Tuning | None = None
+    """Where its parameters come from, if they were tuned."""
 
     def __post_init__(self) -> None:
         for kind in ("algorithm", "suite"):
@@ -75,8 +96,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def id(self) -> str:
         """Its name on disk: readable, and unique by the hash of its canonical JSON."""
         fields = msgspec.to_builtins(self)
-        if self.precision == "float32":
-            del fields["precision"]  # so that trials from before there was a choice keep their names
+        fields["bars"] = list(fields["bars"])
+        for name, usual in (("precision", "float32"), ("bars", []), ("tuning", None)):
+            if fields[name] == usual:
+                del fields[name]  # so that trials from before there was a choice keep their names
         digest = hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()
         return f"{self.suite}-{self.algorithm}-s{self.seed}-{digest[:10]}"
 

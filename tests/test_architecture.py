@@ -18,7 +18,7 @@ LAYERS = [
     {"store"},
     {"inner", "claims"},
     {"api", "report", "executors", "options"},
-    {"problem", "outer", "registry", "measure"},
+    {"problem", "outer", "registry", "measure", "recipes"},
     {"strategies"},
     {"compiled"},
     {"lift"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"engine", "planning"},
     {"work", "sofar"},
     {"testing", "experiment", "console", "upkeep", "gallery"},
-    {"single", "verify", "watch", "templates"},
+    {"single", "verify", "watch", "templates", "tune"},
     {"commands"},
     {"", "cli"},
 ]

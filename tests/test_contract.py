@@ -16,6 +16,7 @@ from metabench.testing.suites import SuiteCase
 from metabench.testing.toys import lines
 from metabench.trials import Budget, Execution, Trial
 from metabench_plugins.algorithms.metasgd import metasgd
+from metabench_plugins.suites.linear_svm import linear_svm
 
 HORIZON = 5
 
@@ -65,25 +66,7 @@ def shifted() -> Suite:
     return lines()._replace(sample=sample)
 
 
-def svm() -> Suite:
-    """A linear classifier with the hinge loss: a support vector machine trained by gradient."""
-
-    def sample(split, n, generator):
-        normal = torch.randn(n, 2, 1, generator=generator)
-        x = torch.randn(n, 20, 2, generator=generator)
-        y = (x @ normal).sign()
-        return Task(Batch(x[:, :10], y[:, :10]), Batch(x[:, 10:], y[:, 10:]))
-
-    return Suite(
-        sample=sample,
-        model=lambda: nn.Linear(2, 1),
-        loss=lambda predict, batch: torch.relu(1 - batch.y * predict(batch.x)).mean(),
-        metrics=lambda predict, batch: {"accuracy": (predict(batch.x).sign() == batch.y).float().mean()},
-        higher_is_better=True,
-    )
-
-
-@pytest.mark.parametrize("suite", [navigation, shifted, svm], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("suite", [navigation, shifted, linear_svm], ids=lambda f: f.__name__)
 def test_other_kinds_of_suites_fit(suite):
     results = check_suite(SuiteCase(suite(), suite.__name__, Registry({}, {}, ())))
     assert [result for result in results if result.verdict == "failed"] == []

@@ -72,10 +72,8 @@ class Suite:
         self.records: dict[str, list[dict]] = {}
         self.steps: dict[str, np.ndarray] = {}
         scores: dict[str, list] = {}
-        for folder in sorted(
-            folders, key=lambda each: json.loads((each / "record.json").read_text())["trial"]["seed"]
-        ):
-            record = json.loads((folder / "record.json").read_text())
+        pairs = [(json.loads((folder / "record.json").read_text()), folder) for folder in folders]
+        for record, folder in sorted(pairs, key=lambda each: each[0]["trial"]["seed"]):
             assert record["status"] == "ok"
             algorithm = record["trial"]["algorithm"]
             self.records.setdefault(algorithm, []).append(record)
@@ -153,7 +151,7 @@ def needs(cells: np.ndarray, pairs: int) -> tuple[str, str]:
         return (stats.t.ppf(1 - ALPHA / pairs / 2, degrees) + stats.t.ppf(0.8, degrees)) * error
 
     more = next((s for s in range(2, 201) if finds(s, tasks) <= abs(cells.mean())), None)
-    powers = [t for t in (2, *range(3, 1000), *np.unique(np.geomspace(1000, 1e6, 4000).astype(int)))]
+    powers = [*range(2, 1000), *np.unique(np.geomspace(1000, 1e6, 4000).astype(int))]
     wider = next((t for t in powers if finds(seeds, t) <= abs(cells.mean())), None)
     ways = [f"{more:,} seeds"] if more else []
     ways += [f"{wider:,} tasks with the seeds there are"] if wider else []
@@ -242,10 +240,9 @@ def figures(suite: Suite) -> dict[str, list[str]]:
         f"{n} {numbers.with_interval(*chances[n][:2], 'accuracy')}{marked[n]}" for n in others
     ]
     middle = np.median(np.concatenate([each.ravel() for each in final.values()]))
-    found["Performance profiles"] = [
-        f"{'' if i else f'tasks that reach {score(middle)}: '}{n} {100 * (suite.sign * final[n] >= suite.sign * middle).mean():.0f}%"
-        for i, n in enumerate(order)
-    ]
+    shares = {n: (suite.sign * final[n] >= suite.sign * middle).mean() for n in order}
+    found["Performance profiles"] = [f"{n} {100 * share:.0f}%" for n, share in shares.items()]
+    found["Performance profiles"][0] = f"tasks that reach {score(middle)}: {found['Performance profiles'][0]}"
     ranks = stats.rankdata(np.stack([-suite.sign * final[n].mean(0) for n in order]), axis=0).mean(1)
     found["Average ranks"] = [", ".join(f"{n} {rank:.2f}" for rank, n in sorted(zip(ranks, order)))]
     found["Scores of single tasks"] = [

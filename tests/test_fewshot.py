@@ -29,7 +29,7 @@ def suite(shape: Shape = SHAPE, splits=("train", "validation", "test")):
 
 @pytest.fixture(scope="module")
 def tasks():
-    return sample_tasks(labelled(), SHAPE, 400, stream("tasks"))
+    return sample_tasks(Images(labelled(), tuple(map(str, range(CLASSES)))), SHAPE, 400, stream("tasks"))
 
 
 def read(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

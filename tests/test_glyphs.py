@@ -12,7 +12,7 @@ from metabench.api import DataError
 from metabench.streams import stream
 from metabench_plugins.algorithms.nearest import nearest_targets
 from metabench_plugins.suites import lettering
-from metabench_plugins.suites.fewshot import Shape, sample_tasks
+from metabench_plugins.suites.fewshot import Images, Shape, sample_tasks
 from metabench_plugins.suites.glyphs import ALIKE, COPIES, SCRIPTS, STYLES, glyphs
 
 
@@ -81,7 +81,9 @@ def test_nearest_neighbour_on_raw_pixels_scores_under_60_percent(suite):
 
 def test_distortion_is_what_makes_it_hard(suite):
     plain = lettering.drawings(sorted(suite.groups("test")), lettering.font_files(), 1, distorted=False)
-    tasks = sample_tasks(torch.from_numpy(plain), Shape(5, 1, 5), 600, stream("nearest"))
+    tasks = sample_tasks(
+        Images(torch.from_numpy(plain), tuple(map(str, range(len(plain))))), Shape(5, 1, 5), 600, stream("nearest")
+    )
     score = nearest_neighbour(tasks)
     print(f"nearest neighbour, undistorted: {score:.1%}")
     assert score > 0.8

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metabench.commands import Plugin, app, console, say
+from metabench.commands import Data, Plugin, app, console, say
 
 
 @app.command("list")
@@ -55,22 +55,32 @@ def plugins(plugin: Plugin = None) -> None:
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(help="An algorithm or a suite.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE of it (may be repeated).")
+    ] = None,
     plugin: Plugin = None,
+    data: Data = None,
     explain: Annotated[
         str | None, typer.Option("--explain", metavar="CHECK", help="Say what a check does, and what breaks it.")
     ] = None,
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
     from metabench import testing
+    from metabench.commands.run import settings
     from metabench.console import plain_table
-    from metabench.experiment import open_registry
+    from metabench.errors import UserError, missing
+    from metabench.experiment import open_registry, use_data
     from metabench.options import Options
 
-    registry = open_registry(Options(plugins=tuple(plugin or ())))
+    options = Options(plugins=tuple(plugin or ()), set=settings(set_ or []), data=data)
+    for other in options.set.keys() - {name}:
+        raise UserError(missing("This check has no algorithm or suite to --set:", other, (name,)))
+    use_data(options)
+    registry = open_registry(options)
     if explain is not None:
         say(testing.explain(registry, name, explain))
         return
-    results = testing.check_plugin(registry, name)
+    results = testing.check_plugin(registry, name, parameters=options.set.get(name))
     failures = [result for result in results if result.verdict == "failed"]
     seen = ((r.check, r.verdict, "see below" if r in failures else r.message) for r in results)
     console.print(plain_table(("check", "result", "what was seen"), seen))

@@ -75,6 +75,7 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
         published,
         speed,
         table,
+        tuned,
     )
 
     book = papers.open_book(against) if against else None
@@ -88,7 +89,7 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
         raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(left_out(records))}")
     gathered = groups.gather(fit, merged.roots)
     rows = published.against(gathered, book) if book else []
-    lines = [*merged.notes, *left_out(records), *mixtures.mixtures(fit)]
+    lines = [*tuned.cautions(gathered), *merged.notes, *left_out(records), *mixtures.mixtures(fit)]
     if book and not rows:
         lines.append(published.nothing(gathered, book))
     content, summary = page.compose(merged.name, fit, gathered)

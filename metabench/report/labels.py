@@ -37,7 +37,8 @@ def settings(trial: Trial) -> dict[str, Any]:
     own = {
         f"algorithm.{name}" if name in budget else name: value for name, value in trial.algorithm_parameters.items()
     }
-    return {**own, **budget, "protocol": trial.protocol, "precision": trial.precision}
+    tuned = trial.tuning.recipe if trial.tuning else False
+    return {**own, **budget, "protocol": trial.protocol, "precision": trial.precision, "tuned": tuned}
 
 
 def named(entries: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:

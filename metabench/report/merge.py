@@ -39,6 +39,8 @@ def merge(folders: Iterable[str | Path]) -> Merged:
     clashes: dict[Choice, list[str]] = {}
     for folder in {os.path.realpath(each): Path(each) for each in folders}.values():
         for record in store.records(folder):
+            if not record.trial.budget.test_tasks:  # one of tuning, which was never tested
+                continue
             name = record.trial.id
             if name in kept:
                 first, before = kept[name], roots[name]

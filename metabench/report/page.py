@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from metabench.report import details, findings, numbers, studio, style
+from metabench.report import details, findings, numbers, studio, style, tuned
 from metabench.report.groups import Group, shortfalls
 from metabench.report.labels import labels, slugs, text
 from metabench.report.origins import provenance
@@ -49,6 +49,8 @@ class Page:
     suites: Rows
     settings: Rows
     selections: tuple[str, ...]
+    tuning: Rows
+    """Who was tuned, a row a suite; none where nobody was."""
     provenance: Rows
     trials: str
     """Every trial with its details, as JSON."""
@@ -78,6 +80,7 @@ def compose(title: str, records: Sequence[Record], groups: Sequence[Group]) -> t
         suites=suites(groups),
         settings=compared(groups),
         selections=selections,
+        tuning=tuned.lines(groups),
         provenance=provenance(records),
         trials=details.encoded(records, labels(records)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from metabench.errors import UserError, unknown
@@ -24,29 +25,45 @@ SUITE = (*suites.CHECKS, *judging.CHECKS)
 
 
 def kit_of(
-    registry: Registry, name: str, expected_failures: Reasons | None = None, elsewhere: Elsewhere | None = None
+    registry: Registry,
+    name: str,
+    expected_failures: Reasons | None = None,
+    elsewhere: Elsewhere | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Kit:
-    """The checks of the algorithm or suite of that name, at its default parameters; none is run yet.
+    """The checks of the algorithm or suite of that name, at its defaults but for these parameters; none is run yet.
 
-    `elsewhere` gives what other processes compute, where somebody knows that already.
+    `elsewhere` gives what other processes compute, where somebody knows that already. Raises UserError.
     """
+    given = dict(parameters or {})
     if name in registry.algorithms:
-        elsewhere = elsewhere or by_name(registry, "algorithm", name)
-        factory = registry.algorithms[name].factory
+        elsewhere = elsewhere or by_name(registry, "algorithm", name, given)
+        entry = registry.algorithms[name]
+        factory = partial(entry.factory, **entry.resolve(given)) if given else entry.factory
         cases = {label: Case(suite(), factory, label, elsewhere) for label, suite in TOYS.items()}
         return Kit(ALGORITHM, cases, expected_failures)
     if name in registry.suites:
-        suite = registry.suites[name].factory()
+        entry = registry.suites[name]
+        values = entry.resolve(given)
+        try:
+            suite = entry.factory(**values)
+        except ValueError as error:
+            raise UserError(f"Suite '{name}': {error}") from None
         suite.prepare()
-        case = suites.SuiteCase(suite, name, registry, elsewhere or by_name(registry, "suite", name))
+        case = suites.SuiteCase(suite, name, registry, elsewhere or by_name(registry, "suite", name, given))
         return Kit(SUITE, {"": case}, expected_failures)
     broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)
     raise UserError(unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites)) + broken)
 
 
-def check_plugin(registry: Registry, name: str, expected_failures: Reasons | None = None) -> list[Result]:
-    """Every check of the algorithm or suite of that name, at its default parameters."""
-    return kit_of(registry, name, expected_failures).results()
+def check_plugin(
+    registry: Registry,
+    name: str,
+    expected_failures: Reasons | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> list[Result]:
+    """Every check of the algorithm or suite of that name, at its defaults but for these parameters."""
+    return kit_of(registry, name, expected_failures, parameters=parameters).results()
 
 
 def check_algorithm(factory: Callable[..., Any], expected_failures: Reasons | None = None) -> list[Result]:

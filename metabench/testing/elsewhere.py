@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,25 +26,28 @@ Digests = dict[str, str]
 """By case; an exception instead stands under "error"."""
 
 
-def digests(kind: str, name: str, registry: Registry) -> Digests:
+def digests(kind: str, name: str, registry: Registry, parameters: dict[str, Any]) -> Digests:
     """Of what the plugin of that name computes here."""
     seed_everything(0)
     try:
+        entry = registry.get(kind, name)
+        factory = partial(entry.factory, **entry.resolve(parameters)) if parameters else entry.factory
         if kind == "suite":
-            return {"": suites.digest(suites.SuiteCase(registry.suites[name].factory(), name, registry))}
-        factory = registry.algorithms[name].factory
+            return {"": suites.digest(suites.SuiteCase(factory(), name, registry))}
         return {label: training.digest(Case(suite(), factory, label)) for label, suite in TOYS.items()}
     except Exception as error:
         return {"error": one_line(error)}
 
 
-def digests_elsewhere(kind: str, names: list[str], files: list[str]) -> list[dict[str, Digests]]:
+def digests_elsewhere(
+    kind: str, names: list[str], files: list[str], parameters: dict[str, Any] | None = None
+) -> list[dict[str, Digests]]:
     """By plugin, what two other processes compute, side by side; RuntimeError with the last line that one said."""
     command = [sys.executable, "-c", "from metabench.testing.elsewhere import main; main()", kind]
     path = os.pathsep.join(filter(None, sys.path))
     running = [
         subprocess.Popen(
-            [*command, ",".join(names), *files],
+            [*command, ",".join(names), json.dumps(parameters or {}), *files],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -58,7 +62,9 @@ def digests_elsewhere(kind: str, names: list[str], files: list[str]) -> list[dic
     return [json.loads(out.splitlines()[-1]) for out, _ in ends]
 
 
-def by_name(registry: Registry, kind: str, name: str) -> Callable[[], tuple[Digests, Digests]]:
+def by_name(
+    registry: Registry, kind: str, name: str, parameters: dict[str, Any]
+) -> Callable[[], tuple[Digests, Digests]]:
     """What two other processes make of a registered plugin, computed once."""
     entry = registry.get(kind, name)
     source = next((plugin.source for plugin in registry.plugins if plugin.name == entry.plugin), "")
@@ -66,15 +72,15 @@ def by_name(registry: Registry, kind: str, name: str) -> Callable[[], tuple[Dige
 
     @cache
     def once() -> tuple[Digests, Digests]:
-        first, second = digests_elsewhere(kind, [name], files)
+        first, second = digests_elsewhere(kind, [name], files, parameters)
         return first[name], second[name]
 
     return once
 
 
 def main() -> None:
-    """In the other process: the kind, the names with commas, and the files of plugins that are not installed."""
-    kind, names, *files = sys.argv[1:]
+    """In the other process: kind, names with commas, parameters, and files of plugins that are not installed."""
+    kind, names, parameters, *files = sys.argv[1:]
     torch.set_num_threads(1)
     registry = load_registry(tuple(files))
-    print(json.dumps({name: digests(kind, name, registry) for name in names.split(",")}))
+    print(json.dumps({name: digests(kind, name, registry, json.loads(parameters)) for name in names.split(",")}))

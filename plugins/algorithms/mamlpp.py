@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
@@ -93,7 +94,7 @@ def mamlpp(
     return made if first_order else made._replace(objective=objective)
 
 
-def cosine(last: float):
+def cosine(last: float) -> Callable[[float], float]:
     """The schedule from 1 to `last` along half a cosine: Loshchilov and Hutter, arXiv 1608.03983."""
     return lambda progress: last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
 

@@ -17,9 +17,22 @@ class Images(NamedTuple):
     """The classes of one split."""
 
     pixels: Tensor
-    """uint8 (classes, drawings, height, width), 255 where the ink is."""
+    """uint8 (classes, drawings, height, width), 255 where the ink is; or, with `counts`, (images, channels, height,
+    width), class after class."""
     names: tuple[str, ...]
     """What each class was made from. Two classes may share a name: rotations of one character."""
+    counts: Tensor | None = None
+    """int64 (classes,): how many images each class has, where that differs."""
+
+    @property
+    def flat(self) -> Tensor:
+        """The same pixels (images, channels, height, width)."""
+        return self.pixels.flatten(0, 1).unsqueeze(1) if self.counts is None else self.pixels
+
+    @property
+    def fewest(self) -> int:
+        """Images that every class has."""
+        return self.pixels.shape[1] if self.counts is None else int(self.counts.min())
 
 
 class Shape(NamedTuple):
@@ -52,8 +65,8 @@ def image_suite(
         loaded = load()
         for split, images in loaded.items():
             try:
-                check_classes(shape, split, images.pixels.shape[0])
-                check_drawings(shape, images.pixels.shape[1])
+                check_classes(shape, split, len(images.names))
+                check_drawings(shape, images.fewest)
             except ValueError as error:
                 raise DataError(f"Suite '{name}': {error}") from None
         return loaded
@@ -68,14 +81,14 @@ def image_suite(
         splits()
 
     return Suite(
-        sample=lambda split, n, generator: sample_tasks(of(split).pixels, shape, n, generator),
+        sample=lambda split, n, generator: sample_tasks(of(split), shape, n, generator),
         model=model,
         loss=cross_entropy,
         metrics=scores,
         higher_is_better=True,
         groups=lambda split: frozenset(of(split).names),
         ways=shape.ways,
-        pool=lambda: pool_of(of("train").pixels),
+        pool=lambda: pool_of(of("train")),
         recipes=recipes,
         prepare=prepare,
     )
@@ -98,20 +111,24 @@ def check_drawings(shape: Shape, drawings: int) -> None:
         )
 
 
-def sample_tasks(pixels: Tensor, shape: Shape, n: int, generator: Generator) -> Task:
-    """n tasks from uint8 images (classes, drawings, h, w).
+def sample_tasks(images: Images, shape: Shape, n: int, generator: Generator) -> Task:
+    """n tasks from the classes of one split.
 
-    Support x is float32 (n, shots * ways, 1, h, w) in [0, 1], y int64 (n, shots * ways); the query set
-    likewise with `queries`. The classes of a task are distinct and its labels are dealt out at random; a
-    drawing occurs once. Points are ordered shot by shot, each shot one image of every class in the order of
+    Support x is float32 (n, shots * ways, channels, h, w) in [0, 1], y int64 (n, shots * ways); the query set
+    likewise with `queries`. The classes of a task are distinct and its labels are dealt out at random; an
+    image occurs once. Points are ordered shot by shot, each shot one image of every class in the order of
     their labels, so that any k * ways points in a row hold every class k times.
     """
-    classes, drawings = pixels.shape[:2]
     ways, each = shape.ways, shape.shots + shape.queries
-    of_label = distinct(n, ways, classes, generator)
-    chosen = distinct(n * ways, each, drawings, generator).view(n, ways, each)
-    flat = (of_label[:, :, None] * drawings + chosen).transpose(1, 2).reshape(n, each * ways)
-    x = as_input(pixels.flatten(0, 1)[flat])
+    of_label = distinct(n, ways, len(images.names), generator)
+    if images.counts is None:
+        chosen = distinct(n * ways, each, images.fewest, generator)
+        first = of_label * images.fewest
+    else:
+        chosen = distinct_of(images.counts[of_label.flatten()], each, generator)
+        first = (images.counts.cumsum(0) - images.counts)[of_label]
+    index = (first[:, :, None] + chosen.view(n, ways, each)).transpose(1, 2).reshape(n, each * ways)
+    x = as_input(images.flat[index])
     y = torch.arange(ways).repeat(n, each)
     cut = shape.shots * ways
     return Task(Batch(x[:, :cut], y[:, :cut]), Batch(x[:, cut:], y[:, cut:]))
@@ -132,20 +149,28 @@ def distinct(rows: int, count: int, population: int, generator: Generator) -> Te
     return chosen.gather(1, order)
 
 
+def distinct_of(populations: Tensor, count: int, generator: Generator) -> Tensor:
+    """`count` distinct numbers below each population (rows,): int64 (rows, count), all orders as likely."""
+    keys = torch.rand(len(populations), int(populations.max()), generator=generator)
+    keys[torch.arange(keys.shape[1]) >= populations[:, None]] = 2.0  # beyond every key
+    return keys.topk(count, largest=False, sorted=True).indices
+
+
 def as_input(pixels: Tensor) -> Tensor:
-    """uint8 (..., h, w) to what a network reads: float32 (..., 1, h, w) in [0, 1]."""
-    return pixels.float().div_(255).unsqueeze(-3)
+    """uint8 pixels to what a network reads: float32 in [0, 1]."""
+    return pixels.float().div_(255)
 
 
-def pool_of(pixels: Tensor) -> Pool:
-    """The images (classes, drawings, h, w) as one labelled data set; points are drawn with replacement."""
-    classes, drawings = pixels.shape[:2]
+def pool_of(images: Images) -> Pool:
+    """The images of one split as one labelled data set; points are drawn with replacement."""
+    counts = torch.full((len(images.names),), images.fewest) if images.counts is None else images.counts
+    target = torch.arange(len(counts)).repeat_interleave(counts)
 
     def sample(n: int, generator: Generator) -> Batch:
-        index = torch.randint(classes * drawings, (n,), generator=generator)
-        return Batch(as_input(pixels.flatten(0, 1)[index]), index // drawings)
+        index = torch.randint(len(target), (n,), generator=generator)
+        return Batch(as_input(images.flat[index]), target[index])
 
-    return Pool(classes, sample)
+    return Pool(len(counts), sample)
 
 
 def cross_entropy(predict: Predict, batch: Batch) -> Tensor:

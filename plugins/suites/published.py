@@ -13,8 +13,8 @@ SOURCE = (
     "ways with 5 steps too, one step of the head being too little. Meta-SGD: arXiv "
     "1707.09835, first step size from its range. MAML++ (arXiv 1810.09502): the authors' configuration for 5 "
     "steps, which differentiates the inner steps from the start; its network pools, this suite's `conv` does not. "
-    "iMAML: arXiv 1909.04630, Table 2, rates from its code. BOIL and CAVIA have no Omniglot: their mini-ImageNet settings, "
-    "arXiv 2008.08882 (code) and 1810.03642 (code). "
+    "iMAML: arXiv 1909.04630, Table 2, rates from its code. BOIL and CAVIA have no Omniglot: their mini-"
+    "ImageNet settings, arXiv 2008.08882 (code) and 1810.03642 (code). "
     "scratch and finetune are not in these papers: MAML's inner step size and test steps."
 )
 

@@ -1,0 +1,115 @@
+"""Options -> what is to be tuned, checked before the first trial starts."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from metabench import store
+from metabench.errors import UserError, missing
+from metabench.executors.child import ChildDiedError, call
+from metabench.experiment import execution_of, open_registry, prepare, use_data
+from metabench.options import Options, as_tuple
+from metabench.trials import Execution, Trial
+from metabench.tune.search import ROUND, Spec
+from metabench.tune.space import default_space, given_space
+
+FIRST_SEED = 1000
+"""Seeds of tuning begin here, those of a comparison at 0."""
+MOST_SEEDS = 100
+MOST_TRIALS = 10_000
+
+
+class Wish(NamedTuple):
+    """What the user asks of tuning, besides the options of a run."""
+
+    trials: int
+    seeds: int
+    """How many each candidate is trained at."""
+    sampler_seed: int
+    space: dict[str, dict[str, str]]
+
+
+class Plan(NamedTuple):
+    """Checked, but not begun. Plain data."""
+
+    out: Path
+    options: Options
+    specs: tuple[Spec, ...]
+    execution: Execution
+    jobs: int
+
+
+def plan_tuning(options: Options, wish: Wish) -> Plan:
+    """Check everything that can be checked; raises UserError. In a process of its own, as `experiment` does."""
+    for name, value, most in (("trials", wish.trials, MOST_TRIALS), ("seeds", wish.seeds, MOST_SEEDS)):
+        if not 1 <= value <= most:
+            raise UserError(f"--{name} must be from 1 to {most:,}, not {value}.")
+    if not options.algos or not options.suites:
+        raise UserError("Say what to tune: --algos and --suites.")
+    use_data(options)
+    seeds = tuple(range(FIRST_SEED, FIRST_SEED + wish.seeds))
+    options = msgspec.structs.replace(options, seeds=seeds)
+    if "torch" in sys.modules:
+        return check(options, wish)
+    try:
+        return call(check, options, wish)
+    except ChildDiedError:
+        raise UserError(
+            "The process that reads plugins and data was killed, as when memory is short. Nothing was begun."
+        ) from None
+
+
+def check(options: Options, wish: Wish) -> Plan:
+    """See plan_tuning."""
+    from metabench.assembly import build_suite
+    from metabench.planning import plan
+
+    registry = open_registry(options)
+    for name in wish.space:
+        if name not in options.algos:
+            raise UserError(missing("This tuning has no algorithm for --space:", name, options.algos))
+    bases = [trial for trial in plan(options, registry) if trial.seed == FIRST_SEED]
+    specs = []
+    for base in bases:
+        entry = registry.get("algorithm", base.algorithm)
+        fixed = options.set.get(base.algorithm, {})
+        space = default_space(entry.parameters, base.algorithm_parameters)
+        space |= given_space(entry, wish.space.get(base.algorithm, {}))
+        both = sorted(fixed.keys() & wish.space.get(base.algorithm, {}).keys())
+        if both:
+            raise UserError(f"'{base.algorithm}.{both[0]}' is in both --set and --space: which of the two?")
+        space = {name: each for name, each in space.items() if name not in fixed}
+        if not space:
+            raise UserError(f"There is nothing to tune in '{base.algorithm}': name a parameter with --space.")
+        if not base.budget.validations:
+            raise UserError("Tuning needs validation: --validations must be at least 1.")
+        higher = build_suite(registry, base).higher_is_better
+        specs.append(Spec(base, space, higher, wish.trials, as_tuple(options.seeds), wish.sampler_seed))
+    refuse_unequal(bases)
+    out = Path(options.out) if options.out else folder(options)
+    execution, jobs = execution_of(options, ROUND * len(specs))
+    store.prepare(out)
+    prepare(registry, tuple(bases))
+    return Plan(out, options, tuple(specs), execution, jobs)
+
+
+def refuse_unequal(bases: list[Trial]) -> None:
+    """Raise UserError if two algorithms would be tuned with different numbers of updates on one suite."""
+    found: dict[str, dict[int, str]] = {}
+    for base in bases:
+        found.setdefault(base.suite, {})[base.budget.updates] = base.algorithm
+    for suite, updates in found.items():
+        if len(updates) > 1:
+            listed = ", ".join(f"{name} {number:,}" for number, name in updates.items())
+            raise UserError(f"Equal budgets, please: on '{suite}' the recipe gives {listed} updates. Say --updates.")
+
+
+def folder(options: Options) -> Path:
+    """Where the trials go: a name made of what is tuned, so that the same command resumes."""
+    name = f"tune-{'-'.join(options.algos)}-on-{'-'.join(options.suites)}"
+    return Path("results") / re.sub(r"[^a-z0-9+_-]", "_", name)[:80]

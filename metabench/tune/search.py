@@ -1,0 +1,220 @@
+"""One algorithm on one suite: Optuna proposes candidates in rounds, their validation curves are told back.
+
+Nothing but records is kept: the candidates of a round are a function of the seed and of the rounds before, so tuning
+again replays what is on disk and goes on. For the same reason it does not matter how many trials run at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from typing import Any, NamedTuple
+
+import msgspec
+
+from metabench.errors import UserError
+from metabench.recipes import Tuned
+from metabench.trials import Record, Trial
+from metabench.tune.space import Dimension, Space
+
+try:
+    import optuna
+except ImportError:
+    raise UserError("metabench tune needs Optuna: pip install 'metabench[tune]'.") from None
+
+ROUND = 5
+"""Candidates that are proposed together."""
+LEAST = 4
+"""Candidates trained to their end without which nothing is pruned."""
+PATIENCE = 0.25
+"""The share of the updates before which nothing is pruned."""
+DIGITS = 4
+"""Significant ones of a proposed number."""
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Spec(NamedTuple):
+    """What is to be tuned, and how much. Plain data."""
+
+    base: Trial
+    """The settings where it begins; its seed is the first of `seeds`."""
+    space: Space
+    higher_is_better: bool
+    trials: int
+    seeds: tuple[int, ...]
+    sampler_seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.base.suite} {self.base.algorithm}"
+
+
+class Candidate:
+    """One proposal, and the records of its trials so far: one a seed."""
+
+    def __init__(self, asked: optuna.Trial, parameters: dict[str, Any]) -> None:
+        self.asked = asked
+        self.parameters = parameters
+        self.records: list[Record] = []
+        self.seeds_left: list[Trial] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it is left to run."""
+        return bool(self.records) and (self.records[-1].status != "ok" or not self.seeds_left)
+
+    @property
+    def status(self) -> str:
+        """`ok` if it has a score; `pruned`; `failed`, which includes those that diverged."""
+        last = self.records[-1].status if self.over else ""
+        return last if last in ("ok", "pruned", "") else "failed"
+
+
+class Search:
+    """The state of tuning one algorithm on one suite."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.sign = 1 if spec.higher_is_better else -1
+        self.study = optuna.create_study(direction="maximize" if spec.higher_is_better else "minimize")
+        self.distributions = {name: distribution(each) for name, each in spec.space.items()}
+        start = spec.base.algorithm_parameters
+        if all(each.holds(start[name]) for name, each in spec.space.items()):
+            self.study.enqueue_trial({name: start[name] for name in spec.space})
+        self.candidates: list[Candidate] = []
+        self.told = 0
+        """Candidates of earlier rounds."""
+        self.of: dict[str, Candidate] = {}
+        """By trial id."""
+
+    @property
+    def done(self) -> bool:
+        """Whether every candidate is over."""
+        return len(self.candidates) == self.spec.trials and all(each.over for each in self.candidates)
+
+    def ask(self) -> list[Trial]:
+        """The first trials of the next round; none when all candidates have been proposed."""
+        bars = self.bars()
+        opened = []
+        for number in range(len(self.candidates), min(self.told + ROUND, self.spec.trials)):
+            self.study.sampler = optuna.samplers.TPESampler(seed=self.seed(number))
+            asked = self.study.ask(self.distributions)
+            candidate = Candidate(asked, {name: brief(value) for name, value in asked.params.items()})
+            first, *rest = (self.trial(candidate, seed) for seed in self.spec.seeds)
+            candidate.seeds_left = rest
+            first = msgspec.structs.replace(first, bars=bars)
+            for trial in (first, *rest):
+                self.of[trial.id] = candidate
+            self.candidates.append(candidate)
+            opened.append(first)
+        return opened
+
+    def take(self, record: Record) -> list[Trial]:
+        """A trial has ended: the trials that it leads to."""
+        candidate = self.of[record.trial.id]
+        candidate.records.append(record)
+        if not candidate.over:
+            return [candidate.seeds_left.pop(0)]
+        if not all(each.over for each in self.candidates):
+            return []
+        for each in self.candidates[self.told :]:
+            self.tell(each)
+        self.told = len(self.candidates)
+        return self.ask()
+
+    def tell(self, candidate: Candidate) -> None:
+        """Let Optuna know; what was pruned or failed stands behind all that has a score."""
+        for point in candidate.records[0].curve:
+            candidate.asked.report(point.score, point.update)
+        if candidate.status == "ok":
+            self.study.tell(candidate.asked, self.score(candidate))
+        else:
+            self.study.tell(candidate.asked, state=optuna.trial.TrialState.PRUNED)
+
+    def trial(self, candidate: Candidate, seed: int) -> Trial:
+        """The trial of a candidate at a seed, which ends before the test."""
+        base = self.spec.base
+        return msgspec.structs.replace(
+            base,
+            algorithm_parameters={**base.algorithm_parameters, **candidate.parameters},
+            budget=msgspec.structs.replace(base.budget, test_tasks=0),
+            seed=seed,
+        )
+
+    def bars(self) -> tuple[tuple[int, float], ...]:
+        """At each later validation the median, over the candidates that were trained to their end in earlier rounds,
+        of the best score so far: Optuna's median rule."""
+        curves = [self.best_so_far(each.records[0]) for each in self.candidates if each.status == "ok"]
+        if len(curves) < LEAST:
+            return ()
+        updates = self.spec.base.budget.updates
+        points = [update for update in curves[0] if PATIENCE * updates <= update < updates]
+        return tuple((update, statistics.median(curve[update] for curve in curves)) for update in points)
+
+    def best_so_far(self, record: Record) -> dict[int, float]:
+        """By update."""
+        found: dict[int, float] = {}
+        best: float | None = None
+        for point in record.curve:
+            best = point.score if best is None or self.sign * point.score > self.sign * best else best
+            found[point.update] = best
+        return found
+
+    def score(self, candidate: Candidate) -> float:
+        """The mean over seeds of the best validation score: that of the state that a trial would test."""
+        bests = (list(self.best_so_far(record).values())[-1] for record in candidate.records)
+        return statistics.fmean(bests)
+
+    def best(self) -> Candidate | None:
+        """The best candidate so far, the earliest of equals; None where none has a score."""
+        scored = [each for each in self.candidates if each.status == "ok"]
+        return max(scored, key=lambda each: self.sign * self.score(each), default=None)
+
+    def count(self, status: str) -> int:
+        """How many candidates ended so."""
+        return sum(each.status == status for each in self.candidates)
+
+    def seed(self, number: int) -> int:
+        """Of the sampler, for one candidate."""
+        path = f"{self.spec.sampler_seed}/{self.spec.base.suite}/{self.spec.base.algorithm}/{number}"
+        return int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big")
+
+    def tuned(self) -> Tuned | None:
+        """What the recipe file says; None where no candidate has a score."""
+        best, first = self.best(), self.candidates[0]
+        if best is None:
+            return None
+        budget = msgspec.structs.asdict(self.spec.base.budget)
+        del budget["test_tasks"]
+        spent = sum(max((p.update for p in r.curve), default=0) for each in self.candidates for r in each.records)
+        begun = all(first.parameters[name] == self.spec.base.algorithm_parameters[name] for name in self.spec.space)
+        return Tuned(
+            trials=len(self.candidates),
+            pruned=self.count("pruned"),
+            failed=self.count("failed"),
+            updates=budget["updates"],
+            updates_spent=spent,
+            validation_score=self.score(best),
+            untuned_score=self.score(first) if begun and first.status == "ok" else None,
+            higher_is_better=self.spec.higher_is_better,
+            seeds=self.spec.seeds,
+            sampler=f"optuna {optuna.__version__} TPESampler, seed {self.spec.sampler_seed}, rounds of {ROUND}",
+            parameters={**self.spec.base.algorithm_parameters, **best.parameters},
+            budget=budget,
+            space={name: str(each) for name, each in self.spec.space.items()},
+        )
+
+
+def distribution(dimension: Dimension) -> Any:
+    """Optuna's."""
+    if dimension.kind == "choice":
+        return optuna.distributions.CategoricalDistribution(dimension.choices)
+    if dimension.kind == "int":
+        return optuna.distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def brief(value: Any) -> Any:
+    """A proposed number with the digits that matter."""
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -1,0 +1,115 @@
+"""What tuning shows on the terminal: a live table there, one line a finished trial in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from metabench.report.labels import text
+from metabench.report.sparks import sparkline
+from metabench.trials import Progress, Record
+from metabench.tune.drive import Tuning
+from metabench.tune.search import Candidate, Search
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}"
+
+
+def parameters(candidate: Candidate) -> str:
+    """`inner_lr=0.03, inner_steps=2`."""
+    return ", ".join(f"{name}={text(value)}" for name, value in candidate.parameters.items())
+
+
+def describe(search: Search, record: Record) -> str:
+    """One line about a trial that has ended."""
+    candidate = search.of[record.trial.id]
+    place = search.candidates.index(candidate) + 1
+    seed = f" seed {record.trial.seed}" if len(search.spec.seeds) > 1 else ""
+    if record.status == "ok":
+        curve = search.best_so_far(record)
+        found = f"validation {number(list(curve.values())[-1])}"
+    else:
+        found = f"{record.status}, {record.reason}"
+    return f"{search.spec.name} {place}/{search.spec.trials}{seed}: {found}; {parameters(candidate)}"
+
+
+class Board:
+    """A table that rich draws again whenever it looks: a row for each search."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        self.tuning = tuning
+        self.curves: dict[str, list[float]] = {}
+        """Of the trials that are running: their validation scores."""
+        self.at: dict[str, str] = {}
+        """Of the trials that are running: the update."""
+
+    def sign(self, sign: Progress) -> None:
+        """A sign of life."""
+        self.at[sign.trial_id] = f"{sign.done}/{sign.total}"
+        if sign.score is not None:
+            self.curves.setdefault(sign.trial_id, []).append(sign.score)
+
+    def ended(self, record: Record) -> None:
+        """A trial is over."""
+        self.curves.pop(record.trial.id, None)
+        self.at.pop(record.trial.id, None)
+
+    def __rich__(self) -> Table:
+        table = Table("suite", "algorithm", "trials", "pruned", "failed", "best validation", "running", box=None)
+        for search in self.tuning.searches:
+            best = search.best()
+            over = sum(each.over for each in search.candidates)
+            running = [
+                f"{updates} {sparkline(self.curves.get(name, []))}".strip()
+                for name, updates in list(self.at.items())
+                if self.tuning.of.get(name) is search
+            ]
+            row = (
+                search.spec.base.suite, search.spec.base.algorithm, f"{over}/{search.spec.trials}",
+                f"{search.count('pruned')}", f"{search.count('failed')}",
+                f"{number(search.score(best))} at {parameters(best)}" if best else "",
+                ", ".join(running),
+            )  # fmt: skip
+            table.add_row(*map(Text, row))
+        return table
+
+
+@contextmanager
+def live(console: Console, tuning: Tuning) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
+    """Two functions: one takes signs of life, the other records."""
+    board = Board(tuning)
+
+    def on_record(record: Record) -> None:
+        board.ended(record)
+        line = describe(tuning.of[record.trial.id], record)
+        console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+    if not console.is_terminal:
+        yield (lambda sign: None), on_record
+        return
+    with Live(board, console=console, transient=True, refresh_per_second=4):
+        yield board.sign, on_record
+
+
+def table_of(tuning: Tuning) -> Table:
+    """What was found."""
+    table = Table("suite", "algorithm", "trials", "pruned", "failed", "untuned", "tuned", "parameters")
+    table.title, table.title_justify = "scores on validation tasks", "left"
+    for search in tuning.searches:
+        best, tuned = search.best(), search.tuned()
+        if not best or not tuned:
+            continue
+        untuned = number(tuned.untuned_score) if tuned.untuned_score is not None else "–"
+        row = (
+            search.spec.base.suite, search.spec.base.algorithm, f"{tuned.trials}", f"{tuned.pruned}",
+            f"{tuned.failed}", untuned, number(tuned.validation_score), parameters(best),
+        )  # fmt: skip
+        table.add_row(*map(Text, row))
+    return table

@@ -1,0 +1,75 @@
+"""What suites on the user's own data share: where it lies, and which split a class or task is in."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+SPLITS = ("train", "validation", "test")
+ALIASES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+SHARES = (0.6, 0.2)
+"""Of training and validation in a split that nobody gave; the rest is the test's."""
+SPLIT_LIMIT = 50 * 2**20
+"""Bytes of a split file."""
+
+
+def locate(path: str) -> Path:
+    """A file or folder as it is given, or below METABENCH_DATA (`--data`); raises ValueError."""
+    places = [Path(path)]
+    if local := os.environ.get("METABENCH_DATA"):
+        places.append(Path(local) / path)
+    for place in places:
+        if os.path.exists(place):  # unlike Path.exists, never an error
+            return place
+    looked = " or ".join(f"'{place}'" for place in places)
+    raise ValueError(f"there is no {looked}; give the path, or with --data the folder that it is in")
+
+
+def by_hash(names: Iterable[str]) -> dict[str, str]:
+    """A split for each name: sorted by the hash of the name, 60% train, 20% validation, 20% test.
+
+    It depends on the set of names alone. A name more or less may move others: who needs a fixed split writes it down.
+    """
+    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ends = [round(sum(SHARES[: i + 1]) * len(ordered)) for i in range(2)]
+    return {
+        name: "train" if place < ends[0] else "validation" if place < ends[1] else "test"
+        for place, name in enumerate(ordered)
+    }
+
+
+def given_split(content: bytes, suffix: str) -> dict[str, str]:
+    """Name -> split from a file: JSON {name: split}, or CSV with the columns name,split (its first row may say so).
+
+    Raises ValueError that names what is wrong.
+    """
+    text = content.decode("utf-8-sig")
+    if suffix == ".json":
+        table = json.loads(text)
+        if not isinstance(table, dict):
+            raise ValueError("it must hold an object of class -> split")
+        rows = [[str(name), str(split)] for name, split in table.items()]
+    else:
+        rows = [row for row in csv.reader(io.StringIO(text)) if row]
+        if rows and rows[0][-1].strip().lower() == "split":
+            del rows[0]
+    found: dict[str, str] = {}
+    for row in rows:
+        if len(row) != 2:
+            raise ValueError(f"a row must be a class and its split, not {','.join(row)[:100]!r}")
+        name, split = (cell.strip() for cell in row)
+        if split not in ALIASES:
+            raise ValueError(f"the split of '{name}' must be train, validation or test, not {split!r}")
+        if found.setdefault(name, ALIASES[split]) != ALIASES[split]:
+            raise ValueError(f"'{name}' is in two splits")
+    return found
+
+
+def members(of: Mapping[str, str], split: str) -> list[str]:
+    """The names of a split, in order."""
+    return sorted(name for name, given in of.items() if given == split)

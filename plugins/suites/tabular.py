@@ -1,0 +1,105 @@
+"""Few-shot learning on a table of one's own: the rows of one task belong together."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
+from metabench_plugins.suites.backbones import mlp
+from metabench_plugins.suites.fewshot import cross_entropy, distinct_of, scores
+from metabench_plugins.suites.sinusoid import mean_squared_error
+from metabench_plugins.suites.tables import Columns, read_table
+
+
+def tabular(
+    *,
+    path: str = "",
+    task: str = "task",
+    target: str = "target",
+    split: str = "",
+    features: tuple[str, ...] = (),
+    kind: Literal["auto", "regression", "classification"] = "auto",
+    shots: int = 10,
+    queries: int = 10,
+    width: int = 40,
+) -> Suite:
+    """Your own table: a CSV file whose rows belong to tasks (column `task`) and have a `target`.
+
+    `features` are the columns to predict from, all numbers; without any, all but those of task, target and split.
+    `split` is a column with train, validation or test, the same for all rows of a task; without one, tasks are
+    split by the hash of their names, 60% to train, 20% to validate, 20% to test. `kind` auto takes a target of
+    text, or of up to 20 distinct whole numbers, for classes. A class that no training task has is refused.
+
+    Every task gives `shots` support rows and `queries` query rows, drawn anew each time, so it needs that many.
+    Features, and the target of a regression, are centred and scaled by the rows of the training tasks alone; the
+    mean squared error is therefore in units of the training targets' variance. MLP of two hidden layers.
+    """
+    for name, value in (("shots", shots), ("queries", queries), ("width", width)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    if not path:
+        raise ValueError("path must name a CSV file: --set tabular.path=FILE.csv")
+    columns = Columns(task, target, split, features)
+    load = functools.partial(read_table, path, columns, kind, shots + queries)
+    classify = kind == "classification" or (kind == "auto" and bool(load().classes))
+
+    def sample(split: str, n: int, generator: Generator) -> Task:
+        rows = load().splits[split]
+        chosen = torch.randint(len(rows.counts), (n,), generator=generator)
+        first = (rows.counts.cumsum(0) - rows.counts)[chosen]
+        index = first[:, None] + distinct_of(rows.counts[chosen], shots + queries, generator)
+        x, y = rows.x[index], rows.y[index]
+        return Task(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
+
+    def prepare() -> None:
+        load()
+
+    def model() -> torch.nn.Module:
+        table = load()
+        return mlp(table.splits["train"].x.shape[1], (width, width), len(table.classes) or 1)
+
+    return Suite(
+        sample=sample,
+        model=model,
+        loss=cross_entropy if classify else mean_squared_error,
+        metrics=scores if classify else errors,
+        higher_is_better=classify,
+        groups=lambda split: frozenset(load().splits[split].names),
+        recipes={"quick": QUICK},
+        prepare=prepare,
+    )
+
+
+def errors(predict: Predict, batch: Batch) -> dict[str, Tensor]:
+    """The mean squared and the mean absolute error."""
+    return {"mse": mean_squared_error(predict, batch), "mae": F.l1_loss(predict(batch.x), batch.y)}
+
+
+GRADIENT = {"inner_lr": 0.05, "inner_steps": 3, "outer_lr": 1e-3}
+QUICK = Recipe(
+    source="No paper's: set by hand, not tuned",
+    budget={
+        "updates": 500,
+        "meta_batch_size": 16,
+        "validations": 5,
+        "validation_tasks": 200,
+        "test_steps": 5,
+        "test_tasks": 600,
+    },
+    algorithms={
+        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
+        "reptile": {"inner_lr": 0.05, "inner_steps": 5, "outer_lr": 1.0},
+        "scratch": {"inner_lr": 0.05},
+        "finetune": {"inner_lr": 0.05, "train_lr": 1e-3},
+    },
+)
+
+
+@hookimpl
+def register_suites():
+    return {"tabular": tabular}
