@@ -17,8 +17,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
 
 Protocol = Literal["transductive", "inductive", "both"]
 Status = Literal["ok", "unfit", "pruned", "diverged", "error", "timeout", "lost"]
-"""`unfit`: the algorithm is not made for the suite, says its factory; `pruned`: a candidate of a search that was given
-up. The others but `ok` are failures."""
+"""`unfit`: the algorithm is not made for the suite, says its factory; `pruned`: a candidate of a search that was
+given up. The others but `ok` are failures."""
 FINE = ("ok", "unfit", "pruned")
 """Statuses that are no failure."""
 Strategy = Literal["auto", "vectorised", "compiled", "threaded"]

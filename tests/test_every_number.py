@@ -120,14 +120,15 @@ def width(squares: tuple[float, float, float], seeds: int, tasks: int) -> tuple[
     """Standard error of the grand mean, and its degrees of freedom."""
     of_seed, of_task, rest = squares
     total = of_seed + max(of_task - rest, 0)
-    u = of_seed / total
+    u = of_seed / total if total else 1.0
     return math.sqrt(total / seeds / tasks), 1 / (u / (seeds - 1) + (1 - u) / (tasks - 1))
 
 
 def interval(cells: np.ndarray) -> tuple[float, float, float]:
     """Mean, half-width at 95%, and p of a mean of 0."""
     error, degrees = width(parts(cells), *cells.shape)
-    return cells.mean(), stats.t.ppf(0.975, degrees) * error, 2 * stats.t.sf(abs(cells.mean()) / error, degrees)
+    p = 2 * stats.t.sf(abs(cells.mean()) / error, degrees) if error else 0.0
+    return cells.mean(), stats.t.ppf(0.975, degrees) * error, p
 
 
 def family(suite: Suite) -> dict[tuple[str, str], tuple[float, float, float]]:

@@ -150,7 +150,7 @@ def test_the_legend_hides_and_shows_an_algorithm(tab):
 
 
 def test_a_point_says_its_value(tab):
-    point = tab.locator("figure svg use[data-tip]").first
+    point = tab.locator("figure svg use:has(title)").first
     point.hover(force=True)
     assert re.search(r": .*\d", tab.locator("#tip").text_content())
 

@@ -56,7 +56,7 @@ def imaml(
     def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Meta]:
         adapted = unroll(inner, meta, task.support, inner_steps)
         loss, gradient = value_and_grad(problem.loss)(adapted, task.query)
-        _, hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)
+        hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)[1]
         return loss, conjugate_gradients(lambda v: plus(v, 1 / proximal, hessian(v)[0]), gradient, cg_steps)
 
     return Algorithm(

@@ -20,9 +20,13 @@ for (const section of document.querySelectorAll("section.suite")) {
 
 const tip = make("div", { id: "tip", hidden: "", "aria-hidden": "true" });
 document.body.append(tip);
-for (const title of document.querySelectorAll("figure svg title")) {
-  title.parentNode.dataset.tip = title.textContent; // ours appears at once, the browser's would after a second
-  title.remove();
+
+// Titles of a figure become our tips, which appear at once: the browser's would after a second.
+function take(figure) {
+  for (const title of figure.querySelectorAll("svg title")) {
+    title.parentNode.dataset.tip = title.textContent;
+    title.remove();
+  }
 }
 
 // The point nearest to the pointer, if it is near; or else the mark that is under it.
@@ -37,6 +41,7 @@ function under(figure, event) {
 }
 
 function point(figure, event) {
+  take(figure);
   const found = under(figure, event);
   tip.hidden = !found;
   if (!found) return;
