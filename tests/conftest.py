@@ -55,6 +55,6 @@ def here(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             main()
         seen = capsys.readouterr()
-        return subprocess.CompletedProcess(words, ended.value.code, seen.out, seen.err)
+        return subprocess.CompletedProcess(words, ended.value.code or 0, seen.out, seen.err)
 
     return call

@@ -9,6 +9,7 @@ from torch import nn
 from metabench.api import Batch, Suite, Task
 from metabench.engine import run_trial
 from metabench.lift import lift
+from metabench.parameters import signature_of
 from metabench.problem import build_problem
 from metabench.registry import Entry, Plugin, Registry
 from metabench.testing import check_suite
@@ -68,13 +69,13 @@ def shifted() -> Suite:
 
 @pytest.mark.parametrize("suite", [navigation, shifted, linear_svm], ids=lambda f: f.__name__)
 def test_other_kinds_of_suites_fit(suite):
-    results = check_suite(SuiteCase(suite(), suite.__name__, Registry({}, {}, ())))
-    assert [result for result in results if result.verdict == "failed"] == []
     registry = Registry(
         {"metasgd": Entry("algorithm", "metasgd", metasgd, {}, "here")},
-        {suite.__name__: Entry("suite", suite.__name__, suite, {}, "here")},
+        {suite.__name__: Entry("suite", suite.__name__, suite, signature_of(suite, 0), "here")},
         (Plugin("here", "here", "1"),),
     )
+    results = check_suite(SuiteCase(suite(), suite.__name__, registry))
+    assert [result for result in results if result.verdict == "failed"] == []
     budget = Budget(updates=30, meta_batch_size=8, validations=2, validation_tasks=8, test_tasks=20, test_steps=2)
     trial = Trial(
         algorithm="metasgd", algorithm_parameters={}, suite=suite.__name__, suite_parameters={}, seed=0, budget=budget

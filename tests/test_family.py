@@ -155,7 +155,10 @@ def test_the_outer_rate_of_maml_plus_plus_follows_a_cosine():
 
 def test_the_gradient_of_maml_plus_plus_is_exact_where_no_share_is_first_order():
     factory = partial(REGISTRY.algorithms["maml++"].factory, multi_step=1.0)
-    assert {result.verdict for result in check_algorithm(factory)} == {"passed"}
+    verdicts = {result.check: result.verdict for result in check_algorithm(factory)}
+    for check in ("other-process", "learning-rates"):  # of registered plugins, of functions with named parameters
+        assert verdicts.pop(check) == "skipped"
+    assert set(verdicts.values()) == {"passed"}
 
 
 def test_maml_plus_plus_branches_on_progress_and_so_is_not_compiled():
@@ -223,7 +226,7 @@ def test_a_context_that_starts_at_zero_is_all_that_cavia_adapts(suite):
 
 def test_cavia_and_boil_say_that_a_head_alone_is_not_for_them():
     suite = lines()._replace(model=lambda: torch.nn.Linear(1, 1))
-    with pytest.raises(ValueError, match="cavia has no layer -1 to modulate: there are 0 before the head"):
+    with pytest.raises(ValueError, match="it has no layer -1 to modulate: there are 0 before the head"):
         make("cavia", suite)
-    with pytest.raises(ValueError, match="boil needs a model with a layer before the last one"):
+    with pytest.raises(ValueError, match="it needs a model with a layer before the last one"):
         make("boil", suite)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from metabench import files, store
 from metabench.errors import UserError
-from metabench.trials import Budget, Outcome, Record, Test, Trial
+from metabench.trials import Budget, Outcome, Record, Test, Trial, Tuning
 
 TRIAL = Trial(algorithm="a", algorithm_parameters={"lr": 0.1, "n": 2}, suite="s", suite_parameters={}, seed=0)
 
@@ -44,6 +44,8 @@ def test_every_field_of_a_trial_is_in_its_id():
         {"budget": Budget(updates=1)},
         {"protocol": "both"},
         {"precision": "bf16"},
+        {"bars": ((10, 0.5),)},
+        {"tuning": Tuning(trials=3, updates=10, score=0.5, recipe="abc")},
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
     assert len(ids) == len(changed) + 1

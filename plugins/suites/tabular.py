@@ -44,7 +44,7 @@ def tabular(
             raise ValueError(f"{name} must be at least 1, not {value}")
     if not path:
         raise ValueError("path must name a CSV file: --set tabular.path=FILE.csv")
-    columns = Columns(task, target, split, features)
+    columns = Columns(task, target, split, tuple(features))
     load = functools.partial(read_table, path, columns, kind, shots + queries)
     classify = kind == "classification" or (kind == "auto" and bool(load().classes))
 
