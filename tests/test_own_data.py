@@ -30,6 +30,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
+def no_data_folder(monkeypatch):
+    """Messages name every place that was looked at, and a folder of data would be one."""
+    monkeypatch.delenv("METABENCH_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
 
