@@ -112,13 +112,15 @@ def test_one_pytest_test_a_check(tmp_path):
     (tmp_path / "test_mine.py").write_text(AUTHORS.format(file=str(algorithms.__file__)))
     words = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     words += ["-k", "state-round-trip or learns or float64-kept or support-trains"]
-    said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300).stdout
+    said = subprocess.run(
+        words, cwd=tmp_path, env={**os.environ, "COLUMNS": "400"}, capture_output=True, text=True, timeout=300
+    ).stdout
     assert "XFAIL test_mine.py::test_state[state-round-trip] - the optimiser is away" in said
     assert "XPASS test_mine.py::test_state[learns]" in said
     assert "PASSED test_mine.py::test_state[float64-kept]" in said
     assert "FAILED test_mine.py::test_wrong[learns] - Failed: Meta-training lowers its own loss" in said
     assert "See `metabench check wrong-sign --explain learns`." in said
-    assert "1 failed, 4 passed, 1 skipped, 1 xfailed, 1 xpassed" in said or "1 failed" in said
+    assert "1 failed, 4 passed, 1 skipped, 24 deselected, 1 xfailed, 1 xpassed" in said
     assert "it is a Learner, which batches its own tasks" in said
 
 
@@ -129,7 +131,7 @@ def test_the_kit_does_not_import_pytest():
 
 def test_explain(here):
     result = here("check", "maml", "--explain", "gradient-exact")
-    assert result.returncode == 0
+    assert not result.returncode
     assert result.stdout.startswith("gradient-exact: Where an objective is claimed, its gradient is exact:")
     assert "Remedy: take the detach out; or, if first order is meant, give `meta_grad`" in result.stdout
     assert result.stdout.rstrip().endswith("Not looked at until these hold: runs, float64-kept.")
