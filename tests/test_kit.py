@@ -112,9 +112,8 @@ def test_one_pytest_test_a_check(tmp_path):
     (tmp_path / "test_mine.py").write_text(AUTHORS.format(file=str(algorithms.__file__)))
     words = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     words += ["-k", "state-round-trip or learns or float64-kept or support-trains"]
-    said = subprocess.run(
-        words, cwd=tmp_path, env={**os.environ, "COLUMNS": "400"}, capture_output=True, text=True, timeout=300
-    ).stdout
+    wide = {**os.environ, "COLUMNS": "400"}
+    said = subprocess.run(words, cwd=tmp_path, env=wide, capture_output=True, text=True, timeout=300).stdout
     assert "XFAIL test_mine.py::test_state[state-round-trip] - the optimiser is away" in said
     assert "XPASS test_mine.py::test_state[learns]" in said
     assert "PASSED test_mine.py::test_state[float64-kept]" in said
@@ -173,3 +172,12 @@ def test_the_matrix_has_a_row_a_plugin():
     row = text.splitlines()[2]
     assert row.startswith("| raises-too | 1 samples | ● | ○ |")
     assert row.count("●") == 1
+
+
+def test_a_suite_that_needs_parameters_is_one_line(registry):
+    def needy(*, path: str = ""):
+        raise ValueError("path must name a folder")
+
+    entry = registry.suites["sinusoid"]._replace(name="needy", factory=needy)
+    with pytest.raises(UserError, match="^Suite 'needy' cannot be checked at its default parameters: path must name"):
+        check_plugin(registry._replace(suites={"needy": entry}), "needy")
