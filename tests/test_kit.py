@@ -172,12 +172,3 @@ def test_the_matrix_has_a_row_a_plugin():
     row = text.splitlines()[2]
     assert row.startswith("| raises-too | 1 samples | ● | ○ |")
     assert row.count("●") == 1
-
-
-def test_a_suite_that_needs_parameters_is_one_line(registry):
-    def needy(*, path: str = ""):
-        raise ValueError("path must name a folder")
-
-    entry = registry.suites["sinusoid"]._replace(name="needy", factory=needy)
-    with pytest.raises(UserError, match="^Suite 'needy' cannot be checked at its default parameters: path must name"):
-        check_plugin(registry._replace(suites={"needy": entry}), "needy")
