@@ -23,7 +23,7 @@ def written(folder: Path) -> set[str]:
 @pytest.mark.parametrize("kind", ["algorithm", "suite"])
 def test_a_new_file_passes_the_kit(here, tmp_path, kind):
     result = here("new", kind, "sign-test")
-    assert result.returncode == 0
+    assert not result.returncode
     assert written(tmp_path) == {"sign_test.py"}
     assert "metabench check sign-test --plugin sign_test.py" in result.stdout
     registry = load_registry((str(tmp_path / "sign_test.py"),))
