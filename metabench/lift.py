@@ -13,7 +13,7 @@ from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.autodiff import value_and_grad
 from metabench.compiled import Compiled
 from metabench.outer import Outer
-from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule
+from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule, chunk_of
 from metabench.trees import Tree, leading_axis, map_tree, stack
 
 
@@ -101,13 +101,15 @@ def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, re
     """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `choice` measures."""
     if not isinstance(made, Algorithm):
         return made
-    return Lifted(made, mapper_of(by_rule(made.init()) if strategy == "auto" else strategy, threads, rematerialise))
+    if strategy == "auto":
+        strategy = by_rule(made.init())
+    return Lifted(made, mapper_of(made, strategy, threads, rematerialise))
 
 
-def mapper_of(strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
-    """The strategy of that name."""
+def mapper_of(made: Algorithm, strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
+    """The strategy of that name, as it suits an algorithm."""
     mappers: dict[str, Callable[[], Mapper]] = {
-        "vectorised": Vectorised,
+        "vectorised": lambda: Vectorised(chunk_of(made.init()), threads),
         "compiled": Compiled,
         "threaded": lambda: Threaded(threads, rematerialise),
     }

@@ -46,29 +46,53 @@ class Mapper(Protocol):
 
     def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
         """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
+        return
+
+
+class Workers:
+    """The threads that a trial has for whole pieces of work; with one it is the caller's own."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def each(self, function: Callable[[Tree], Tree], pieces: list[Tree]) -> Iterator[Tree]:
+        """The results, one by one, in the pieces' order."""
+        recording = torch.is_grad_enabled()  # kept per thread by torch
+
+        def call(piece: Tree) -> Tree:
+            with torch.set_grad_enabled(recording):
+                return function(piece)
+
+        return self.pool.map(call, pieces) if self.pool and len(pieces) > 1 else map(call, pieces)
 
 
 class Vectorised(Mapper):
-    """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them."""
+    """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them.
 
-    def __init__(self, chunk: int = 64) -> None:
+    With `threads` chunks run side by side. They depend on the tasks alone, and so the bits on no number of threads.
+    """
+
+    def __init__(self, chunk: int = 64, threads: int = 1) -> None:
         self.chunk = chunk
+        self.workers = Workers(threads)
 
     @property
     def name(self) -> str:
         """See Mapper."""
         return "vectorised"
 
+    def each(self, function: Callable[..., Tree], trees: Tree) -> Iterator[Tree]:
+        """The stacked results of one chunk after the other; `function` takes one task of each tree."""
+        return self.workers.each(lambda piece: torch.vmap(function)(*piece), list(slices(trees, self.chunk)))
+
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
         """See Mapper."""
-        return concatenate([torch.vmap(function)(*piece) for piece in slices(trees, self.chunk)])
+        return concatenate(list(self.each(function, trees)))
 
     def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """See Mapper."""
-        sums = [
-            map_tree(lambda leaf: leaf.sum(0), torch.vmap(lambda task: direction(meta, task, progress))(piece))
-            for piece in slices(tasks, self.chunk)
-        ]
+        chunks = self.each(lambda task: direction(meta, task, progress), (tasks,))
+        sums = [map_tree(lambda leaf: leaf.sum(0), chunk) for chunk in chunks]
         count = leading_axis(tasks)
         return map_tree(lambda *parts: sum(parts) / count, *sums)
 
@@ -81,7 +105,7 @@ class Threaded(Mapper):
     """
 
     def __init__(self, threads: int = 1, rematerialise: bool = False) -> None:
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.workers = Workers(threads)
         self.rematerialise = rematerialise
         self.channels_last = False
 
@@ -93,13 +117,12 @@ class Threaded(Mapper):
     def each(self, function: Callable[..., Tree], *trees: Tree) -> Iterator[Tree]:
         """The results, one by one, in the tasks' order."""
         tasks = [map_tree(lambda leaf, i=i: leaf[i], trees) for i in range(leading_axis(trees))]
-        recording = torch.is_grad_enabled()  # kept per thread by torch
 
         def call(task: Tree) -> Tree:
-            with torch.set_grad_enabled(recording), rematerialising() if self.rematerialise else nullcontext():
+            with rematerialising() if self.rematerialise else nullcontext():
                 return function(*map_tree(channels_last, task) if self.channels_last else task)
 
-        return self.pool.map(call, tasks) if self.pool else map(call, tasks)
+        return self.workers.each(call, tasks)
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
         """See Mapper."""
@@ -165,15 +188,24 @@ def channels_last(leaf: Tensor) -> Tensor:
 
 
 LARGE_CONVOLUTION = 32 * 32 * 3 * 3
-"""Weights of one convolution from which the loop is the better choice on a CPU."""
+"""Weights of one convolution from which its kernels, on a CPU, have more to do for a few tasks than to begin."""
+
+
+def large_convolutions(meta: Tree) -> bool:
+    """Whether the meta-parameters have a large convolution, on a CPU."""
+    leaves = flatten(meta)[0]
+    return any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION and leaf.device.type == "cpu" for leaf in leaves)
 
 
 def by_rule(meta: Tree) -> str:
     """The strategy that is likely the quickest, without a measurement.
 
     Weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
-    for 16 filters and no less than it for 32 and 64; and only the loop can use the trial's threads.
+    for 16 filters and no less than it for 32 and 64.
     """
-    leaves = flatten(meta)[0]
-    large = any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION for leaf in leaves)
-    return "threaded" if large and leaves[0].device.type == "cpu" else "vectorised"
+    return "threaded" if large_convolutions(meta) else "vectorised"
+
+
+def chunk_of(meta: Tree) -> int:
+    """Tasks in a chunk of `Vectorised`: fewer where each fills a kernel, so that threads have one each."""
+    return 8 if large_convolutions(meta) else 64

@@ -95,10 +95,18 @@ def programs(tmp_path_factory):
 def test_strategies_agree_in_value_and_gradient(name, tasks, chunk, threads, seed):
     suite = SUITES[name]()
     batch = tasks_of(suite, tasks, seed)
-    mappers = (Vectorised(64), Vectorised(chunk), Threaded(threads), Threaded(threads, rematerialise=True))
+    mappers = (Vectorised(64), Vectorised(chunk, threads), Threaded(threads), Threaded(threads, rematerialise=True))
     first, *others = (vector(Lifted(maml(suite), mapper).direction(batch, 0.5)) for mapper in mappers)
     for other in others:
         assert torch.allclose(first, other, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("mapper", [partial(Vectorised, chunk=2), Threaded])
+def test_the_bits_do_not_depend_on_the_threads(mapper):
+    suite = images(normed)
+    batch = tasks_of(suite, 7)
+    alone, *others = (vector(Lifted(maml(suite), mapper(threads=n)).direction(batch, 0.5)) for n in (1, 2, 3))
+    assert all(torch.equal(alone, other) for other in others)
 
 
 OPTIMIZERS = {

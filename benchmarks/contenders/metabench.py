@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,12 @@ class Metabench:
     def __init__(self, workload: Workload, arrays: Arrays, threads: int) -> None:
         keep_freed_memory()
         torch.set_num_threads(1)
-        self.cores = threads if self.strategy == "threaded" else 1
         self.workload = workload
         tasks = tensors.Tasks(arrays)
         self.tasks = tasks_of(workload, tasks)
         self.learner = self.lifted(algorithm(workload, problem(workload, arrays)), threads)
+        pieces = math.ceil(workload.tasks / getattr(self.learner.mapper, "chunk", 1))
+        self.cores = min(threads, pieces)
         self.initial = copy.deepcopy(self.learner.state_dict())
         self.support, self.query_x = Batch(tasks.support_x[:1], tasks.support_y[:1]), tasks.query_x[0]
 
@@ -76,7 +78,7 @@ class Metabench:
 
 
 class Vectorised(Metabench):
-    """vmap over the tasks."""
+    """vmap over chunks of tasks."""
 
     strategy = "vectorised"
 
