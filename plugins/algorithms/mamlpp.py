@@ -35,6 +35,7 @@ def mamlpp(
     inner_steps: int = 5,
     outer_lr: float = 1e-3,
     last_outer_lr: float = 1e-5,
+    rates_lr: float = 0.0,
     multi_step: float = 0.1,
     first_order: float = 0.0,
     norm_per_step: bool = True,
@@ -44,7 +45,8 @@ def mamlpp(
     Antoniou et al. 2019, arXiv 1810.09502, section 4. Rates by parameter tensor and step, starting at `inner_lr`.
     For the share `multi_step` the loss is a sum over all steps, weighted equally at first and in the end by the
     last; for the share `first_order` the inner steps are not differentiated (a third in the paper, none in the
-    authors' configurations; on sinusoids it makes the learnt rates run away). The outer rate follows a cosine.
+    authors' configurations; on sinusoids it makes the learnt rates run away). The outer rates follow a cosine:
+    `rates_lr` is that of the learnt rates (0: `outer_lr`, as in the paper).
 
     With `norm_per_step` BatchNorm's scale and shift are learnt for each step and do not move in the inner loop.
     Left out: running statistics by step (the authors' code keeps but never reads them: BatchNorm uses the
@@ -82,13 +84,18 @@ def mamlpp(
         weight = max(1 - progress / multi_step, LEAST) / inner_steps
         return weight * sum(before) + (1 - weight * len(before)) * last
 
+    def optimizer(leaves: list[Tensor]) -> torch.optim.Optimizer:
+        first = len(leaves) - len(init()["rates"])  # they come last in Meta
+        groups = [{"params": leaves[:first]}, {"params": leaves[first:], "lr": rates_lr or outer_lr}]
+        return torch.optim.Adam(groups, lr=outer_lr)
+
     made = Algorithm(
         init=init,
         start=start,
         step=step,
         predict=lambda meta, fast, x: problem.apply(fast, x),
         meta_grad=value_and_grad(objective),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
+        optimizer=optimizer,
         schedule=cosine(last_outer_lr / outer_lr),
     )
     return made if first_order else made._replace(objective=objective)
