@@ -32,7 +32,7 @@ def model_stateless(case: SuiteCase) -> None:
 def model_seeded(case: SuiteCase) -> None:
     """The initial weights are a function of the seed.
 
-    Two models of one seed, with other global states of numpy and random between, and one of another seed.
+    Two models of one seed, one after the other, and one of another seed.
     Why: at one seed every algorithm starts from the same weights.
     Typical causes: weights from numpy or `random`, from a generator with a fixed seed, or loaded from a file.
     Remedy: draw from torch's global random state, as `nn.init` does; the harness sets it.
