@@ -48,7 +48,7 @@ def ways(case: SuiteCase) -> None:
     """Where a suite says how many classes a task has, targets are their indices, with an output of the model each.
 
     Targets and outputs of a test task against `ways`.
-    Why: prototypes and closed-form heads are made for that many classes.
+    Why: heads that are computed from the support set are made for that many classes.
     Typical causes: labels of the data set rather than of the task, `ways` that does not follow a parameter.
     Remedy: number the classes of a task from 0, and build the model for as many.
     """
