@@ -383,6 +383,7 @@ def test_faults_of_a_table_are_named(tmp_path, change, parameters, message):
         (b"task,target,x\na\xff,1,2\n", "codec can't decode"),
         (b"task,target\na,1\n", "there is no column left for features"),
         (b"task,target,x\n", "no task is in the train split"),
+        (b",task,target,x\n0,a,1,2\n1,b,1,3\n", "a column has no name, like row numbers that nobody wants"),
         (b"task,target,x\na,1,2,3\nb,1,2,3\n", "its rows have more cells than its header"),
     ],
 )

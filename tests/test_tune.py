@@ -24,7 +24,7 @@ from metabench.report import build_report
 from metabench.report.labels import labels
 from metabench.trials import Budget, Outcome, Point, Record, Trial
 from metabench.trials import Test as Judged
-from metabench.tune.plan import FIRST_SEED
+from metabench.tune.plan import FIRST_SEED, Wish, plan_tuning
 from metabench.tune.search import LEAST, ROUND, Search, Spec
 from metabench.tune.space import Dimension, default_space, given_space, spaces
 
@@ -265,6 +265,12 @@ def test_what_cannot_be_tuned_is_one_clear_line(here, tmp_path, words, message):
     result = here("tune", *words)
     assert result.returncode == 2
     assert result.stderr.strip() == f"metabench: {message}"
+
+
+def test_a_failed_candidate_ends_no_tuning(tmp_path):
+    """It counts; `fail_fast` in a --config is for runs."""
+    options = Options(algos=("maml",), suites=("sinusoid",), fail_fast=True, out=str(tmp_path / "t"))
+    assert not plan_tuning(options, Wish(2, 1, 0, {})).options.fail_fast
 
 
 def recipe_file() -> RecipeFile:

@@ -53,7 +53,7 @@ def plan_tuning(options: Options, wish: Wish) -> Plan:
         raise UserError("Say what to tune: --algos and --suites.")
     use_data(options)
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + wish.seeds))
-    options = msgspec.structs.replace(options, seeds=seeds)
+    options = msgspec.structs.replace(options, seeds=seeds, fail_fast=False)  # a failed candidate counts, that is all
     if "torch" in sys.modules:
         return check(options, wish)
     try:

@@ -85,6 +85,8 @@ def checked(frame: pd.DataFrame, columns: Columns, kind: str, least: int) -> Tab
     features = list(columns.features) or [name for name in frame.columns if name not in own]
     if not features:
         raise ValueError("there is no column left for features")
+    if any(name.startswith("Unnamed: ") for name in features):  # so pandas calls it; it once wrote it, more likely
+        raise ValueError("a column has no name, like row numbers that nobody wants: remove it, or say features")
     tasks = texts(frame, columns.task)
     of = splits_of(frame, tasks, columns.split)
     x = np.stack([numbers(frame, name) for name in features], 1)
