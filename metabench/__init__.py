@@ -17,7 +17,7 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
     """Run an experiment and return its trials, a row each: `metabench run` for notebooks and scripts.
 
     The options are those of the command line, as Python values:
-    `run(algos=["maml", "reptile"], suites=["sinusoid"], seeds=3, set={"maml": {"inner_lr": 0.1}})`.
+    `run(algos=["NAME", "OTHER"], suites=["sinusoid"], seeds=3, set={"NAME": {"inner_lr": 0.1}})`.
     Trials that the results folder holds already are not run again. Raises `errors.UserError`.
     """
     from metabench.experiment import experiment

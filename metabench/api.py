@@ -99,7 +99,7 @@ class Problem(NamedTuple):
     loss: Callable[[Params, Batch], Tensor]
     """Weights and a batch to the suite's scalar loss."""
     criterion: Callable[[Predict, Batch], Tensor]
-    """The same loss of any predictor, for algorithms that predict in their own way (prototypes, context)."""
+    """The same loss of any predictor, for algorithms that predict in their own way (by distances, with a context)."""
     module: Callable[[], nn.Module]
     """A fresh module that holds the initial weights, for stateful libraries."""
     head: tuple[str, ...]

@@ -34,7 +34,7 @@ def one_line(error: BaseException) -> str:
 
 
 def unknown(kind: str, name: str, available: Iterable[str]) -> str:
-    """ "Unknown algorithm 'protomaml'. Did you mean 'protonet'? Available: ..." """
+    """ "Unknown suite 'sinusoids'. Did you mean 'sinusoid'? Available: ..." """
     return missing(f"Unknown {kind}", name, available)
 
 

@@ -66,7 +66,7 @@ def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> Inner:
 def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999, epsilon: float = 1e-8) -> Inner:
     """Adam without momentum (beta1 = 0), its second moments starting at zero for each task.
 
-    Kingma and Ba, arXiv 1412.6980, Algorithm 1; as the inner loop of Reptile, arXiv 1803.02999, section 6.
+    Kingma and Ba, arXiv 1412.6980, Algorithm 1; as the inner loop of arXiv 1803.02999, section 6.
     """
 
     def start(meta: Tree, support: Batch) -> Tree:

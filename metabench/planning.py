@@ -97,8 +97,8 @@ def checked(suite: Any) -> Mapping[str, Recipe]:
 def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) -> Iterator[Trial]:
     """One trial a seed: the user's values before the recipe's before the defaults."""
     own = options.set.get(suite, {})
-    recipes = recipes_of(registry, suite, own)
     file = read_recipe(Path(options.recipe)) if is_file(options.recipe) else None
+    recipes = recipes_of(registry, suite, {**file.of(suite).parameters, **own} if file else own)
     recipe: Recipe | None
     if file:
         recipe = file.recipe(suite, recipes)

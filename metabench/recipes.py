@@ -72,18 +72,23 @@ class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         rest = [self.format, self.suites]
         return checksum(msgspec.json.encode(rest, order="sorted"))[:16]
 
-    def recipe(self, suite: str, recipes: Mapping[str, Recipe]) -> Recipe:
-        """The recipe for a suite that carries these; raises UserError for one that was not tuned on."""
+    def of(self, suite: str) -> TunedSuite:
+        """What was tuned on a suite; raises UserError for one that was not tuned on."""
         if suite not in self.suites:
             raise UserError(missing("The recipe file has no settings for suite", suite, self.suites))
-        tuned = self.suites[suite]
+        return self.suites[suite]
+
+    def recipe(self, suite: str, recipes: Mapping[str, Recipe]) -> Recipe:
+        """The recipe for a suite that carries these, with the same updates for every algorithm. Raises UserError."""
+        tuned = self.of(suite)
         base = recipes.get(tuned.base, Recipe(""))
+        updates = {"updates": next(iter(tuned.algorithms.values())).updates}  # all the same, as tuning saw to
+        untuned = {name: {**settings, **updates} for name, settings in base.algorithms.items()}
         algorithms = {name: {**each.budget, **each.parameters} for name, each in tuned.algorithms.items()}
-        updates = [each.updates for each in tuned.algorithms.values()]  # all the same, as tuning saw to
         return base._replace(
             suite={**base.suite, **tuned.parameters},
-            budget={**base.budget, "updates": updates[0]},
-            algorithms={**base.algorithms, **algorithms},
+            budget={**base.budget, **updates},
+            algorithms={**untuned, **algorithms},
         )
 
     def tuning(self, trial: Trial) -> Tuning | None:
@@ -94,11 +99,11 @@ class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             return None
         if trial.seed in tuned.seeds:
             raise UserError(f"Seed {trial.seed} was used to tune '{trial.algorithm}'; choose others with --seeds.")
-        budget = msgspec.structs.asdict(trial.budget)
+        fields = msgspec.json.decode(msgspec.json.encode(trial))  # in which a tuple is a list, as in the file
         pairs = (
-            (trial.algorithm_parameters, tuned.parameters),
-            (trial.suite_parameters, suite.parameters),
-            (budget, tuned.budget),
+            (fields["algorithm_parameters"], tuned.parameters),
+            (fields["suite_parameters"], suite.parameters),
+            (fields["budget"], tuned.budget),
         )
         changed = [name for now, then in pairs for name in then if now.get(name) != then[name]]
         if self.hash != self.digest:
@@ -128,6 +133,11 @@ def read_recipe(path: Path) -> RecipeFile:
         raise UserError(f"Cannot read the recipe '{path}': {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"Cannot use the recipe '{path}': {error}. `metabench tune` writes one.") from None
+
+
+def without_null(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What TOML can say of parameters: one that is None is left out, and has its default when the file is read."""
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def encoded(file: RecipeFile) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,33 @@ def test_every_module_has_a_layer():
 def test_nothing_in_metabench_imports_the_plugins():
     for _, path in modules():
         assert not any(name.startswith(("metabench_plugins", "learn2learn")) for name in imported(path)), path
+
+
+ENGLISH = {"nearest"}
+"""Algorithms named by a plain word: errors name the nearest match, figures show the point nearest to the pointer."""
+
+
+def spelt(name: str) -> re.Pattern[str]:
+    """A name anywhere in a text, in either case; as a word of its own also as R2-D2, meta_sgd, Proto Net are."""
+    letters = re.sub(r"[^a-z0-9]", "", name)
+    apart = "[-_+ ]?".join(letters)
+    return re.compile(rf"{re.escape(name.rstrip('+'))}|(?<![a-z0-9]){apart}(?![a-z0-9])", re.IGNORECASE)
+
+
+def test_nothing_in_metabench_names_an_algorithm(registry):
+    names = {name: spelt(name) for name in registry.algorithms.keys() - ENGLISH}
+    assert len(names) > 10
+    assert all(spelt(name).search(text) for name, text in (("metasgd", "Meta-SGD,"), ("maml++", "of MAML's")))
+    files = [path for path in (ROOT / "metabench").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert len(files) > 100
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: '{name}' in {line.strip()}"
+        for path in files
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        for name, pattern in names.items()
+        if pattern.search(line)
+    ]
+    assert found == []
 
 
 def test_plugins_import_the_contract_only():

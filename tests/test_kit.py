@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from zoo import algorithms, matrix, suites
 
+import metabench
 from metabench.api import Recipe
 from metabench.errors import UserError
 from metabench.registry import Registry
 from metabench.testing import ALGORITHM, SUITE, check_algorithm, check_plugin, check_suite, explain
+from metabench.testing.checks import where
 from metabench.testing.suites import SuiteCase
 from metabench.testing.toys import clouds, lines
 
@@ -173,3 +175,44 @@ def test_the_matrix_has_a_row_a_plugin():
     row = text.splitlines()[2]
     assert row.startswith("| raises-too | 1 samples | ● | ○ |")
     assert row.count("●") == 1
+
+
+def test_rates_are_looked_at_where_parameters_are_set_by_hand():
+    for parameters in ({"inner_lr": 0.1}, None):
+        results = check_plugin(matrix.registry(), "inner-lr-ignored", parameters=parameters)
+        value = 0.1 if parameters else 0.05
+        assert f"inner_lr={value}, {2 * value} and" in failed(results)["learning-rates"]
+
+
+def test_data_that_cannot_be_read_is_one_line(here):
+    words = ("--set", "tabular.path=none.csv", "--set", "tabular.kind=regression")
+    result = here("check", "tabular", *words)
+    assert result.returncode == 2
+    assert result.stderr.startswith("metabench: Suite 'tabular': there is no ")
+
+
+REFUSES = """
+from metabench.api import hookimpl
+
+def refuses(problem, *, size: int = 1):
+    "An algorithm that takes none of the kit's problems."
+    raise ValueError("size must be even, not 1")
+
+@hookimpl
+def register_algorithms():
+    return {"refuses": refuses}
+"""
+
+
+def test_a_kit_in_which_nothing_applies_does_not_pass(here, tmp_path):
+    (tmp_path / "refuses.py").write_text(REFUSES)
+    result = here("check", "refuses", "--plugin", "refuses.py")
+    assert result.returncode == 2
+    assert result.stderr == "metabench: Nothing of 'refuses' could be checked: size must be even, not 1.\n"
+
+
+def test_a_package_whose_name_begins_like_ours_is_not_ours(tmp_path):
+    file = f"{Path(metabench.__file__).parent}_mine.py"
+    scope: dict = {}
+    exec(compile("def step(): pass", file, "exec"), scope)
+    assert where(scope["step"]) == " (metabench_mine.py, line 1)"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,10 @@ def test_a_new_file_passes_the_kit(here, tmp_path, kind):
         ),
         (("algorithm", "lambda"), "metabench: 'lambda' cannot be a plugin's name: 'lambda' means something else"),
         (("suite", "random"), "metabench: 'random' cannot be a plugin's name: 'random' means something else"),
+        (("suite", "scipy"), "metabench: 'scipy' cannot be a plugin's name: 'scipy' means something else"),
+        (("algorithm", "grad"), "metabench: 'grad' cannot be a plugin's name: 'grad' means something else"),
+        (("suite", "int"), "metabench: 'int' cannot be a plugin's name: 'int' means something else"),
+        (("suite", "mine", "--out", "a" * 300), "metabench: Cannot write 'aaa"),
         (("suite", "My"), "metabench: 'My' cannot be a plugin's name: it begins with a lower-case letter"),
         (("suite", "4ways"), "metabench: '4ways' cannot be a plugin's name: it begins with a lower-case letter"),
         (("suite", "../x"), "metabench: '../x' cannot be a plugin's name: it begins with a lower-case letter"),
@@ -68,6 +74,16 @@ def test_nothing_is_overwritten(here, tmp_path):
     assert result.stderr.startswith("metabench: 'mine/README.md' is there already; nothing was written.")
     assert written(tmp_path) == {"mine/README.md"}
     assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["two++steps", "plain", "ends+"])
+def test_the_metadata_of_a_package_can_be_read(here, tmp_path, name):
+    assert not here("new", "suite", name, "--package").returncode
+    project = tomllib.loads((tmp_path / name / "pyproject.toml").read_text())["project"]
+    assert re.fullmatch(r"[a-z0-9](-?[a-z0-9])*", project["name"])
+    ((key, module),) = project["entry-points"]["metabench"].items()
+    assert key == name
+    assert (tmp_path / name / f"{module}.py").is_file()
 
 
 def test_the_templates_are_linted_like_our_own_code():

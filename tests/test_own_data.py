@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -124,6 +125,17 @@ def test_grey_images_and_the_pool(tmp_path):
     assert torch.equal(batch.y.unique(), torch.arange(2))
 
 
+def test_images_of_16_bits_keep_their_shades(tmp_path):
+    for number, shade in enumerate((0, 20_000, 40_000, 60_000)):
+        content = io.BytesIO()
+        Image.fromarray(np.full((20, 20), shade, np.uint16)).save(content, "PNG")
+        assert np.unique(image_files.small(content.getvalue(), "x.png", 16, 1)) == [shade >> 8], number
+    content = io.BytesIO()
+    Image.fromarray(np.zeros((20, 20), np.float32)).save(content, "TIFF")
+    with pytest.raises(ValueError, match="it has 32 bits a pixel"):
+        image_files.small(content.getvalue(), "x.tif", 16, 1)
+
+
 def test_the_cache_is_keyed_by_content(tmp_path, monkeypatch):
     path = write(tmp_path / "data", pictures() | {"s.csv": rows(SPLIT)})
     before = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, stream("x")).support.x
@@ -147,6 +159,9 @@ def test_top_folders_called_like_splits_are_the_splits(tmp_path):
         "validation": {*"cd"},
         "test": {*"ef"},
     }
+    upper = {f"{name[0].upper()}{name[1:]}": content for name, content in files.items()}
+    capitals = image_folder(path=write(tmp_path / "capitals", upper), **SMALL)
+    assert capitals.groups("test") == {*"ef"}
     shared = files | {"test/a/1.png": picture(0), "test/a/2.png": picture(1), "test/a/3.png": picture(2)}
     suite = image_folder(path=write(tmp_path / "shared", shared), **SMALL)
     assert suite.groups("train") & suite.groups("test") == {"a"}  # which the engine refuses
@@ -194,6 +209,7 @@ def test_faults_of_a_folder_are_named(tmp_path):
         (b"a,train\na,test\n", "cannot be used: 'a' is in two splits."),
         (b"a\n", "cannot be used: a row must be a class and its split, not 'a'."),
         (b"\xff\xfe", "cannot be used: 'utf-8' codec can't decode"),
+        (b"a" * 200_000, "the split file 's.csv' cannot be used: field larger than field limit (131072)."),
     ],
 )
 def test_faults_of_a_split_file_are_named(tmp_path, content, message):
@@ -329,6 +345,10 @@ def test_the_kind_is_detected_or_said(tmp_path):
         ({(0, "x"): "inf"}, {}, "column 'x' must hold numbers, but has 'inf' in row 2"),
         ({(3, "x"): ""}, {}, "column 'x' is empty in row 5"),
         ({(3, "task"): ""}, {}, "column 'task' is empty in row 5"),
+        ({(3, "task"): " "}, {}, "column 'task' is empty in row 5"),
+        ({(3, "target"): ""}, {}, "column 'target' is empty in row 5"),
+        ({(3, "x"): "NA"}, {}, "column 'x' must hold numbers, but has 'NA' in row 5"),
+        ({}, {"features": ["x", "target"]}, "column 'target' cannot be two of task, target, split and features"),
         (
             {(5, "target"): "much"},
             {"kind": "regression"},
@@ -363,12 +383,42 @@ def test_faults_of_a_table_are_named(tmp_path, change, parameters, message):
         (b"task,target,x\na\xff,1,2\n", "codec can't decode"),
         (b"task,target\na,1\n", "there is no column left for features"),
         (b"task,target,x\n", "no task is in the train split"),
+        (b",task,target,x\n0,a,1,2\n1,b,1,3\n", "a column has no name, like row numbers that nobody wants"),
+        (b"task,target,x\na,1,2,3\nb,1,2,3\n", "its rows have more cells than its header"),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(message)):
         tabular(path=str(tmp_path / "t.csv"), kind="regression").prepare()
+
+
+def test_a_table_is_never_unpacked(tmp_path):
+    with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
+        file.write(frame().to_csv(index=False).encode())
+    with pytest.raises(ValueError, match="codec can't decode"):
+        tabular(path=str(tmp_path / "t.csv.gz"), kind="regression").prepare()
+    with pytest.raises(ValueError, match="it is no file"):
+        tabular(path=str(tmp_path), kind="regression").prepare()
+
+
+def test_words_that_pandas_takes_for_gaps_are_names(tmp_path):
+    """NA is Namibia, and None may be a class."""
+    whole = frame().assign(target=["None", "yes"] * 67 + ["yes"]).replace({"t0": "NA", "t1": "null"})
+    whole.to_csv(tmp_path / "t.csv", index=False)
+    suite = tabular(path=str(tmp_path / "t.csv"), shots=3, queries=3)
+    names = frozenset.union(*map(suite.groups, ("train", "validation", "test")))
+    assert {"NA", "null"} <= names
+    assert suite.higher_is_better
+
+
+def test_a_feature_that_is_constant_in_training_is_centred_only(tmp_path):
+    whole = frame()
+    test = tabular(path=table(tmp_path / "t.csv"), shots=3, queries=3).groups("test")
+    whole["x"] = np.where(whole["task"].isin(test), 0.2, 0.1)
+    whole.to_csv(tmp_path / "u.csv", index=False)
+    drawn = tabular(path=str(tmp_path / "u.csv"), features=("x",), shots=3, queries=3).sample("test", 5, stream("c"))
+    assert drawn.support.x.flatten().tolist() == pytest.approx([0.1] * 15)
 
 
 def test_errors_reach_the_user_as_one_line_that_names_the_suite(here, tmp_path):

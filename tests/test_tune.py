@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from metabench import store
+from metabench.commands.tune import comparison
 from metabench.errors import UserError
 from metabench.options import Options
 from metabench.planning import plan
@@ -22,7 +24,7 @@ from metabench.report import build_report
 from metabench.report.labels import labels
 from metabench.trials import Budget, Outcome, Point, Record, Trial
 from metabench.trials import Test as Judged
-from metabench.tune.plan import FIRST_SEED
+from metabench.tune.plan import FIRST_SEED, Wish, plan_tuning
 from metabench.tune.search import LEAST, ROUND, Search, Spec
 from metabench.tune.space import Dimension, default_space, given_space, spaces
 
@@ -147,6 +149,25 @@ def test_several_seeds_are_averaged_and_pruned_by_the_first():
     assert all(len(each.records) == 1 for each in pruned)
 
 
+def test_a_candidate_that_repeats_another_is_not_run_again():
+    """A space of three has three candidates, however many are asked for."""
+    space = {"inner_steps": Dimension(kind="choice", choices=(1, 2, 3))}
+    for seeds in ((FIRST_SEED,), (FIRST_SEED, FIRST_SEED + 1)):
+        search = Search(spec(trials=18, space=space, seeds=seeds))
+        trials = tuned(search)
+        assert search.done
+        assert len(search.candidates) == search.tuned().trials == 18
+        assert len(trials) == len({trial.id for trial in trials}) == 3 * len(seeds)
+        assert search.tuned().updates_spent == sum(record_of(trial).curve[-1].update for trial in trials)
+
+
+def test_the_untuned_settings_are_tried_to_their_last_digit():
+    base = msgspec.structs.replace(BASE, algorithm_parameters={**BASE.algorithm_parameters, "inner_lr": 0.0123456})
+    search = Search(spec(base=base))
+    assert tuned(search)[0].algorithm_parameters == base.algorithm_parameters
+    assert search.tuned().untuned_score == pytest.approx(loss(base))
+
+
 def test_where_nothing_ends_well_there_is_no_result():
     search = Search(spec(trials=6))
     waiting = search.ask()
@@ -155,6 +176,7 @@ def test_where_nothing_ends_well_there_is_no_result():
     assert search.done
     assert search.tuned() is None
     assert search.count("failed") == 6
+    assert search.first_end == "error, a bug"
 
 
 def test_the_space_is_read_from_the_signature(registry):
@@ -220,6 +242,14 @@ def test_a_space_that_cannot_be_is_one_clear_line(here, text, message):
             "Tuning begins at a suite's recipe, such as quick; --recipe takes no file here.",
         ),
         (
+            ("--algos", "maml", "--suites", "sinusoid", "--config", "c.toml"),
+            "Tuning begins at a suite's recipe, such as quick; --recipe takes no file here.",
+        ),
+        (
+            ("--algos", "maml", "--suites", "sinusoid", "--write", "tuned"),
+            "A recipe file is called something.toml, not 'tuned' (--write).",
+        ),
+        (
             ("--algos", "maml", "--suites", "sinusoid", "--protocol", "both"),
             "Tuning needs one score: --protocol transductive or inductive.",
         ),
@@ -230,10 +260,17 @@ def test_a_space_that_cannot_be_is_one_clear_line(here, text, message):
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
-def test_what_cannot_be_tuned_is_one_clear_line(here, words, message):
+def test_what_cannot_be_tuned_is_one_clear_line(here, tmp_path, words, message):
+    (tmp_path / "c.toml").write_text('recipe = "t.toml"')
     result = here("tune", *words)
     assert result.returncode == 2
     assert result.stderr.strip() == f"metabench: {message}"
+
+
+def test_a_failed_candidate_ends_no_tuning(tmp_path):
+    """It counts; `fail_fast` in a --config is for runs."""
+    options = Options(algos=("maml",), suites=("sinusoid",), fail_fast=True, out=str(tmp_path / "t"))
+    assert not plan_tuning(options, Wish(2, 1, 0, {})).options.fail_fast
 
 
 def recipe_file() -> RecipeFile:
@@ -282,6 +319,42 @@ def test_run_takes_the_tuned_settings_and_its_trials_say_so(recipe, registry):
     assert maml.tuning.recipe == read_recipe(recipe).hash
     assert scratch.tuning is None
     assert msgspec.json.decode(msgspec.json.encode(maml), type=Trial) == maml
+
+
+def test_an_algorithm_that_was_not_tuned_has_the_same_updates(tmp_path, registry):
+    """The suite's own recipe may give it more than that."""
+    tuned = recipe_file().suites["sinusoid"]
+    suite = msgspec.structs.replace(tuned, base="paper", parameters={})
+    (tmp_path / "t.toml").write_bytes(encoded(RecipeFile(suites={"omniglot": suite})))
+    options = Options(algos=("reptile",), suites=("omniglot",), seeds=1, recipe="paper")
+    assert plan(options, registry)[0].budget.updates == 100_000
+    options = msgspec.structs.replace(options, recipe=str(tmp_path / "t.toml"))
+    assert plan(options, registry)[0].budget.updates == 300
+
+
+def test_a_suite_of_ones_own_data_needs_no_more_than_the_recipe(tmp_path, registry):
+    """Its path is in the recipe, and nothing has changed since it was tuned."""
+    rows = [f"t{task},{x},{x * task}" for task in range(10) for x in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["task,x,target", *rows]))
+    given = {"path": str(tmp_path / "t.csv"), "features": ["x"], "kind": "regression"}
+    options = Options(algos=("maml",), suites=("tabular",), seeds=1, set={"tabular": given})
+    (base,) = plan(options, registry)
+    search = Search(spec(base=msgspec.structs.replace(base, algorithm="maml", seed=FIRST_SEED)))
+    tuned(search)
+    suite = TunedSuite(base="quick", parameters=base.suite_parameters, algorithms={"maml": search.tuned()})
+    (tmp_path / "t.toml").write_bytes(encoded(RecipeFile(suites={"tabular": suite})))
+    options = Options(algos=("maml",), suites=("tabular",), seeds=1, recipe=str(tmp_path / "t.toml"))
+    (trial,) = plan(options, registry)
+    assert trial.suite_parameters == base.suite_parameters
+    assert trial.tuning.changed == ()
+
+
+def test_the_command_that_compares_finds_what_was_tuned():
+    options = Options(algos=("a", "b"), suites=("s",), plugins=("my plugin.py",), data="d")
+    trials = [msgspec.structs.replace(BASE, algorithm=name) for name in ("a", "b")]
+    assert comparison(options, trials, Path("t/tuned.toml")) == (
+        "metabench run --recipe t/tuned.toml --algos a,b --suites sinusoid --plugin 'my plugin.py' --data d"
+    )
 
 
 def test_what_was_changed_since_is_recorded(recipe, registry):

@@ -81,6 +81,8 @@ def check(
         say(testing.explain(registry, name, explain))
         return
     results = testing.check_plugin(registry, name, parameters=options.set.get(name))
+    if all(result.verdict == "skipped" for result in results):
+        raise UserError(f"Nothing of '{name}' could be checked: {results[0].message}.")
     failures = [result for result in results if result.verdict == "failed"]
     seen = ((r.check, r.verdict, "see below" if r in failures else r.message) for r in results)
     console.print(plain_table(("check", "result", "what was seen"), seen))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import keyword
+import os
 import re
 import shlex
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,22 +49,22 @@ def new(
     if kind not in ("algorithm", "suite"):
         raise UserError(f"There is an algorithm or a suite to make, not '{kind}': metabench new algorithm NAME.")
     registry = load_registry()
-    module = module_of(name, registry)
+    module = module_of(kind, name, registry)
     folder = out / name if package else out
     files = {folder / f"{module}.py": f"{kind}.py"}
     if package:
         files |= {folder / path.format(module=module): template for path, template in PACKAGE.items()}
     write({path: filled(template, name, module) for path, template in files.items()})
     say("Wrote " + ", ".join(map(str, files)) + ". Next:")
-    for command in next_commands(
-        kind, name, "" if package else f" --plugin {shlex.quote(str(folder / module))}.py", registry
-    ):
+    plugin = "" if package else f" --plugin {shlex.quote(f'{folder / module}.py')}"
+    for command in next_commands(kind, name, plugin, registry):
         say(f"  {command}")
     if package:
-        say(f"after `pip install -e '{folder}[dev]'`; `pytest {folder}` runs the same checks.")
+        install, test = shlex.quote(f"{folder}[dev]"), shlex.quote(str(folder))
+        say(f"after `pip install -e {install}`; `pytest {test}` runs the same checks.")
 
 
-def module_of(name: str, registry: Registry) -> str:
+def module_of(kind: str, name: str, registry: Registry) -> str:
     """The name of the Python file; raises UserError for a name that cannot be used or is taken."""
     module = re.sub(r"[-+]", "_", name)
     if not NAME.fullmatch(name) or not module.isidentifier():
@@ -68,7 +72,7 @@ def module_of(name: str, registry: Registry) -> str:
             f"'{name}' cannot be a plugin's name: it begins with a lower-case letter, and has 1 to 40 lower-case "
             "letters, digits, '-', '_' or '+'."
         )
-    if keyword.iskeyword(module) or module in sys.stdlib_module_names or module in ("metabench", "torch", "numpy"):
+    if keyword.iskeyword(module) or module in taken(kind):
         raise UserError(f"'{name}' cannot be a plugin's name: '{module}' means something else in Python.")
     for entry in (*registry.algorithms.values(), *registry.suites.values()):
         if entry.name == name:
@@ -76,15 +80,25 @@ def module_of(name: str, registry: Registry) -> str:
     return module
 
 
+def taken(kind: str) -> set[str]:
+    """What a module and its factory cannot be called: modules, built-in functions, and what the template imports."""
+    tree = ast.parse((TEMPLATES / f"{kind}.py").read_text("utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    return {*sys.stdlib_module_names, *packages_distributions(), *dir(builtins), *imported}
+
+
 def filled(template: str, name: str, module: str) -> str:
-    """A template under the name of the plugin."""
-    return (TEMPLATES / template).read_text("utf-8").replace("my-plugin", name).replace("my_plugin", module)
+    """A template under the name of the plugin; a distribution's has letters, digits and single `-` between them."""
+    distribution = re.sub(r"[^a-z0-9]+", "-", f"metabench-{name}").strip("-")
+    text = (TEMPLATES / template).read_text("utf-8").replace("metabench-my-plugin", distribution)
+    return text.replace("my-plugin", name).replace("my_plugin", module)
 
 
 def write(files: dict[Path, str]) -> None:
-    """All of the files, or none: raises UserError where one is there already or cannot be written."""
+    """The files; raises UserError where one is there already, before anything is written, or cannot be written."""
     for path in files:
-        if path.exists() or path.is_symlink():
+        if os.path.lexists(path):  # unlike Path.exists, never an error
             raise UserError(f"'{path}' is there already; nothing was written. Take another name, or --out FOLDER.")
     for path, text in files.items():
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,9 +67,11 @@ def tune(
         "data": data, "deterministic": deterministic or None, "checkpoint_every": checkpoint_every,
         "trial_timeout": trial_timeout, "memory_limit": memory_limit, "executor": executor, "scheduler": scheduler,
     }  # fmt: skip
-    if is_file(recipe):
-        raise UserError("Tuning begins at a suite's recipe, such as quick; --recipe takes no file here.")
+    if write and not is_file(str(write)):
+        raise UserError(f"A recipe file is called something.toml, not '{write}' (--write).")
     options = read_options(config, given)
+    if is_file(options.recipe):
+        raise UserError("Tuning begins at a suite's recipe, such as quick; --recipe takes no file here.")
     if options.protocol == "both":
         raise UserError("Tuning needs one score: --protocol transductive or inductive.")
     plan = plan_tuning(options, Wish(trials, seeds, sampler_seed, spaces(space or [])))
@@ -106,12 +109,21 @@ def finish(tuning: Any, path: Path) -> None:
         raise typer.Exit(1)
     without = tuning.write(path)
     console.print(table_of(tuning))
-    for name in without:
-        say(f"{name}: no candidate ended well, so it is not in the recipe; narrow its --space.")
+    for search in without:
+        why = search.first_end
+        say(f"{search.spec.name}: no candidate ended well, so it is not in the recipe. The first one: {why}.")
     if len(without) < len(plan.specs):
-        tuned = [spec for spec in plan.specs if spec.name not in without]
-        algorithms = ",".join(dict.fromkeys(spec.base.algorithm for spec in tuned))
-        suites = ",".join(dict.fromkeys(spec.base.suite for spec in tuned))
-        say(f"Recipe:  {path}\nCompare: metabench run --recipe {path} --algos {algorithms} --suites {suites}")
+        left_out = [search.spec for search in without]
+        tuned = [spec.base for spec in plan.specs if spec not in left_out]
+        say(f"Recipe:  {path}\nCompare: {comparison(plan.options, tuned, path)}")
     if without:
         raise typer.Exit(1)
+
+
+def comparison(options: Any, tuned: list[Any], path: Path) -> str:
+    """The command that runs what was tuned, with what it needs to find it."""
+    words = ["metabench", "run", "--recipe", str(path)]
+    words += ["--algos", ",".join(dict.fromkeys(trial.algorithm for trial in tuned))]
+    words += ["--suites", ",".join(dict.fromkeys(trial.suite for trial in tuned))]
+    words += [word for file in options.plugins for word in ("--plugin", file)]
+    return shlex.join(words + (["--data", options.data] if options.data else []))

@@ -21,7 +21,7 @@ class Label(NamedTuple):
 
 
 def labels(records: Iterable[Record]) -> dict[str, Label]:
-    """By trial id. They depend on all the records: `maml` alone is `maml`, two of them say what differs."""
+    """By trial id. They depend on all the records: `NAME` alone is `NAME`, two of them say what differs."""
     trials = {record.trial.id: record.trial for record in records}
     suites = named({key: (trial.suite, trial.suite_parameters) for key, trial in trials.items()})
     algorithms: dict[str, str] = {}

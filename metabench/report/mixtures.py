@@ -73,7 +73,7 @@ def compared(records: Iterable[Record], names: dict[str, Label], within: bool) -
 
 
 def sentence(field: Field, records: Iterable[Record], names: dict[str, Label]) -> str:
-    """`torch differs: 2.9 (maml), 2.10 (reptile). ...`; nothing where it is the same."""
+    """`torch differs: 2.9 (NAME), 2.10 (OTHER). ...`; nothing where it is the same."""
     who: dict[str, list[str]] = {}
     for record in records:
         if (value := field.value(record)) is not None:

@@ -18,7 +18,7 @@ def tunings(groups: Iterable[Group]) -> dict[str, dict[str, Tuning | None]]:
 
 
 def lines(groups: Iterable[Group]) -> list[dict[str, str]]:
-    """A row for each suite: `maml: 30 trials of 300 updates on validation tasks; scratch: not tuned`."""
+    """A row for each suite: `NAME: 30 trials of 300 updates on validation tasks; OTHER: not tuned`."""
     groups = list(groups)
     metrics = {(group.suite, group.algorithm): group.metric for group in groups}
     return [
@@ -63,7 +63,7 @@ def cautions(groups: Iterable[Group]) -> list[str]:
 
 
 def listed(names: list[str]) -> str:
-    """`maml was`, `maml and reptile were`."""
+    """`NAME was`, `NAME and OTHER were`."""
     if len(names) == 1:
         return f"{names[0]} was"
     return f"{', '.join(names[:-1])} and {names[-1]} were"

@@ -47,9 +47,11 @@ def kit_of(
         values = entry.resolve(given)
         try:
             suite = entry.factory(**values)
+            suite.prepare()
+        except UserError:  # which says already whose it is
+            raise
         except ValueError as error:
             raise UserError(f"Suite '{name}': {error}") from None
-        suite.prepare()
         case = suites.SuiteCase(suite, name, registry, elsewhere or by_name(registry, "suite", name, given))
         return Kit(SUITE, {"": case}, expected_failures)
     broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)

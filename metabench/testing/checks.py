@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import metabench
 from metabench.errors import UserError, one_line, unknown
 from metabench.streams import random_state, set_random_state
 
-OURS = str(Path(metabench.__file__).parent)
+OURS = f"{Path(metabench.__file__).parent}{os.sep}"
 
 
 class FailureError(AssertionError):

@@ -32,7 +32,7 @@ def model_stateless(case: SuiteCase) -> None:
 def model_seeded(case: SuiteCase) -> None:
     """The initial weights are a function of the seed.
 
-    Two models of one seed, with other global states of numpy and random between, and one of another seed.
+    Two models of one seed, one after the other, and one of another seed.
     Why: at one seed every algorithm starts from the same weights.
     Typical causes: weights from numpy or `random`, from a generator with a fixed seed, or loaded from a file.
     Remedy: draw from torch's global random state, as `nn.init` does; the harness sets it.
@@ -48,7 +48,7 @@ def ways(case: SuiteCase) -> None:
     """Where a suite says how many classes a task has, targets are their indices, with an output of the model each.
 
     Targets and outputs of a test task against `ways`.
-    Why: prototypes and closed-form heads are made for that many classes.
+    Why: heads that are computed from the support set are made for that many classes.
     Typical causes: labels of the data set rather than of the task, `ways` that does not follow a parameter.
     Remedy: number the classes of a task from 0, and build the model for as many.
     """

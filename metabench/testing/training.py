@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,8 @@ from metabench.testing.checks import Check, FailureError, NotApplicableError, wh
 from metabench.trees import flatten, unflatten
 
 RATES = ("inner_lr", "outer_lr")
+REFUSED = "n/a"
+"""In place of a digest."""
 
 
 def batched_equals_loop(case: Case) -> None:
@@ -138,8 +142,12 @@ def learning_rates(case: Case) -> None:
     Typical causes: the parameter is not passed on (`sgd(problem, 0.01)`, `torch.optim.Adam` without `lr=outer_lr`).
     Remedy: pass it on, or take it out of the signature.
     """
+    factory: Any = case.factory
+    given = {}
+    if isinstance(factory, partial):  # where parameters were set by hand
+        factory, given = factory.func, factory.keywords
     try:
-        rates = rates_of(signature_of(case.factory, 1))
+        rates = rates_of(signature_of(factory, 1), given)
     except (ValueError, TypeError, NameError):
         rates = {}
     if not rates:
@@ -154,9 +162,9 @@ def learning_rates(case: Case) -> None:
             )
 
 
-def rates_of(schema: dict[str, Parameter]) -> dict[str, float]:
-    """The learning rates among the parameters, and their defaults."""
-    found = {name: schema[name].default for name in RATES if name in schema}
+def rates_of(schema: dict[str, Parameter], given: Mapping[str, Any]) -> dict[str, float]:
+    """The learning rates among the parameters, as given or by default."""
+    found = {name: given.get(name, schema[name].default) for name in RATES if name in schema}
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float) and value}
 
 
@@ -225,6 +233,8 @@ def other_process(case: Case) -> None:
     if case.elsewhere is None:
         raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
     mine, other = both(case.elsewhere, case.label)
+    if mine == other == REFUSED:
+        raise NotApplicableError("the algorithm does not take the problem")
     if mine != other:
         raise FailureError(
             f"digests {mine} and {other}", f"the order of a set, or `hash`, decides something{where(case.factory)}"
@@ -236,7 +246,7 @@ def digest(case: Case) -> str:
     try:
         return hashlib.sha256(after_updates(case.learner(), case, 3).numpy().tobytes()).hexdigest()[:12]
     except NotApplicableError:
-        return "n/a"
+        return REFUSED
 
 
 CHECKS = (

@@ -10,7 +10,7 @@ from metabench import store
 from metabench.errors import UserError
 from metabench.experiment import Experiment
 from metabench.files import DamagedError, write_atomically
-from metabench.recipes import RecipeFile, Tuned, TunedSuite, encoded
+from metabench.recipes import RecipeFile, Tuned, TunedSuite, encoded, without_null
 from metabench.trials import Outcome, Record, Trial
 from metabench.tune.plan import Plan
 from metabench.tune.search import Search
@@ -76,16 +76,17 @@ class Tuning:
         for outcome in experiment.outcomes(on_progress, stopping, self.more):
             on_record(outcome.record)
 
-    def write(self, path: Path) -> list[str]:
-        """Write the recipe file; the names of searches in which no candidate ended well. Raises UserError."""
+    def write(self, path: Path) -> list[Search]:
+        """Write the recipe file; the searches in which no candidate ended well. Raises UserError."""
         found: dict[str, dict[str, Tuned]] = {}
         without = []
         for search in self.searches:
             if (tuned := search.tuned()) is None:
-                without.append(search.spec.name)
+                without.append(search)
             else:
                 found.setdefault(search.spec.base.suite, {})[search.spec.base.algorithm] = tuned
-        parameters = {search.spec.base.suite: search.spec.base.suite_parameters for search in self.searches}
+        bases = [search.spec.base for search in self.searches]
+        parameters = {base.suite: without_null(base.suite_parameters) for base in bases}
         start = self.plan.options.recipe or "quick"
         suites = {
             suite: TunedSuite(base=start, parameters=parameters[suite], algorithms=algorithms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +11,11 @@ import msgspec
 from metabench import store
 from metabench.errors import UserError, missing
 from metabench.executors.child import ChildDiedError, call
-from metabench.experiment import execution_of, open_registry, prepare, use_data
+from metabench.experiment import execution_of, folder, open_registry, prepare, use_data
 from metabench.options import Options, as_tuple
 from metabench.trials import Execution, Trial
-from metabench.tune.search import ROUND, Spec
+from metabench.tune.candidate import Spec
+from metabench.tune.search import ROUND
 from metabench.tune.space import default_space, given_space
 
 FIRST_SEED = 1000
@@ -53,7 +53,7 @@ def plan_tuning(options: Options, wish: Wish) -> Plan:
         raise UserError("Say what to tune: --algos and --suites.")
     use_data(options)
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + wish.seeds))
-    options = msgspec.structs.replace(options, seeds=seeds)
+    options = msgspec.structs.replace(options, seeds=seeds, fail_fast=False)  # a failed candidate counts, that is all
     if "torch" in sys.modules:
         return check(options, wish)
     try:
@@ -91,7 +91,7 @@ def check(options: Options, wish: Wish) -> Plan:
         higher = build_suite(registry, base).higher_is_better
         specs.append(Spec(base, space, higher, wish.trials, as_tuple(options.seeds), wish.sampler_seed))
     refuse_unequal(bases)
-    out = Path(options.out) if options.out else folder(options)
+    out = folder(options) if options.out else folder(options).with_name(f"tune-{folder(options).name}")
     execution, jobs = execution_of(options, ROUND * len(specs))
     store.prepare(out)
     prepare(registry, tuple(bases))
@@ -107,9 +107,3 @@ def refuse_unequal(bases: list[Trial]) -> None:
         if len(updates) > 1:
             listed = ", ".join(f"{name} {number:,}" for number, name in updates.items())
             raise UserError(f"Equal budgets, please: on '{suite}' the recipe gives {listed} updates. Say --updates.")
-
-
-def folder(options: Options) -> Path:
-    """Where the trials go: a name made of what is tuned, so that the same command resumes."""
-    name = f"tune-{'-'.join(options.algos)}-on-{'-'.join(options.suites)}"
-    return Path("results") / re.sub(r"[^a-z0-9+_-]", "_", name)[:80]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from metabench.errors import UserError
-from metabench.recipes import Tuned
+from metabench.recipes import Tuned, without_null
 from metabench.trials import Record, Trial
-from metabench.tune.space import Dimension, Space
+from metabench.tune.candidate import Candidate, Spec
+from metabench.tune.space import Dimension
 
 try:
     import optuna
@@ -34,43 +35,6 @@ DIGITS = 4
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-class Spec(NamedTuple):
-    """What is to be tuned, and how much. Plain data."""
-
-    base: Trial
-    """The settings where it begins; its seed is the first of `seeds`."""
-    space: Space
-    higher_is_better: bool
-    trials: int
-    seeds: tuple[int, ...]
-    sampler_seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.base.suite} {self.base.algorithm}"
-
-
-class Candidate:
-    """One proposal, and the records of its trials so far: one a seed."""
-
-    def __init__(self, asked: optuna.Trial, parameters: dict[str, Any]) -> None:
-        self.asked = asked
-        self.parameters = parameters
-        self.records: list[Record] = []
-        self.seeds_left: list[Trial] = []
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing of it is left to run."""
-        return bool(self.records) and (self.records[-1].status != "ok" or not self.seeds_left)
-
-    @property
-    def status(self) -> str:
-        """`ok` if it has a score; `pruned`; `failed`, which includes those that diverged."""
-        last = self.records[-1].status if self.over else ""
-        return last if last in ("ok", "pruned", "") else "failed"
-
-
 class Search:
     """The state of tuning one algorithm on one suite."""
 
@@ -79,9 +43,11 @@ class Search:
         self.sign = 1 if spec.higher_is_better else -1
         self.study = optuna.create_study(direction="maximize" if spec.higher_is_better else "minimize")
         self.distributions = {name: distribution(each) for name, each in spec.space.items()}
-        start = spec.base.algorithm_parameters
-        if all(each.holds(start[name]) for name, each in spec.space.items()):
-            self.study.enqueue_trial({name: start[name] for name in spec.space})
+        start = {name: spec.base.algorithm_parameters[name] for name in spec.space}
+        self.untuned = start if all(each.holds(start[name]) for name, each in spec.space.items()) else None
+        """The first candidate, unless the space leaves it out."""
+        if self.untuned:
+            self.study.enqueue_trial(self.untuned)
         self.candidates: list[Candidate] = []
         self.told = 0
         """Candidates of earlier rounds."""
@@ -94,19 +60,35 @@ class Search:
         return len(self.candidates) == self.spec.trials and all(each.over for each in self.candidates)
 
     def ask(self) -> list[Trial]:
-        """The first trials of the next round; none when all candidates have been proposed."""
+        """The first trials of the next round in which there is anything to run; none when all have been proposed."""
+        opened: list[Trial] = []
+        while not opened and len(self.candidates) < self.spec.trials:
+            for each in self.candidates[self.told :]:
+                self.tell(each)
+            self.told = len(self.candidates)
+            opened = self.propose()
+        return opened
+
+    def propose(self) -> list[Trial]:
+        """A round of candidates; the first trials of those that repeat none."""
         bars = self.bars()
         opened = []
-        for number in range(len(self.candidates), min(self.told + ROUND, self.spec.trials)):
+        for number in range(self.told, min(self.told + ROUND, self.spec.trials)):
             self.study.sampler = optuna.samplers.TPESampler(seed=self.seed(number))
             asked = self.study.ask(self.distributions)
-            candidate = Candidate(asked, {name: brief(value) for name, value in asked.params.items()})
+            parameters = {name: brief(value) for name, value in asked.params.items()}
+            if number == 0 and self.untuned:
+                parameters = self.untuned
+            earlier = next((each for each in self.candidates if each.parameters == parameters), None)
+            candidate = Candidate(asked, parameters, earlier)
+            self.candidates.append(candidate)
+            if earlier:
+                continue
             first, *rest = (self.trial(candidate, seed) for seed in self.spec.seeds)
             candidate.seeds_left = rest
             first = msgspec.structs.replace(first, bars=bars)
             for trial in (first, *rest):
                 self.of[trial.id] = candidate
-            self.candidates.append(candidate)
             opened.append(first)
         return opened
 
@@ -116,12 +98,7 @@ class Search:
         candidate.records.append(record)
         if not candidate.over:
             return [candidate.seeds_left.pop(0)]
-        if not all(each.over for each in self.candidates):
-            return []
-        for each in self.candidates[self.told :]:
-            self.tell(each)
-        self.told = len(self.candidates)
-        return self.ask()
+        return self.ask() if all(each.over for each in self.candidates) else []
 
     def tell(self, candidate: Candidate) -> None:
         """Let Optuna know; what was pruned or failed stands behind all that has a score."""
@@ -145,7 +122,8 @@ class Search:
     def bars(self) -> tuple[tuple[int, float], ...]:
         """At each later validation the median, over the candidates that were trained to their end in earlier rounds,
         of the best score so far: Optuna's median rule."""
-        curves = [self.best_so_far(each.records[0]) for each in self.candidates if each.status == "ok"]
+        ended = [each for each in self.candidates if each.status == "ok" and not each.repeats]
+        curves = [self.best_so_far(each.records[0]) for each in ended]
         if len(curves) < LEAST:
             return ()
         updates = self.spec.base.budget.updates
@@ -180,6 +158,12 @@ class Search:
         path = f"{self.spec.sampler_seed}/{self.spec.base.suite}/{self.spec.base.algorithm}/{number}"
         return int.from_bytes(hashlib.sha256(path.encode()).digest()[:4], "big")
 
+    @property
+    def first_end(self) -> str:
+        """What became of the first candidate, in words: for a search in which none ended well."""
+        last = self.candidates[0].records[-1]
+        return f"{last.status}, {last.reason}"
+
     def tuned(self) -> Tuned | None:
         """What the recipe file says; None where no candidate has a score."""
         best, first = self.best(), self.candidates[0]
@@ -187,8 +171,8 @@ class Search:
             return None
         budget = msgspec.structs.asdict(self.spec.base.budget)
         del budget["test_tasks"]
-        spent = sum(max((p.update for p in r.curve), default=0) for each in self.candidates for r in each.records)
-        begun = all(first.parameters[name] == self.spec.base.algorithm_parameters[name] for name in self.spec.space)
+        records = [record for each in self.candidates if not each.repeats for record in each.records]
+        spent = sum(max((point.update for point in record.curve), default=0) for record in records)
         return Tuned(
             trials=len(self.candidates),
             pruned=self.count("pruned"),
@@ -196,11 +180,11 @@ class Search:
             updates=budget["updates"],
             updates_spent=spent,
             validation_score=self.score(best),
-            untuned_score=self.score(first) if begun and first.status == "ok" else None,
+            untuned_score=self.score(first) if self.untuned and first.status == "ok" else None,
             higher_is_better=self.spec.higher_is_better,
             seeds=self.spec.seeds,
             sampler=f"optuna {optuna.__version__} TPESampler, seed {self.spec.sampler_seed}, rounds of {ROUND}",
-            parameters={**self.spec.base.algorithm_parameters, **best.parameters},
+            parameters=without_null({**self.spec.base.algorithm_parameters, **best.parameters}),
             budget=budget,
             space={name: str(each) for name, each in self.spec.space.items()},
         )

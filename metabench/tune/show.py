@@ -13,8 +13,9 @@ from rich.text import Text
 from metabench.report.labels import text
 from metabench.report.sparks import sparkline
 from metabench.trials import Progress, Record
+from metabench.tune.candidate import Candidate
 from metabench.tune.drive import Tuning
-from metabench.tune.search import Candidate, Search
+from metabench.tune.search import Search
 
 
 def number(value: float) -> str:

@@ -64,7 +64,7 @@ def default_space(parameters: Mapping[str, Parameter], start: Mapping[str, Any])
 
 
 def spaces(texts: list[str]) -> dict[str, dict[str, str]]:
-    """`maml.inner_lr=0.01:1:log` as nested dicts."""
+    """`NAME.inner_lr=0.01:1:log` as nested dicts."""
     found: dict[str, dict[str, str]] = {}
     for text in texts:
         path, equals, value = text.partition("=")

@@ -23,7 +23,7 @@ FILE_LIMIT = 64 * 2**20
 """Bytes of one image file."""
 PIXEL_LIMIT = 50_000_000
 """Of one image before it is made small: a small file may unpack to a huge one."""
-VERSION = 1
+VERSION = 2
 """Part of the cache key: to be raised whenever the code would make other images."""
 
 
@@ -88,10 +88,17 @@ def small(content: bytes, file: str, size: int, channels: int) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise ValueError(f"it has {image.width} x {image.height} pixels, more than {PIXEL_LIMIT:,}")
-            plain = image.convert("RGB" if channels == 3 else "L")
+            plain = eight_bits(image).convert("RGB" if channels == 3 else "L")
             pixels = np.asarray(plain.resize((size, size), Image.Resampling.LANCZOS))
     except UnidentifiedImageError:
         raise ValueError(f"the image '{file}' is damaged, or none that can be read") from None
     except Exception as error:
         raise ValueError(f"the image '{file}' is damaged or unusual ({' '.join(str(error).split())})") from None
     return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits a pixel with the upper eight of them, where PIL would make everything above 255 white."""
+    if image.mode in ("I", "F"):
+        raise ValueError("it has 32 bits a pixel: save it with 8 or 16")
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image

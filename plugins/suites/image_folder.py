@@ -110,9 +110,9 @@ def splits_of(classes: list[str], split: str, source: Source) -> dict[str, str]:
                 f"There are {len(classes)}, such as '{classes[0]}'."
             )
         return found
-    tops = {name.split("/")[0] for name in classes}
-    if tops <= ALIASES.keys() and all("/" in name for name in classes):
-        return {name: ALIASES[name.split("/")[0]] for name in classes}
+    tops = {name: name.split("/")[0].lower() for name in classes}
+    if set(tops.values()) <= ALIASES.keys() and all("/" in name for name in classes):
+        return {name: ALIASES[top] for name, top in tops.items()}
     return by_hash(classes)
 
 
@@ -136,7 +136,7 @@ def chosen(pixels: np.ndarray, classes: list[str], splits: dict[str, str], split
 def bare(name: str) -> str:
     """`train/cat` and `test/cat` are both `cat`."""
     top, slash, rest = name.partition("/")
-    return rest if slash and top in ALIASES else name
+    return rest if slash and top.lower() in ALIASES else name
 
 
 GRADIENT = {"inner_lr": 0.01, "inner_steps": 5, "outer_lr": 1e-3}

@@ -55,7 +55,10 @@ def given_split(content: bytes, suffix: str) -> dict[str, str]:
             raise ValueError("it must hold an object of class -> split")
         rows = [[str(name), str(split)] for name, split in table.items()]
     else:
-        rows = [row for row in csv.reader(io.StringIO(text)) if row]
+        try:
+            rows = [row for row in csv.reader(io.StringIO(text)) if row]
+        except csv.Error as error:
+            raise ValueError(str(error)) from None
         if rows and rows[0][-1].strip().lower() == "split":
             del rows[0]
     found: dict[str, str] = {}

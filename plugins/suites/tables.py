@@ -60,10 +60,18 @@ def read_table(path: str, columns: Columns, kind: str, least: int) -> Table:
 
 
 def read_csv(place: Path) -> pd.DataFrame:
-    """Every cell as text; what is empty is NA."""
+    """Every cell as text, also one that says NA; never unpacked, whatever the file is called."""
+    if not place.is_file():
+        raise ValueError("it is no file")
     if place.stat().st_size > SIZE_LIMIT:
         raise ValueError(f"it is larger than {SIZE_LIMIT:,} bytes")
-    return pd.read_csv(place, dtype=str, skipinitialspace=True, encoding="utf-8-sig", skip_blank_lines=False)
+    frame = pd.read_csv(
+        place, dtype=str, keep_default_na=False, skipinitialspace=True, skip_blank_lines=False,
+        compression=None, encoding="utf-8-sig",
+    )  # fmt: skip
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the surplus for row names, and moves the rest
+        raise ValueError("its rows have more cells than its header")
+    return frame.fillna("")  # the cells that a short row lacks
 
 
 def checked(frame: pd.DataFrame, columns: Columns, kind: str, least: int) -> Table:
@@ -72,14 +80,18 @@ def checked(frame: pd.DataFrame, columns: Columns, kind: str, least: int) -> Tab
     for name in (*own, *columns.features):
         if name not in frame.columns:
             raise ValueError(f"there is no column '{name}'; there are {', '.join(map(str, frame.columns[:20]))}")
+        if (*own, *columns.features).count(name) > 1:
+            raise ValueError(f"column '{name}' cannot be two of task, target, split and features")
     features = list(columns.features) or [name for name in frame.columns if name not in own]
     if not features:
         raise ValueError("there is no column left for features")
+    if any(name.startswith("Unnamed: ") for name in features):  # so pandas calls it; it once wrote it, more likely
+        raise ValueError("a column has no name, like row numbers that nobody wants: remove it, or say features")
     tasks = texts(frame, columns.task)
     of = splits_of(frame, tasks, columns.split)
     x = np.stack([numbers(frame, name) for name in features], 1)
     classes: tuple[str, ...] = ()
-    if kind == "classification" or (kind == "auto" and looks_like_classes(frame[columns.target])):
+    if kind == "classification" or (kind == "auto" and looks_like_classes(texts(frame, columns.target))):
         y, classes = as_classes(texts(frame, columns.target), tasks.map(of))
     else:
         y = numbers(frame, columns.target)[:, None]
@@ -99,10 +111,11 @@ def row_of(place: int) -> int:
 
 def texts(frame: pd.DataFrame, name: str) -> pd.Series:
     """A column without gaps."""
-    gaps = frame[name].isna().to_numpy()
+    column = frame[name].str.strip()
+    gaps = (column == "").to_numpy()
     if gaps.any():
         raise ValueError(f"column '{name}' is empty in row {row_of(int(gaps.argmax()))}")
-    return frame[name].str.strip()
+    return column
 
 
 def numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -119,8 +132,8 @@ def numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def looks_like_classes(column: pd.Series) -> bool:
-    """Text, or few distinct whole numbers."""
-    values = pd.to_numeric(column.dropna(), errors="coerce")
+    """Whether a target without gaps is text, or few distinct whole numbers."""
+    values = pd.to_numeric(column, errors="coerce")
     return bool(values.isna().any() or (values.nunique() <= FEW and (values % 1 == 0).all()))
 
 
@@ -153,8 +166,8 @@ def splits_of(frame: pd.DataFrame, tasks: pd.Series, column: str) -> dict[str, s
 
 def standardised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Centred and scaled by the training rows (rows,); a constant column is centred only."""
-    deviation = values[train].std(0)
-    return (values - values[train].mean(0)) / np.where(deviation > 0, deviation, 1.0)
+    varies = np.ptp(values[train], 0) > 0  # the deviation of a constant may be 1e-17
+    return (values - values[train].mean(0)) / np.where(varies, values[train].std(0), 1.0)
 
 
 def part(x: np.ndarray, y: np.ndarray, tasks: pd.Series, of: dict[str, str], split: str, least: int) -> Split:
@@ -162,7 +175,7 @@ def part(x: np.ndarray, y: np.ndarray, tasks: pd.Series, of: dict[str, str], spl
     names = sorted(name for name, given in of.items() if given == split)
     if not names:
         raise ValueError(f"no task is in the {split} split")
-    codes = pd.Categorical(tasks, categories=names).codes
+    codes = pd.Index(names).get_indexer(tasks)
     order = np.argsort(codes, kind="stable")[(codes < 0).sum() :]
     counts = np.bincount(codes[order], minlength=len(names))
     refuse_small(names, counts, least)
