@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test bench chaos lint setup clean
+.PHONY: run test bench bench-harness chaos lint setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
@@ -15,6 +15,8 @@ test: setup lint  ## style, types, tests
 
 bench: setup  ## the same work by metabench and others, side by side: benchmarks/results and docs/performance.md
 	$(BIN)/python -m benchmarks
+
+bench-harness: setup  ## what everything around the engine costs, and how an update grows with its size
 	$(BIN)/python -m benchmarks.harness
 	$(BIN)/python -m benchmarks.scaling
 

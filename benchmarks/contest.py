@@ -56,7 +56,7 @@ class Plan:
     """Seconds that the first update may take."""
     least: float = 1.0
     """Seconds of timed updates that a contender gets even where time is up."""
-    most: int = 40
+    most: int = 10
     """Updates in one turn at most."""
 
 
