@@ -148,6 +148,17 @@ def test_each_step_of_maml_plus_plus_has_rates_and_normalisation_of_its_own():
         assert torch.allclose(second[name], first[name] - rates[1] * slopes[name])
 
 
+def test_the_rates_of_maml_plus_plus_may_be_learnt_more_slowly_than_its_weights():
+    suite, ways = lines(), []
+    for rates_lr in (0.0, 1e-5):
+        learner = lift(make("maml++", suite, outer_lr=1e-2, rates_lr=rates_lr))
+        before = map_tree(torch.clone, learner.meta)
+        learner.update(tasks_of(suite, 4), 0.0)
+        step = map_tree(lambda old, new: (new - old).abs().max(), before, learner.meta)
+        ways.append([max(map(float, step[part].values())) for part in ("weights", "rates")])
+    assert ways == [pytest.approx([1e-2, 1e-2], rel=1e-3), pytest.approx([1e-2, 1e-5], rel=1e-3)]
+
+
 def test_the_outer_rate_of_maml_plus_plus_follows_a_cosine():
     schedule = make("maml++", lines(), outer_lr=1e-3, last_outer_lr=1e-5).schedule
     assert [schedule(progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.505, 0.01])
@@ -185,6 +196,17 @@ def test_the_implicit_gradient_is_the_unrolled_one_at_convergence():
         gaps.append(float(norm(map_tree(torch.sub, unrolled, implicit)) / norm(unrolled)))
     assert gaps[0] > 0.01
     assert gaps[1] < 1e-6
+
+
+def test_much_damping_leaves_imaml_the_gradient_at_the_adapted_weights():
+    suite = lines()
+    task, problem = task_of(suite), problem_of(suite)
+    algorithm = make("imaml", suite, inner_lr=0.1, damping=1e9)
+    weights = algorithm.init()
+    with torch.no_grad():
+        _, implicit = algorithm.meta_grad(weights, task, 0.0)
+        plain = grad(problem.loss)(unroll(algorithm, weights, task.support, 16), task.query)
+    assert_close(implicit, plain, 1e-6)
 
 
 def norm(tree):
