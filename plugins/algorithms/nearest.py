@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl
+from metabench.api import Algorithm, Batch, Meta, Problem, UnfitError, hookimpl
 from metabench_plugins.algorithms.bodies import one_hot
 
 
@@ -21,7 +21,7 @@ def nearest(problem: Problem) -> Algorithm:
         if y.is_floating_point():
             return y
         if problem.ways is None:
-            raise ValueError("targets are whole numbers, and the suite does not say of how many `ways`")
+            raise UnfitError("targets are whole numbers, and the suite does not say of how many `ways`")
         return one_hot(y, problem.ways, x)
 
     return Algorithm(
