@@ -22,8 +22,8 @@ from metabench.trials import Execution, Trial
 
 MEASURE_FROM = 100
 """Updates of a trial from which a measurement, which costs about ten of them, is worth it."""
-COMPILE_SECONDS = 30.0
-"""What a compilation takes on a machine that has not done one yet."""
+COMPILE_SECONDS, COMPILE_OPERATION = 15.0, 0.03
+"""What a compilation takes on a machine that has not done it yet: so many seconds, and so many for each operation."""
 DISPATCH_SECONDS = 12e-6
 """What one operation under vmap costs before it computes anything; compiling saves most of it."""
 
@@ -127,7 +127,7 @@ def worth_compiling(learner: Lifted, tasks: Task, best: float, updates: int) -> 
         return f"cannot be traced: {one_line(error)[:300]}"
     operations, known = len(graph.graph.nodes), package_of(graph, inputs).exists()
     saved = min(best, operations * DISPATCH_SECONDS) * updates
-    cost = 0.0 if known else COMPILE_SECONDS
+    cost = 0.0 if known else COMPILE_SECONDS + COMPILE_OPERATION * operations
     if saved < max(cost, 0.2 * best * updates):
         return f"not compiled: that saves some {saved:.0f} s of {best * updates:.0f} s, for {cost:.0f} s"
     return ""
