@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +87,8 @@ def mamlpp(
 
     def optimizer(leaves: list[Tensor]) -> torch.optim.Optimizer:
         first = len(leaves) - len(init()["rates"])  # they come last in Meta
-        groups = [{"params": leaves[:first]}, {"params": leaves[first:], "lr": rates_lr or outer_lr}]
+        groups: list[dict[str, Any]] = [{"params": leaves[:first]}, {"params": leaves[first:]}]
+        groups[1]["lr"] = rates_lr or outer_lr
         return torch.optim.Adam(groups, lr=outer_lr)
 
     made = Algorithm(
