@@ -71,7 +71,7 @@ def prepared(
     elif choice is None and execution.deterministic:
         choice = Choice(by_rule(made.init()), {}, "by rule: deterministic")
     choice = choice or choose(made, tasks, trial, execution)
-    learner = Lifted(made, mapper_of(made, choice.strategy, execution.threads, execution.rematerialise))
+    learner = Lifted(made, mapper_of(choice.strategy, execution.threads, execution.rematerialise))
     learner.prepare(tasks)
     if learner.mapper.problem:
         choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.mapper.problem}")
@@ -82,7 +82,7 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
     """Time the eager strategies; then compile if that can still pay, and time it too."""
 
     def learner(strategy: str) -> Lifted:
-        lifted = Lifted(made, mapper_of(made, strategy, execution.threads))
+        lifted = Lifted(made, mapper_of(strategy, execution.threads))
         if strategy != "compiled":  # that one is worth a thought first
             lifted.prepare(tasks)
         return lifted

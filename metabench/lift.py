@@ -13,7 +13,7 @@ from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.autodiff import value_and_grad
 from metabench.compiled import Compiled
 from metabench.outer import Outer
-from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule, chunk_of
+from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule
 from metabench.trees import Tree, leading_axis, map_tree, stack
 
 
@@ -49,6 +49,7 @@ class Lifted:
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
         self.of_one_task: Direction = algorithm.meta_grad or exact_gradient(algorithm)
         self.outer = Outer(algorithm)
+        mapper.settle(self.meta)
 
     @property
     def meta(self) -> Meta:
@@ -103,13 +104,13 @@ def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, re
         return made
     if strategy == "auto":
         strategy = by_rule(made.init())
-    return Lifted(made, mapper_of(made, strategy, threads, rematerialise))
+    return Lifted(made, mapper_of(strategy, threads, rematerialise))
 
 
-def mapper_of(made: Algorithm, strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
-    """The strategy of that name, as it suits an algorithm."""
+def mapper_of(strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
+    """The strategy of that name."""
     mappers: dict[str, Callable[[], Mapper]] = {
-        "vectorised": lambda: Vectorised(chunk_of(made.init()), threads),
+        "vectorised": lambda: Vectorised(threads=threads),
         "compiled": Compiled,
         "threaded": lambda: Threaded(threads, rematerialise),
     }

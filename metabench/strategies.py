@@ -44,6 +44,10 @@ class Mapper(Protocol):
         outer.descend(mean, outer.rates(progress))
         return loss
 
+    def settle(self, meta: Meta) -> None:
+        """See what will be learnt, before anything else is asked."""
+        return
+
     def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
         """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
         return
@@ -69,12 +73,17 @@ class Workers:
 class Vectorised(Mapper):
     """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them.
 
-    With `threads` chunks run side by side. They depend on the tasks alone, and so the bits on no number of threads.
+    With `threads` chunks run side by side. Their size (0: as suits the model) does not depend on the threads, and so
+    the bits do not either.
     """
 
-    def __init__(self, chunk: int = 64, threads: int = 1) -> None:
+    def __init__(self, chunk: int = 0, threads: int = 1) -> None:
         self.chunk = chunk
         self.workers = Workers(threads)
+
+    def settle(self, meta: Meta) -> None:
+        """See Mapper."""
+        self.chunk = self.chunk or chunk_of(meta)
 
     @property
     def name(self) -> str:
