@@ -106,6 +106,8 @@ def fingerprint(folder: Path) -> str:
     """Of every name and every byte in a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
+        if "__pycache__" in path.parts:  # Python's own, beside a plugin that was loaded
+            continue
         digest.update(f"{path.relative_to(folder)} {path.is_symlink()} {path.is_file()}\n".encode(errors="replace"))
         if path.is_file():
             digest.update(hashlib.sha256(path.read_bytes()).digest())
