@@ -232,6 +232,7 @@ class Run:
         updates = budget.updates if learner.trainable else 0
         stops = validation_points(updates, budget.validations)
         blocks = self.tasks("validation", budget.validation_tasks) if stops else []
+        self.report("train", training.update, updates)
         while True:
             if training.update in stops:
                 point = self.validate(learner, blocks, training)

@@ -17,7 +17,7 @@ from metabench import store
 from metabench.checkpoints import NAME
 from metabench.claims import LOCKS, Claims, running
 from metabench.executors.child import ChildDiedError, call
-from metabench.executors.local import Local
+from metabench.executors.local import GRACE, Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Order
 from metabench.trials import Execution, Outcome, Progress, Record, StoppedError, Trial
@@ -29,6 +29,8 @@ def trial(algorithm, seed=0):
 
 def behave(trial, execution, report, *, keeper, stopping):
     """What a worker does with a trial: as its algorithm is called."""
+    if trial.algorithm == "compiles":
+        time.sleep(600)
     report(Progress(trial.id, "train", 1, 2))
     before = keeper.load()
     if trial.algorithm == "exits":
@@ -109,6 +111,13 @@ def test_asked_to_stop_trials_are_checkpointed_and_left(tmp_path):
     )  # fmt: skip
     assert outcomes == {}
     assert len(list(tmp_path.glob("*/" + NAME))) == 2
+
+
+def test_asked_to_stop_a_trial_that_only_prepares_is_ended_at_once(tmp_path):
+    began = time.monotonic()
+    outcomes, _ = run(tmp_path, trial("compiles"), stopping=lambda: time.monotonic() - began > 1)
+    assert outcomes == {}
+    assert time.monotonic() - began < GRACE
 
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):

@@ -80,6 +80,7 @@ class Local:
         message, trial = message_of(slot.connection), slot.trial
         assert trial is not None
         if isinstance(message, Progress):
+            slot.trains = True
             on_progress(message)
         elif isinstance(message, Kept):
             queue.kept(trial, message.update)
@@ -98,10 +99,10 @@ class Local:
                 yield outcome
 
     def enforce(self, slot: Slot, queue: Queue, until: float | None) -> Iterator[Outcome]:
-        """End a trial that is over its limits, or does not stop when it should."""
+        """End a trial that is over its limits, or that does not stop when it should or has nothing to keep yet."""
         if slot.trial is None:
             return
-        if until is not None and time.monotonic() > until:
+        if until is not None and (not slot.trains or time.monotonic() > until):
             self.retire(slot)
             return
         reason = slot.over(queue.limits.seconds, queue.limits.memory)

@@ -57,10 +57,12 @@ class Slot:
         other.close()  # so that the end of the process is the end of the pipe
         self.trial: Trial | None = None
         self.began = 0.0
+        self.trains = False
+        """Whether its trial has begun to train, so that there is something to checkpoint."""
 
     def begin(self, order: Order) -> None:
         """Give it a trial. A dead worker is noticed when its answer is awaited."""
-        self.trial, self.began = order.trial, time.monotonic()
+        self.trial, self.began, self.trains = order.trial, time.monotonic(), False
         with suppress(OSError):
             self.connection.send(order)
 
