@@ -22,6 +22,8 @@ from metabench.report import numbers
 ROOT = Path(__file__).parents[1]
 REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
 ALPHA = 0.05
+WRITTEN_OUT = 8
+"""Pairs that are no finding; the rest is counted."""
 Cells = dict[str, np.ndarray]
 
 
@@ -74,6 +76,8 @@ class Suite:
         scores: dict[str, list] = {}
         pairs = [(json.loads((folder / "record.json").read_text()), folder) for folder in folders]
         for record, folder in sorted(pairs, key=lambda each: each[0]["trial"]["seed"]):
+            if record["status"] == "unfit":
+                continue
             assert record["status"] == "ok"
             algorithm = record["trial"]["algorithm"]
             self.records.setdefault(algorithm, []).append(record)
@@ -153,7 +157,7 @@ def needs(cells: np.ndarray, pairs: int) -> tuple[str, str]:
 
     more = next((s for s in range(2, 201) if finds(s, tasks) <= abs(cells.mean())), None)
     powers = [*range(2, 1000), *np.unique(np.geomspace(1000, 1e6, 4000).astype(int))]
-    wider = next((t for t in powers if finds(seeds, t) <= abs(cells.mean())), None)
+    wider = next((t for t in powers if t > tasks and finds(seeds, t) <= abs(cells.mean())), None)
     ways = [f"{more:,} seeds"] if more else []
     ways += [f"{wider:,} tasks with the seeds there are"] if wider else []
     return finds(seeds, tasks), f"about {' or '.join(ways)}" if ways else "more than 200 seeds"
@@ -183,6 +187,11 @@ def sentences(suite: Suite) -> list[str]:
                 f"after Holm's correction over {len(pairs)} pairs). {seeds} seeds and {tasks} tasks find {seen} or "
                 f"more, 8 times in 10; to find what was seen here would take {needed}."
             )
+    if len(found) > 1 + WRITTEN_OUT:
+        left = len(found) - 1 - WRITTEN_OUT
+        found[1 + WRITTEN_OUT :] = [
+            f"And {left} more pairs that are not told apart: tables/pairs.csv has all of them."
+        ]
     return found
 
 
@@ -325,7 +334,7 @@ def test_sentences(committed):
         for sentence in sentences(suite):
             assert sentence in said
         count = sum(sentence.startswith("Not a finding") for sentence in said)
-        assert count == sum(p >= ALPHA for _, _, p in family(suite).values())
+        assert count == min(WRITTEN_OUT, sum(p >= ALPHA for _, _, p in family(suite).values()))
 
 
 def test_figures(committed):
@@ -336,6 +345,7 @@ def test_figures(committed):
         for label in reader.labels[suite.name]:
             title, _, words = label.partition(f" on {suite.name}: ")
             seen.add(title)
+            words = re.sub(", (transductive|inductive)\\b", "", words)  # said where a suite has both
             for clause in expected.get(title, ()):
                 assert clause in words, (title, suite.name)
             said = len(re.split("; ", words)) - (2 if title == "Average ranks" else 0)

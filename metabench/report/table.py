@@ -24,12 +24,13 @@ MEASURED = (
 
 
 def summary(groups: Sequence[Group]) -> pd.DataFrame:
-    """A row per group, of at least one: by suite and protocol, best first, those without a score last."""
+    """A row per group, of at least one: by suite and the protocol it competes under, best first, no score last."""
     standing = standings(groups)
     rows = [row(group, standing[index]) for index, group in enumerate(groups)]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(MEASURED, float))
     sign = frame["higher_is_better"].map({True: -1.0, False: 1.0})
-    order = frame.assign(worse=frame["score"] * sign, late=frame["protocol"] != "transductive")
+    late = [group.slots[0] != "transductive" for group in groups]
+    order = frame.assign(worse=frame["score"] * sign, late=late)
     order = order.sort_values(["suite", "late", "worse", "algorithm"], na_position="last", kind="stable")
     return frame.loc[order.index].reset_index(drop=True)
 
