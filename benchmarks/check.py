@@ -9,6 +9,7 @@ All along five random directions; a contender's float32 direction is projected o
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -42,22 +43,36 @@ class Reference(NamedTuple):
     projections: np.ndarray
 
 
-def reference(workload: Workload, arrays: Arrays) -> Reference:
+def reference(workload: Workload, arrays: Arrays, threads: int = 1) -> Reference:
     """The projections that a contender must have. Directions whose step sizes disagree are left out."""
     initial = {name: tensors.tensor(each, torch.float64) for name, each in weights_of(arrays).items()}
     size = sum(each.numel() for each in initial.values())
     directions = np.random.default_rng(7).standard_normal((DIRECTIONS, size))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    problem = Float64(workload, arrays)
     if workload.algorithm == "reptile":
+        problem = Float64(workload, arrays)
         ends = [problem.unroll(initial, x, y) for x, y, _, _ in problem.tasks]
         mean = {name: weight - torch.stack([end[name] for end in ends]).mean(0) for name, weight in initial.items()}
         return Reference(directions, directions @ flat({name: each.numpy() for name, each in mean.items()}))
-    objective = problem.fixed(initial) if workload.algorithm == "fomaml" else problem.through(initial)
-    slopes = np.array([[slope(objective, initial, each, step) for step in STEPS] for each in directions])
+    wanted = [(each, step) for each in directions for step in STEPS]
+    with ThreadPoolExecutor(threads) as pool:  # each with a module of its own: `functional_call` changes it
+        torch.set_num_threads(1)
+        parts = list(pool.map(lambda i: slopes_along(workload, arrays, wanted[i::threads]), range(threads)))
+    slopes = np.empty(len(wanted))
+    for i, part in enumerate(parts):
+        slopes[i::threads] = part
+    slopes = slopes.reshape(DIRECTIONS, len(STEPS))
     scale = np.median(np.abs(slopes))
     kept = np.abs(slopes[:, 0] - slopes[:, 1]) <= AGREE * scale
     return Reference(directions[kept], slopes[kept, 0])
+
+
+def slopes_along(workload: Workload, arrays: Arrays, wanted: list[tuple[np.ndarray, float]]) -> list[float]:
+    """The slope of the algorithm's objective along each direction, with a step of that size."""
+    initial = {name: tensors.tensor(each, torch.float64) for name, each in weights_of(arrays).items()}
+    problem = Float64(workload, arrays)
+    objective = problem.fixed(initial) if workload.algorithm == "fomaml" else problem.through(initial)
+    return [slope(objective, initial, direction, step) for direction, step in wanted]
 
 
 class Float64:

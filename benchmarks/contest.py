@@ -76,7 +76,7 @@ def contest(
         try:
             if reference is None:  # while the workers import their libraries
                 say(f"{workload.id}: float64 reference")
-                reference = check.reference(workload, arrays)
+                reference = check.reference(workload, arrays, plan.threads)
             for result, remote in pairs:
                 with absent_is_a_note(result):
                     remote.ask("ready", plan.limit)

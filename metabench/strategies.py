@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -57,7 +61,7 @@ class Workers:
     """The threads that a trial has for whole pieces of work; with one it is the caller's own."""
 
     def __init__(self, threads: int = 1) -> None:
-        self.pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.pool = ThreadPoolExecutor(threads, initializer=outlive_threads) if threads > 1 else None
 
     def each(self, function: Callable[[Tree], Tree], pieces: list[Tree]) -> Iterator[Tree]:
         """The results, one by one, in the pieces' order."""
@@ -68,6 +72,22 @@ class Workers:
                 return function(piece)
 
         return self.pool.map(call, pieces) if self.pool and len(pieces) > 1 else map(call, pieces)
+
+
+def outlive_threads() -> None:
+    """Called in a thread: let this process end after it.
+
+    torch keeps Python objects per thread and lets them go when the thread is over for Python, but not yet for the
+    system. Where the interpreter was quicker the process aborts (exit code 134) with all its work done.
+    """
+    task = Path(f"/proc/self/task/{threading.get_native_id()}")
+
+    def wait() -> None:
+        until = time.monotonic() + 5.0
+        while task.exists() and time.monotonic() < until:
+            time.sleep(0.001)
+
+    atexit.register(wait)  # that is after threads were joined
 
 
 class Vectorised(Mapper):
@@ -153,8 +173,8 @@ class Threaded(Mapper):
         torch's kernels are quicker for it on a CPU, but its BatchNorm then adds up with less care, which inner
         loops may amplify, in some tasks more than in others; and a model may ask for another layout by `view`.
         """
-        if not any(is_image(leaf) for leaf in flatten(outer.meta)[0]):
-            return  # no convolution to gain by it
+        if not large_convolutions(outer.meta):
+            return  # little or nothing to gain by it
         self.channels_last = False
         usual = self.mean(direction, outer.meta, tasks, 0.0)
         self.channels_last = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from contextlib import nullcontext
 from functools import partial
 
@@ -18,7 +20,7 @@ from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.inner import rematerialising
 from metabench.lift import Lifted, lift
 from metabench.problem import build_problem
-from metabench.strategies import Threaded, Vectorised, by_rule
+from metabench.strategies import LARGE_CONVOLUTION, Threaded, Vectorised, by_rule
 from metabench.streams import stream
 from metabench.testing.toys import lines
 from metabench.trees import flatten, map_tree, unflatten
@@ -28,19 +30,23 @@ from metabench.trials import Budget, Execution, Trial
 class Viewing(nn.Module):
     """A convolutional network whose author flattens by `view`, which not every layout allows."""
 
-    def __init__(self) -> None:
+    def __init__(self, filters: int = 4) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 4, 3, stride=2, padding=1)
-        self.head = nn.Linear(4 * 9, 3)
+        self.conv = nn.Conv2d(2, filters, 3, stride=2, padding=1)
+        self.head = nn.Linear(filters * 9, 3)
 
     def forward(self, x):
         return self.head(torch.relu(self.conv(x)).view(len(x), -1))
 
 
-def normed() -> nn.Module:
+def normed(filters: int = 4) -> nn.Module:
     """A convolution, BatchNorm on the batch, a mean over space."""
-    conv, norm = nn.Conv2d(2, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4, track_running_stats=False)
-    return nn.Sequential(conv, norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    conv, norm = nn.Conv2d(2, filters, 3, stride=2, padding=1), nn.BatchNorm2d(filters, track_running_stats=False)
+    return nn.Sequential(conv, norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(filters, 3))
+
+
+MANY = LARGE_CONVOLUTION // (2 * 3 * 3)
+"""Filters of such a network from which its convolution is large."""
 
 
 def images(model) -> Suite:
@@ -170,6 +176,26 @@ def test_an_error_in_the_algorithm_is_not_the_compilers(programs):
         learner.update(tasks_of(lines(), 2), 0.0)
 
 
+THREADS = """
+import torch
+from metabench.strategies import Workers
+
+def slope(i):
+    weight = torch.randn(10, 10, requires_grad=True)
+    return torch.autograd.grad(weight.square().sum(), weight)
+
+workers = Workers(2)
+with torch.enable_grad():
+    list(workers.each(slope, list(range(8))))
+"""
+
+
+def test_a_process_outlives_its_threads():
+    """Without a wait four of six abort in torch with exit code 134."""
+    began = [subprocess.Popen([sys.executable, "-c", THREADS]) for _ in range(4)]
+    assert [process.wait() for process in began] == [0] * 4
+
+
 def prepared(model) -> Threaded:
     mapper, suite = Threaded(2), images(model)
     learner = Lifted(maml(suite), mapper)
@@ -179,9 +205,10 @@ def prepared(model) -> Threaded:
     return mapper
 
 
-def test_channels_last_where_the_model_can_view_it_so():
-    assert prepared(normed).channels_last
-    assert not prepared(Viewing).channels_last
+def test_channels_last_where_it_pays_and_the_model_can_view_it_so():
+    assert prepared(partial(normed, MANY)).channels_last
+    assert not prepared(partial(Viewing, MANY)).channels_last
+    assert not prepared(partial(normed, MANY - 1)).channels_last
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -194,7 +221,7 @@ def test_updates_agree_whatever_the_layout_of_the_gradient(optimizer):
 
 
 def test_channels_last_only_while_the_direction_stays_the_same():
-    mapper, suite = Threaded(), images(normed)
+    mapper, suite = Threaded(), images(partial(normed, MANY))
 
     def sensitive(meta, task, progress):
         usual = task.support.x.is_contiguous()

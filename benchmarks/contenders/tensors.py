@@ -26,9 +26,9 @@ class OnTorch:
         raise NotImplementedError
 
     def settle(self) -> int:
-        """All threads or one, whichever is quicker by the best of three updates each; the number kept."""
+        """All threads or one, whichever is quicker by the best of two updates each; the number kept."""
         best = dict.fromkeys((self.threads, 1), float("inf"))
-        for threads in 3 * list(best):
+        for threads in 2 * list(best):
             torch.set_num_threads(threads)
             self.update()  # the first after a change may set threads up
             began = time.perf_counter()
