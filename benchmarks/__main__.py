@@ -25,7 +25,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads whose name contains this")
     parser.add_argument("--contenders", default="", metavar="TEXT", help="contenders whose name contains this")
     parser.add_argument("--tasks", type=int, default=0, metavar="N", help="at most N tasks in every workload")
-    parser.add_argument("--minutes", type=float, default=11.0, help="for everything; sets how many repeats there are")
+    parser.add_argument("--minutes", type=float, default=12.0, help="for everything; sets how many repeats there are")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores that a contender may use")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="where the results go")
     return parser.parse_args()
