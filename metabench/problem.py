@@ -55,6 +55,8 @@ def problem_around(
 ) -> Problem:
     """The problem of a given module, whose weights are the initial ones."""
     refuse_state(module)
+    if precision == "bf16":
+        normalise_in_full(module)
     initial = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
     own = threading.local()  # functional_call swaps weights in place: one module a thread
@@ -103,6 +105,19 @@ def refuse_state(module: nn.Module) -> None:
             )
     if not any(True for _ in module.parameters()):
         raise UserError(f"The model {type(module).__name__} has no parameters to learn.")
+
+
+def normalise_in_full(module: nn.Module) -> None:
+    """Let layers that normalise take their input in float32, under autocast too.
+
+    Their sums need it, and torch's batching rule for BatchNorm has no backward for a mixture of dtypes.
+    """
+    for layer in module.modules():
+        if isinstance(layer, NORMS):
+            layer.register_forward_pre_hook(lambda layer, given: tuple(each.float() for each in given))
+
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def head_of(module: nn.Module) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+from bisect import bisect_left as bisect
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from metabench.report import numbers
 ROOT = Path(__file__).parents[1]
 REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
 ALPHA = 0.05
+MOST_TASKS = 10**6
 WRITTEN_OUT = 8
 """Pairs that are no finding; the rest is counted."""
 Cells = dict[str, np.ndarray]
@@ -156,10 +158,11 @@ def needs(cells: np.ndarray, pairs: int) -> tuple[str, str]:
         return (stats.t.ppf(1 - ALPHA / pairs / 2, degrees) + stats.t.ppf(0.8, degrees)) * error
 
     more = next((s for s in range(2, 201) if finds(s, tasks) <= abs(cells.mean())), None)
-    powers = [*range(2, 1000), *np.unique(np.geomspace(1000, 1e6, 4000).astype(int))]
-    wider = next((t for t in powers if t > tasks and finds(seeds, t) <= abs(cells.mean())), None)
+    tasks_needed = None
+    if finds(seeds, MOST_TASKS) <= abs(cells.mean()):
+        tasks_needed = bisect(range(MOST_TASKS), True, tasks, key=lambda t: finds(seeds, t) <= abs(cells.mean()))
     ways = [f"{more:,} seeds"] if more else []
-    ways += [f"{wider:,} tasks with the seeds there are"] if wider else []
+    ways += [f"{tasks_needed:,} tasks with the seeds there are"] if tasks_needed else []
     return finds(seeds, tasks), f"about {' or '.join(ways)}" if ways else "more than 200 seeds"
 
 

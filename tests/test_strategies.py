@@ -19,7 +19,7 @@ from metabench import choice, compiled
 from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.inner import rematerialising
 from metabench.lift import Lifted, lift
-from metabench.problem import build_problem
+from metabench.problem import build_problem, cast
 from metabench.strategies import LARGE_CONVOLUTION, Threaded, Vectorised, by_rule
 from metabench.streams import stream
 from metabench.testing.toys import lines
@@ -68,8 +68,8 @@ def images(model) -> Suite:
 SUITES = {"lines": lines, "convolution": lambda: images(normed), "view": lambda: images(Viewing)}
 
 
-def maml(suite: Suite, steps: int = 2, dtype=torch.float64) -> Algorithm:
-    problem = build_problem(suite, 0, dtype=dtype)
+def maml(suite: Suite, steps: int = 2, dtype=torch.float64, precision="float32") -> Algorithm:
+    problem = build_problem(suite, 0, dtype=dtype, precision=precision)
     inner = sgd(problem, 0.1)
 
     def objective(meta, task, progress):
@@ -307,3 +307,14 @@ def test_bf16_is_close_and_float32_outside():
     assert other.dtype == torch.float32
     assert not torch.equal(one, other)
     assert torch.allclose(one, other, atol=0.05)
+
+
+@pytest.mark.parametrize("mapper", [Vectorised, Threaded])
+def test_bf16_trains_a_convolution_with_batchnorm(mapper):
+    """Their mixture of dtypes is what torch's batching rules have no backward for."""
+    suite = images(normed)
+    batch = cast(tasks_of(suite, 4), "cpu")
+    made = (maml(suite, dtype=torch.float32, precision=precision) for precision in ("float32", "bf16"))
+    exact, rounded = (vector(Lifted(each, mapper()).direction(batch, 0.0)) for each in made)
+    assert rounded.dtype == torch.float32
+    assert 0 < torch.linalg.vector_norm(rounded - exact) < 0.1 * torch.linalg.vector_norm(exact)

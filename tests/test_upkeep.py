@@ -107,7 +107,7 @@ def test_two_commands_at_once_run_every_trial_once(metabench, tmp_path):
 
 
 def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(metabench, tmp_path):
-    words = ["--algos", "maml", "--suites", "sinusoid", "--seeds", "1", "--updates", "3000", *TINY[2:]]
+    words = ["--algos", "maml", "--suites", "sinusoid", "--seeds", "1", "--updates", "1000", *TINY[2:]]
     assert metabench("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
     (path,) = (tmp_path / "trials").iterdir()
     place = Path("r") / path.stem / "record.json"

@@ -15,7 +15,7 @@ def score(value: float | None, metric: str) -> str:
     """`95.30%` for an accuracy, `0.381` for anything else."""
     if not known(value):
         return "–"
-    return f"{100 * value:.2f}%" if is_share(metric) else decimal(value)
+    return f"{percent(value)}%" if is_share(metric) else decimal(value)
 
 
 def with_interval(value: float | None, half: float | None, metric: str) -> str:
@@ -25,7 +25,7 @@ def with_interval(value: float | None, half: float | None, metric: str) -> str:
     if not known(half):
         return score(value, metric)
     if is_share(metric):
-        return f"{100 * value:.2f} ± {100 * half:.2f}%"
+        return f"{percent(value)} ± {percent(half)}%"
     return f"{decimal(value)} ± {decimal(half)}"
 
 
@@ -35,8 +35,13 @@ def difference(value: float | None, half: float | None, metric: str) -> str:
         return "–"
     sign = "−" if value < 0 else "+"
     if is_share(metric):
-        return f"{sign}{100 * abs(value):.2f} ± {100 * half:.2f} points"
+        return f"{sign}{percent(abs(value))} ± {percent(half)} points"
     return f"{sign}{decimal(abs(value))} ± {decimal(half)}"
+
+
+def percent(value: float) -> str:
+    """Two decimals of a share in percent; one that lies half-way falls the same way however it was summed."""
+    return f"{round(100 * value, 9):.2f}"
 
 
 def decimal(value: float) -> str:
