@@ -152,13 +152,16 @@ def strokes(look: Look, *, opened: bool) -> dict[str, Any]:
 
 
 def name(group: Group, groups: Sequence[Group]) -> str:
-    """The algorithm, and the protocol where the suite was tested under both."""
-    both = len({each.protocol for each in groups}) > 1
-    return f"{group.algorithm}, {group.protocol}" if both else group.algorithm
+    """The algorithm, and the protocol where they do not all compete under the same."""
+    return f"{group.algorithm}, {group.protocol}" if under_both(groups) else group.algorithm
 
 
 def second(group: Group, groups: Sequence[Group]) -> bool:
-    return group.protocol == "inductive" and len({each.protocol for each in groups}) > 1
+    return group.protocol == "inductive" and under_both(groups)
+
+
+def under_both(groups: Sequence[Group]) -> bool:
+    return len({each.slots[0] for each in groups}) > 1
 
 
 def listed(groups: Sequence[Group]) -> str:

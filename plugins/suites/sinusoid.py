@@ -55,8 +55,8 @@ PAPER = Recipe(
     "CAVIA: arXiv 1810.03642, section 5.1, and its code. ANIL, BOIL, iMAML, Meta-SGD and MAML++ have no results on "
     "this family; they, Meta-Curvature and T-Nets take MAML's rates, and no more test steps "
     "than step sizes were learnt for. iMAML's damping is that of its code. Tried here: its inner rate, since at "
-    "0.01 it diverges, and at 0.005 at one seed of four, as nothing in its direction shuns weights from which "
-    "inner steps overshoot; the rate of MAML++'s rates, since at 1e-3 they grow to forty times their start and 5-shot "
+    "0.01 it diverges, and at 0.005 at one seed of four, as nothing in its direction shuns weights from which inner "
+    "steps overshoot; the rate of MAML++'s rates, since at 1e-3 they grow to forty times their start and 5-shot "
     "tasks diverge",
     suite={"shots": 10, "queries": 10, "test_shots": 5},
     budget={"updates": 70000, "meta_batch_size": 25, "validation_tasks": 200, "test_steps": 10, "test_tasks": 600},
