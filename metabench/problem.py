@@ -29,8 +29,8 @@ def build_problem(
 ) -> Problem:
     """The problem that every algorithm is given on this suite at this seed.
 
-    With `precision` bf16 the model's layers compute in bfloat16 where torch's autocast deems it safe, from
-    weights that stay in `dtype` to outputs that are in it again.
+    With `precision` bf16 the model's layers compute in bfloat16 where torch's autocast deems it safe, and those
+    that normalise in float32, from weights that stay in `dtype` to outputs that are in it again.
 
     Raises UserError for a model that cannot be batched over tasks.
     """
