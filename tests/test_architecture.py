@@ -30,6 +30,7 @@ LAYERS = [
     {"single", "verify", "watch", "templates", "tune"},
     {"commands"},
     {"", "cli"},
+    {"__main__"},
 ]
 ONLY = {
     "report": {"errors", "store", "trials"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,13 @@ def line_of(result) -> str:
     lines = [line for line in result.stderr.strip().split("\n") if not line.startswith("Downloading data from")]
     assert len(lines) == 1, result.stderr
     return lines[0]
+
+
+def test_version_and_module(metabench, tmp_path):
+    said = metabench("--version").stdout
+    assert re.fullmatch(r"metabench \d+\.\d+\.\d+, torch \d+\.\d+.*, Python \d+\.\d+\.\d+\n", said)
+    command = [sys.executable, "-m", "metabench", "--version"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == said
 
 
 def test_help_is_quick_and_complete(metabench):
