@@ -23,7 +23,7 @@ from torch import nn
 from metabench.api import Recipe, Suite, cached_arrays, hookimpl
 from metabench_plugins.suites import backbones, lettering
 from metabench_plugins.suites.fewshot import Images, Shape, check_drawings, image_suite
-from metabench_plugins.suites.published import QUICK, omniglot_recipes
+from metabench_plugins.suites.published import QUICK, QUICK_REPTILE, omniglot_recipes
 
 SCRIPTS = {
     "test": ("ARMENIAN", "GEORGIAN"),
@@ -83,7 +83,7 @@ def recipes(ways: int) -> dict[str, Recipe]:
     return {
         "paper": found["paper"]._replace(suite={"filters": 64}),
         "quick": found["quick"]._replace(
-            source=f"{found['quick'].source} Reptile takes plain inner steps, fit for a test after few.",
+            source=found["quick"].source.replace(QUICK_REPTILE, "Reptile takes plain inner steps, fit for few."),
             algorithms={**found["quick"].algorithms, "reptile": reptile},
             compare=("maml", "fomaml", "reptile", "scratch", "finetune"),
         ),
