@@ -57,19 +57,18 @@ def reference(workload: Workload, arrays: Arrays, threads: int = 1) -> Reference
     wanted = [(each, step) for each in directions for step in STEPS]
     with ThreadPoolExecutor(threads) as pool:  # each with a module of its own: `functional_call` changes it
         torch.set_num_threads(1)
-        parts = list(pool.map(lambda i: slopes_along(workload, arrays, wanted[i::threads]), range(threads)))
-    slopes = np.empty(len(wanted))
-    for i, part in enumerate(parts):
-        slopes[i::threads] = part
-    slopes = slopes.reshape(DIRECTIONS, len(STEPS))
+        shares = [[wanted[i] for i in share] for share in np.array_split(range(len(wanted)), threads)]
+        parts = list(pool.map(lambda share: slopes_along(workload, arrays, initial, share), shares))
+    slopes = np.concatenate(parts).reshape(DIRECTIONS, len(STEPS))
     scale = np.median(np.abs(slopes))
     kept = np.abs(slopes[:, 0] - slopes[:, 1]) <= AGREE * scale
     return Reference(directions[kept], slopes[kept, 0])
 
 
-def slopes_along(workload: Workload, arrays: Arrays, wanted: list[tuple[np.ndarray, float]]) -> list[float]:
+def slopes_along(
+    workload: Workload, arrays: Arrays, initial: Weights, wanted: list[tuple[np.ndarray, float]]
+) -> list[float]:
     """The slope of the algorithm's objective along each direction, with a step of that size."""
-    initial = {name: tensors.tensor(each, torch.float64) for name, each in weights_of(arrays).items()}
     problem = Float64(workload, arrays)
     objective = problem.fixed(initial) if workload.algorithm == "fomaml" else problem.through(initial)
     return [slope(objective, initial, direction, step) for direction, step in wanted]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -62,10 +63,16 @@ def run_here(trial: Trial, place: Path, options: Options, threads: int) -> tuple
         **options.checkpoints,
     )
     keeper = InFolder(place.parent)
-    with asked_to_stop(lambda: None) as asked:
+    trains = threading.Event()
+
+    def hurry() -> None:
+        if not trains.is_set():  # it only prepares: there is nothing to keep
+            raise KeyboardInterrupt
+
+    with asked_to_stop(hurry) as asked:
         try:
-            outcome = work(trial, execution, lambda sign: None, keeper=keeper, stopping=lambda: bool(asked()))
-        except StoppedError:
+            outcome = work(trial, execution, lambda sign: trains.set(), keeper=keeper, stopping=lambda: bool(asked()))
+        except (StoppedError, KeyboardInterrupt):
             return None, asked()
         try:
             store.write_outcome(place, outcome)

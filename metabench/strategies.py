@@ -61,7 +61,7 @@ class Workers:
     """The threads that a trial has for whole pieces of work; with one it is the caller's own."""
 
     def __init__(self, threads: int = 1) -> None:
-        self.pool = ThreadPoolExecutor(threads, initializer=outlive_threads) if threads > 1 else None
+        self.pool = ThreadPoolExecutor(threads, initializer=note_thread) if threads > 1 else None
 
     def each(self, function: Callable[[Tree], Tree], pieces: list[Tree]) -> Iterator[Tree]:
         """The results, one by one, in the pieces' order."""
@@ -74,20 +74,25 @@ class Workers:
         return self.pool.map(call, pieces) if self.pool and len(pieces) > 1 else map(call, pieces)
 
 
+THREADS: list[Path] = []
+"""Those of all Workers, as Linux lists them while they live."""
+
+
+def note_thread() -> None:
+    """Called in a thread that the process shall outlive."""
+    THREADS.append(Path(f"/proc/self/task/{threading.get_native_id()}"))
+
+
+@atexit.register  # that is after Python has joined its threads
 def outlive_threads() -> None:
-    """Called in a thread: let this process end after it.
+    """Wait, for seconds at most, until they are over for the system too.
 
-    torch keeps Python objects per thread and lets them go when the thread is over for Python, but not yet for the
-    system. Where the interpreter was quicker the process aborts (exit code 134) with all its work done.
+    torch lets a thread's Python objects go only then, and where the interpreter was quicker the process aborts (exit
+    code 134) with all its work done.
     """
-    task = Path(f"/proc/self/task/{threading.get_native_id()}")
-
-    def wait() -> None:
-        until = time.monotonic() + 5.0
-        while task.exists() and time.monotonic() < until:
-            time.sleep(0.001)
-
-    atexit.register(wait)  # that is after threads were joined
+    until = time.monotonic() + 5.0
+    while any(thread.exists() for thread in THREADS) and time.monotonic() < until:
+        time.sleep(0.001)
 
 
 class Vectorised(Mapper):

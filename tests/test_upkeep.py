@@ -135,6 +135,39 @@ def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(metaben
     assert "same" in verified.stdout
 
 
+SLOW = """
+import time
+from pathlib import Path
+from metabench.api import hookimpl
+
+def slow(problem, *, inner_lr: float = 0.1):
+    Path("prepares").touch()
+    time.sleep(600)
+
+@hookimpl
+def register_algorithms():
+    return {"slow": slow}
+"""
+
+
+def test_a_worker_that_only_prepares_is_stopped_at_once(metabench, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    words = ["--algos", "slow", "--suites", "sinusoid", "--seeds", "1", "--plugin", "slow.py"]
+    assert metabench("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
+    (path,) = (tmp_path / "trials").iterdir()
+    command = [*RUN[:-1], "worker", str(path), "r/record.json", "--plugin", "slow.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    until = time.monotonic() + 100
+    while not (tmp_path / "prepares").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=60)
+    assert (process.returncode, text) == (
+        128 + signal.SIGTERM,
+        "Stopped; the same command goes on from its checkpoint.\n",
+    )
+
+
 def test_verify_sees_a_record_that_is_not_what_the_trial_gives(metabench, tmp_path):
     words = ["--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
     assert metabench("run", *words, "--deterministic").returncode == 0
