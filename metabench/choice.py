@@ -12,8 +12,8 @@ import msgspec
 import torch
 
 from metabench.api import Algorithm, Task
+from metabench.api.datasets import cache_dir
 from metabench.compiled import package_of
-from metabench.data import cache_dir
 from metabench.errors import one_line
 from metabench.lift import Lifted, mapper_of
 from metabench.measure import cpu_name, synchronise

@@ -17,11 +17,11 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from metabench.api import Task
-from metabench.data import cache_dir
+from metabench.api.datasets import cache_dir
+from metabench.api.trees import flatten, unflatten
 from metabench.errors import one_line
 from metabench.outer import Outer
 from metabench.strategies import Direction, Vectorised
-from metabench.trees import flatten, unflatten
 
 Program = Callable[[list[Tensor]], list[Tensor]]
 

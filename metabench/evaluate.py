@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Suite, Task
+from metabench.api.trees import leading_axis, map_tree
 from metabench.lift import adapt_fully, map_tasks
 from metabench.measure import synchronise
 from metabench.problem import cast, inductive
 from metabench.streams import stream
-from metabench.trees import leading_axis, map_tree
 from metabench.trials import Scores
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Task
+from metabench.api.trees import map_tree
 from metabench.problem import inductive
-from metabench.trees import map_tree
 from metabench.trials import Example, Examples
 
 TASKS = 4

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
-from metabench.autodiff import value_and_grad
+from metabench.api.autodiff import value_and_grad
+from metabench.api.trees import Tree, leading_axis, map_tree, stack
 from metabench.compiled import Compiled
 from metabench.outer import Outer
 from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule
-from metabench.trees import Tree, leading_axis, map_tree, stack
 
 
 class Adapted(Sequence[Predict]):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Algorithm, Meta
-from metabench.trees import flatten, unflatten
+from metabench.api.trees import flatten, unflatten
 
 
 class Outer:

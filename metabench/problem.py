@@ -11,9 +11,9 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
+from metabench.api.trees import Tree, map_tree
 from metabench.errors import UserError
 from metabench.streams import seed_of, stream
-from metabench.trees import Tree, map_tree
 from metabench.trials import Precision
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from metabench.api import Meta, Task
-from metabench.inner import rematerialising
+from metabench.api.inner_loops import rematerialising
+from metabench.api.trees import Tree, concatenate, flatten, leading_axis, map_tree, slices, stack
 from metabench.outer import Outer
-from metabench.trees import Tree, concatenate, flatten, leading_axis, map_tree, slices, stack
 
 Direction = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
 """The loss and the direction to step against, of one task, at a progress from 0 to 1."""

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from metabench.api import grad, map_tree, query_loss, trajectory, unroll
+from metabench.api.trees import flatten
 from metabench.lift import lift, strategy_of
 from metabench.problem import build_problem, cast
 from metabench.registry import load_registry
 from metabench.streams import stream
 from metabench.testing import check_algorithm
 from metabench.testing.toys import TOYS, clouds, lines
-from metabench.trees import flatten
 from metabench_plugins.algorithms.imaml import conjugate_gradients
 
 REGISTRY = load_registry()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from metabench.api import Batch, grad, sgd, unroll, value_and_grad
+from metabench.api.trees import map_tree
 from metabench.problem import build_problem
 from metabench.streams import stream
 from metabench.testing.toys import lines
-from metabench.trees import map_tree
 
 
 def problem():
@@ -83,7 +83,7 @@ def test_meta_gradient_through_many_steps_equals_finite_differences():
 
 
 def test_minibatches_run_through_the_support_set_and_wrap():
-    from metabench.inner import minibatch
+    from metabench.api.inner_loops import minibatch
 
     batch = Batch(torch.arange(5), torch.arange(5) * 10)
     assert [minibatch(batch, 2, i).x.tolist() for i in range(3)] == [[0, 1], [2, 3], [4, 0]]

@@ -33,7 +33,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from metabench import data, store
+from metabench import store
+from metabench.api import datasets as data
 from metabench.checkpoints import Header, opened, sealed
 from metabench.cli import main
 from metabench.engine import run_trial

@@ -17,13 +17,13 @@ from torch import nn
 
 from metabench import choice, compiled
 from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
-from metabench.inner import rematerialising
+from metabench.api.inner_loops import rematerialising
+from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.lift import Lifted, lift
 from metabench.problem import build_problem, cast
 from metabench.strategies import LARGE_CONVOLUTION, Threaded, Vectorised, by_rule
 from metabench.streams import stream
 from metabench.testing.toys import lines
-from metabench.trees import flatten, map_tree, unflatten
 from metabench.trials import Budget, Execution, Trial
 
 

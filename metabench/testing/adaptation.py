@@ -7,10 +7,10 @@ from functools import partial
 import torch
 
 from metabench.api import Batch, Learner, Task
+from metabench.api.trees import Tree, map_tree
 from metabench.lift import Lifted
 from metabench.testing.cases import Case, copied, gap, losses, parts, predictions, require_equal
 from metabench.testing.checks import Check, FailureError, where
-from metabench.trees import Tree, map_tree
 
 
 def runs(case: Case) -> None:

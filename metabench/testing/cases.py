@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from metabench.api import Algorithm, Learner, Problem, Suite, Task
+from metabench.api.trees import Tree, flatten, map_tree
 from metabench.lift import Lifted, adapt_fully, lift, map_tasks
 from metabench.problem import build_problem, cast
 from metabench.streams import seed_everything, stream
 from metabench.testing.checks import FailureError, NotApplicableError
-from metabench.trees import Tree, flatten, map_tree
 
 STEPS = 3
 """Inner steps that the checks take."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from metabench.api import Task
-from metabench.autodiff import grad, value_and_grad
+from metabench.api.autodiff import grad, value_and_grad
+from metabench.api.trees import flatten, map_tree
 from metabench.errors import UserError
 from metabench.problem import build_problem, cast
 from metabench.testing.cases import require_equal
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where
 from metabench.testing.suites import SuiteCase
-from metabench.trees import flatten, map_tree
 from metabench.trials import Budget
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from metabench.api.trees import flatten, unflatten
 from metabench.lift import exact_gradient
 from metabench.parameters import Parameter, signature_of
 from metabench.streams import stream
@@ -29,7 +30,6 @@ from metabench.testing.cases import (
     train,
 )
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where
-from metabench.trees import flatten, unflatten
 
 RATES = ("inner_lr", "outer_lr")
 REFUSED = "n/a"

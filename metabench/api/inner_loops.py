@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from metabench.autodiff import grad
-from metabench.trees import Tree, map_tree
+from metabench.api.autodiff import grad
+from metabench.api.trees import Tree, map_tree
 
 if TYPE_CHECKING:
-    from metabench.api import Batch, Problem, Task
+    from metabench.api.contract import Batch, Problem, Task
 
 
 class Inner(NamedTuple):

@@ -1,4 +1,4 @@
-"""The whole contract on one page, and the only import that the author of a plugin needs.
+"""The whole contract on one page: what an algorithm and a suite are.
 
 A task is data; an algorithm is pure functions of ONE task; batching is not the author's business.
 Shapes: `s` support points, `q` query points, `n` tasks, `...` the shape of one input.
@@ -13,42 +13,7 @@ import pluggy
 import torch
 from torch import Generator, Tensor, nn
 
-from metabench.autodiff import grad, value_and_grad
-from metabench.data import DataError, cache_dir, cached_arrays, fetch, read_member
-from metabench.errors import UnfitError
-from metabench.inner import Inner, adam, partial_sgd, query_loss, sgd, trajectory, unroll
-from metabench.trees import Tree, map_tree
-
-__all__ = [
-    "Algorithm",
-    "Batch",
-    "DataError",
-    "Inner",
-    "Learner",
-    "Meta",
-    "Params",
-    "Pool",
-    "Predict",
-    "Problem",
-    "Recipe",
-    "Suite",
-    "Task",
-    "UnfitError",
-    "adam",
-    "cache_dir",
-    "cached_arrays",
-    "fetch",
-    "grad",
-    "hookimpl",
-    "map_tree",
-    "partial_sgd",
-    "query_loss",
-    "read_member",
-    "sgd",
-    "trajectory",
-    "unroll",
-    "value_and_grad",
-]
+from metabench.api.trees import Tree
 
 hookimpl = pluggy.HookimplMarker("metabench")
 

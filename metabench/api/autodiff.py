@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.trees import Tree, flatten, unflatten
+from metabench.api.trees import Tree, flatten, unflatten
 
 
 def value_and_grad(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tree]]:
