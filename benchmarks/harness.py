@@ -70,7 +70,7 @@ from metabench.engine import run_trial
 from metabench.options import Options
 from metabench.planning import plan
 from metabench.registry import load_registry
-from metabench.trials import Execution
+from metabench.records.trials import Execution
 options = Options(algos=("maml",), suites=({suite!r},), seeds=1, updates={updates})
 trial, = plan(options, load_registry())
 run_trial(plan(Options(algos=("maml",), suites=({suite!r},), updates=2), load_registry())[0], Execution(), print)
@@ -149,8 +149,8 @@ def checkpoint_costs(every: int = 10, updates: int = 200) -> list[dict[str, Any]
 def load_seconds(trials: int) -> float:
     """How long `metabench.load` takes for copies of the committed quick comparison's first record."""
     import metabench
-    from metabench import store
-    from metabench.trials import Outcome
+    from metabench.records import store
+    from metabench.records.record import Outcome
 
     first = next(iter(store.records(ROOT / "results" / "quickstart")))
     scores = store.scores(ROOT / "results" / "quickstart", first)

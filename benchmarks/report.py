@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import browser
-from metabench import store
+from metabench.records import store
+from metabench.records.record import Outcome, Point, Record, Test
+from metabench.records.trials import Budget, Trial
 from metabench.report import write_report
-from metabench.trials import Budget, Outcome, Point, Record, Test, Trial
 
 SUITES, ALGORITHMS, SEEDS, TASKS, STEPS = 5, 20, 10, 600, 4
 BARS = {"report_s": 60.0, "page_mb": 5.0, "open_s": 2.0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metabench.store import load, load_tasks
+from metabench.records.frames import load, load_tasks
 
 if TYPE_CHECKING:
     from pandas import DataFrame

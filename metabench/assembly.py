@@ -5,8 +5,8 @@ from __future__ import annotations
 from metabench.api import Algorithm, Learner, Suite
 from metabench.errors import UnfitError, UserError
 from metabench.problem import DTYPES, build_problem
+from metabench.records.trials import Trial
 from metabench.registry import Registry
-from metabench.trials import Trial
 
 
 def build_suite(registry: Registry, trial: Trial) -> Suite:

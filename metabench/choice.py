@@ -17,8 +17,8 @@ from metabench.compiled import package_of
 from metabench.errors import one_line
 from metabench.lift import Lifted, mapper_of
 from metabench.measure import cpu_name, synchronise
+from metabench.records.trials import Execution, Trial
 from metabench.strategies import by_rule
-from metabench.trials import Execution, Trial
 
 MEASURE_FROM = 100
 """Updates of a trial from which a measurement, which costs about ten of them, is worth it."""

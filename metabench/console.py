@@ -19,11 +19,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from metabench import trials as data
+from metabench.records import record as data
+from metabench.records.record import Record, left_out
+from metabench.records.trials import Trial
 from metabench.sofar import SoFar
 
 
-def describe(record: data.Record) -> str:
+def describe(record: Record) -> str:
     """One line about a finished trial."""
     trial = record.trial
     name = f"{trial.suite} {trial.algorithm} seed {trial.seed}"
@@ -37,7 +39,7 @@ def describe(record: data.Record) -> str:
     return f"{name}: {scores}, trained {record.train_seconds:.1f} s"
 
 
-def notices(records: Iterable[data.Record]) -> list[str]:
+def notices(records: Iterable[Record]) -> list[str]:
     """What the user asked for and did not get, each once."""
     records = list(records)
     found = {}
@@ -46,7 +48,7 @@ def notices(records: Iterable[data.Record]) -> list[str]:
         if choice and choice["strategy"] != record.strategy:
             name = f"{record.trial.algorithm} on {record.trial.suite}"
             found[name] = f"Note: {name} ran {record.strategy}, {choice['reason']}"
-    return [*data.left_out(records), *found.values()]
+    return [*left_out(records), *found.values()]
 
 
 def number(value: float) -> str:
@@ -56,7 +58,7 @@ def number(value: float) -> str:
 
 @contextmanager
 def live(
-    console: Console, trials: tuple[data.Trial, ...], sofar: SoFar | None = None
+    console: Console, trials: tuple[Trial, ...], sofar: SoFar | None = None
 ) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
     """Two functions: one takes signs of life, the other finished records. Silent but for records in a log.
 
@@ -96,7 +98,7 @@ def live(
             if sofar:
                 sofar.sign(sign)
 
-        def on_record(record: data.Record) -> None:
+        def on_record(record: Record) -> None:
             if record.trial.id in bars:
                 progress.update(bars[record.trial.id], visible=False)
             progress.advance(total)

@@ -13,7 +13,6 @@ import torch
 
 from metabench.api import Algorithm, Learner, Task
 from metabench.assembly import build_suite, make_algorithm, refuse_overlap
-from metabench.checkpoints import Keeper, Nowhere
 from metabench.choice import Choice, prepared
 from metabench.errors import UnfitError, UserError, one_line
 from metabench.evaluate import (
@@ -40,22 +39,12 @@ from metabench.measure import (
     version_of,
 )
 from metabench.problem import DTYPES, cast
+from metabench.records.checkpoints import Keeper, Nowhere
+from metabench.records.record import Examples, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test
+from metabench.records.trials import Execution, Trial
 from metabench.registry import Registry, load_registry
 from metabench.resume import Checkpoints, PrunedError, Training
 from metabench.streams import seed_everything, set_random_state, stream
-from metabench.trials import (
-    Examples,
-    Execution,
-    Outcome,
-    Point,
-    Progress,
-    Record,
-    Scores,
-    Status,
-    StoppedError,
-    Test,
-    Trial,
-)
 
 Report = Callable[[Progress], None]
 

@@ -15,8 +15,8 @@ from metabench.api.trees import leading_axis, map_tree
 from metabench.lift import adapt_fully, map_tasks
 from metabench.measure import synchronise
 from metabench.problem import cast, inductive
+from metabench.records.record import Scores
 from metabench.streams import stream
-from metabench.trials import Scores
 
 
 class DivergedError(Exception):

@@ -15,7 +15,7 @@ from torch import Tensor
 from metabench.api import Batch, Learner, Predict, Task
 from metabench.api.trees import map_tree
 from metabench.problem import inductive
-from metabench.trials import Example, Examples
+from metabench.records.record import Example, Examples
 
 TASKS = 4
 AFTER = (0, 1, 5, 10)

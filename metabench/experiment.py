@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from metabench import store
-from metabench.claims import Claims
 from metabench.errors import UserError, one_line
 from metabench.executors.child import ChildDiedError, call
 from metabench.executors.local import Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Order
-from metabench.files import DamagedError
 from metabench.options import Options
-from metabench.trials import FINE, Execution, Outcome, Progress, Trial
+from metabench.records import store
+from metabench.records.files import DamagedError
+from metabench.records.locks import Claims
+from metabench.records.record import FINE, Outcome, Progress
+from metabench.records.trials import Execution, Trial
 from metabench.units import bytes_of, seconds_of
 from metabench.work import work
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from metabench.errors import UserError, unknown
-from metabench.trials import Budget, Precision, Protocol, Strategy
+from metabench.records.trials import Budget, Precision, Protocol, Strategy
 from metabench.units import bytes_of, seconds_of
 
 MOST_SEEDS = 10_000

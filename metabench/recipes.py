@@ -13,9 +13,9 @@ import msgspec
 
 from metabench.api import Recipe
 from metabench.errors import UserError, missing
-from metabench.files import checksum
 from metabench.options import read_text
-from metabench.trials import Trial, Tuning
+from metabench.records.files import checksum
+from metabench.records.trials import Trial, Tuning
 
 FORMAT = 1
 HEADING = "# Written by `metabench tune`; `metabench run --recipe` takes it. No test task was seen.\n"

@@ -17,7 +17,7 @@ import pluggy
 from metabench import hookspecs
 from metabench.errors import UserError, one_line, unknown
 from metabench.parameters import Parameter, resolve, signature_of
-from metabench.trials import NAME
+from metabench.records.trials import NAME
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from metabench import store
-from metabench.checkpoints import InFolder
-from metabench.claims import Claims
 from metabench.errors import UserError
 from metabench.experiment import open_registry, plugin_files, use_data
-from metabench.files import DamagedError, set_aside
 from metabench.interrupts import asked_to_stop
 from metabench.options import Options
-from metabench.trials import Execution, Record, StoppedError, Trial
+from metabench.records import store
+from metabench.records.checkpoints import InFolder
+from metabench.records.files import DamagedError, set_aside
+from metabench.records.locks import Claims
+from metabench.records.record import Record, StoppedError
+from metabench.records.trials import Execution, Trial
 from metabench.work import work
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
+from metabench.records.record import FINE, Progress, Record
+from metabench.records.trials import Trial
 from metabench.report.labels import Label, labels
 from metabench.report.numbers import score
 from metabench.report.sparks import sparkline
-from metabench.trials import FINE, Progress, Record, Trial
 
 
 class SoFar:

@@ -10,15 +10,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from metabench import store
-from metabench.claims import Claims
 from metabench.errors import UserError
 from metabench.executors.local import Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Order
 from metabench.experiment import open_registry, plugin_files, use_data
 from metabench.options import Options
-from metabench.trials import Execution, Outcome, Record, Scores, Trial
+from metabench.records import store
+from metabench.records.locks import Claims
+from metabench.records.record import Outcome, Record, Scores
+from metabench.records.trials import Execution, Trial
 from metabench.work import work
 
 FACTS = ("cpu", "torch", "metabench", "device", "plugins")

@@ -14,12 +14,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from metabench import store
-from metabench.claims import running
 from metabench.console import plain_table, results_table
+from metabench.records import store
+from metabench.records.folder import Status, status_of
+from metabench.records.locks import running
 from metabench.report import build_report, save_report, summary_table
 from metabench.units import describe
-from metabench.upkeep import Status, status_of
 
 SHARE = 20
 """Looking takes at most one part in so many of the time."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from metabench.checkpoints import Keeper
-from metabench.trials import Execution, Outcome, Progress, Trial
+from metabench.records.checkpoints import Keeper
+from metabench.records.record import Outcome, Progress
+from metabench.records.trials import Execution, Trial
 
 
 def work(

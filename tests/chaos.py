@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import psutil
 
-from metabench import store
+from metabench.records import store
 
 HERE = Path(__file__).resolve().parent
 COMMAND = [sys.executable, "-c", "from metabench.cli import main; main()", "run"]

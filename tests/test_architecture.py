@@ -129,8 +129,8 @@ def test_plugins_import_the_contract_only():
     "module",
     [
         "metabench",
-        "metabench.trials",
-        "metabench.store",
+        "metabench.records.trials",
+        "metabench.records.store",
         "metabench.report",
         "metabench.cli",
         "metabench.executors.local",

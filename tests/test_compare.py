@@ -9,8 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from metabench import store
 from metabench.errors import UserError
+from metabench.records import store
+from metabench.records.record import Outcome, Point, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Trial
 from metabench.report import sparks, verdicts
 from metabench.report.compare import Change, Comparison, compare, judge
 from metabench.report.groups import Group
@@ -18,8 +21,6 @@ from metabench.report.labels import labels
 from metabench.report.merge import merge
 from metabench.report.mixtures import mixtures
 from metabench.report.pairing import Couple
-from metabench.trials import Budget, Outcome, Point, Record, Trial
-from metabench.trials import Test as Judged
 
 PROVENANCE = {
     "metabench": "1.0", "git": "aaa", "torch": "2.9", "cpu": "slow", "device": "cpu", "threads": 1,

@@ -11,11 +11,11 @@ from metabench.engine import run_trial
 from metabench.lift import lift
 from metabench.parameters import signature_of
 from metabench.problem import build_problem
+from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry import Entry, Plugin, Registry
 from metabench.testing import check_suite
 from metabench.testing.suites import SuiteCase
 from metabench.testing.toys import lines
-from metabench.trials import Budget, Execution, Trial
 from metabench_plugins.algorithms.metasgd import metasgd
 from metabench_plugins.suites.linear_svm import linear_svm
 

@@ -18,15 +18,16 @@ import psutil
 import pytest
 from distributed import Client
 
-from metabench import store
-from metabench.checkpoints import header_of
 from metabench.errors import UserError
 from metabench.executors import cluster, remote
 from metabench.executors.cluster import Crew
 from metabench.executors.dask import Dask, plugin_files, token_in
 from metabench.experiment import Experiment, experiment
 from metabench.options import Options
-from metabench.trials import Execution, Record
+from metabench.records import store
+from metabench.records.checkpoints import header_of
+from metabench.records.record import Record
+from metabench.records.trials import Execution
 from metabench.work import work
 
 PATIENCE = 60.0

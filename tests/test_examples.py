@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from metabench import examples, store
+from metabench import examples
 from metabench.api import Batch, Task
 from metabench.engine import run_trial
 from metabench.evaluate import task_blocks
+from metabench.records import store
+from metabench.records.record import Outcome
+from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry import Registry, load_registry
 from metabench.report import examined, groups
 from metabench.report.numbers import is_share
-from metabench.trials import Budget, Execution, Outcome, Trial
 
 BUDGET = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=4, test_tasks=6, test_steps=7)
 

@@ -13,14 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from metabench import store
-from metabench.checkpoints import NAME
-from metabench.claims import LOCKS, Claims, running
 from metabench.executors.child import ChildDiedError, call
 from metabench.executors.local import GRACE, Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Order
-from metabench.trials import Execution, Outcome, Progress, Record, StoppedError, Trial
+from metabench.records import store
+from metabench.records.checkpoints import NAME
+from metabench.records.locks import LOCKS, Claims, running
+from metabench.records.record import Outcome, Progress, Record, StoppedError
+from metabench.records.trials import Execution, Trial
 
 
 def trial(algorithm, seed=0):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from metabench import store
+from metabench.records import store
+from metabench.records.record import Example, Examples, Outcome, Point, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Trial
 from metabench.report import example_figures, figures, groups, speed, speed_figures, style, task_figures
-from metabench.trials import Budget, Example, Examples, Outcome, Point, Record, Trial
-from metabench.trials import Test as Judged
 
 KINDS = (*figures.KINDS, *speed_figures.KINDS, *task_figures.KINDS, *example_figures.KINDS)
 TASKS, UPDATES, STEPS = 40, 100, 3

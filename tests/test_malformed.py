@@ -33,21 +33,23 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from metabench import store
+import metabench
 from metabench.api import datasets as data
-from metabench.checkpoints import Header, opened, sealed
 from metabench.cli import main
 from metabench.engine import run_trial
 from metabench.errors import UserError
 from metabench.experiment import still_to_run
-from metabench.files import DamagedError
 from metabench.options import read_options
 from metabench.planning import plan
+from metabench.records import store
+from metabench.records.checkpoints import Header, opened, sealed
+from metabench.records.files import DamagedError
+from metabench.records.record import Outcome, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry import load_registry
 from metabench.report import write_report
 from metabench.resume import from_bytes, to_bytes
-from metabench.trials import Budget, Execution, Outcome, Record, Trial
-from metabench.trials import Test as Judged
 from metabench_plugins.suites import omniglot
 
 seen: Counter[str] = Counter()
@@ -593,7 +595,7 @@ def test_reports_of_old_records_whose_scores_no_checksum_keeps(root, trials, tmp
         result = call(tmp_path, *command)
         assert (result.code, result.err) == (0, "")
     with warnings.catch_warnings(action="ignore"):
-        assert len(store.load_tasks(root)) >= 3 * 12
+        assert len(metabench.load_tasks(root)) >= 3 * 12
     assert fingerprint(root) == before
 
 
@@ -1084,7 +1086,7 @@ def test_plugin_files_of_any_bytes(folder, content):
 )
 @tries(25)
 def test_plugins_with_bad_names(folder, name):
-    from metabench.trials import NAME
+    from metabench.records.trials import NAME
 
     assume(not NAME.fullmatch(name))
     line = with_plugin(folder, ALGORITHM.format(parameter="x: int = 1", name=ascii(name)))

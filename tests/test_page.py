@@ -9,7 +9,7 @@ import pytest
 from test_report import HOSTILE, everything, failure, outcome, trial
 
 from benchmarks import browser
-from metabench import store
+from metabench.records import store
 from metabench.report import write_report
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())

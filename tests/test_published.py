@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metabench import store
 from metabench.errors import UserError
+from metabench.records import store
+from metabench.records.record import Outcome, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Trial
 from metabench.report import beside, groups, papers, published, write_report
-from metabench.trials import Budget, Outcome, Record, Trial
-from metabench.trials import Test as Judged
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "plugins" / "published.toml"

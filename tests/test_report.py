@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from metabench import store
 from metabench.errors import UserError
+from metabench.records import store
+from metabench.records.record import Outcome, Point, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Trial
 from metabench.report import groups, labels, numbers, statistics, style, summary_table, table, write_report
-from metabench.trials import Budget, Outcome, Point, Record, Trial
-from metabench.trials import Test as Judged
 
 HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
 TASKS = 60
@@ -255,7 +256,7 @@ def test_the_same_records_give_the_same_bytes(results, report, tmp_path):
 def test_no_torch_is_imported(results, tmp_path):
     code = (
         "import sys; from metabench.report import summary_table, write_report;"
-        "from metabench.store import records;"
+        "from metabench.records.store import records;"
         f"summary_table(records({str(results)!r}), {str(results)!r});"
         f"write_report({str(results)!r}, {str(tmp_path)!r}); sys.exit('torch' in sys.modules)"
     )

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from metabench.checkpoints import InFolder, opened
 from metabench.engine import run_trial
-from metabench.trials import Budget, Execution, StoppedError, Trial
+from metabench.records.checkpoints import InFolder, opened
+from metabench.records.record import StoppedError
+from metabench.records.trials import Budget, Execution, Trial
 
 BUDGET = Budget(updates=12, meta_batch_size=4, validations=4, validation_tasks=10, test_tasks=20, test_steps=2)
 

@@ -12,7 +12,10 @@ import pytest
 from scipy import stats
 
 from benchmarks import coverage
-from metabench import store
+from metabench.records import store
+from metabench.records.record import Outcome, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Trial
 from metabench.report import (
     aggregate,
     bootstrap,
@@ -26,8 +29,6 @@ from metabench.report import (
     statistics,
     style,
 )
-from metabench.trials import Budget, Outcome, Record, Trial
-from metabench.trials import Test as Judged
 
 TASKS = 80
 

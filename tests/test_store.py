@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metabench import files, store
+import metabench
 from metabench.errors import UserError
-from metabench.trials import Budget, Outcome, Record, Test, Trial, Tuning
+from metabench.records import files, store
+from metabench.records.record import Outcome, Record, Test
+from metabench.records.trials import Budget, Trial, Tuning
 
 TRIAL = Trial(algorithm="a", algorithm_parameters={"lr": 0.1, "n": 2}, suite="s", suite_parameters={}, seed=0)
 
@@ -56,7 +58,7 @@ def test_written_records_come_back(tmp_path):
     for seed in (1, 0):
         store.write(tmp_path, outcome(seed))
     assert [record.trial.seed for record in store.records(tmp_path)] == [0, 1]
-    frame = store.load(tmp_path)
+    frame = metabench.load(tmp_path)
     wanted = (
         "algorithm suite seed status metric score ci95 transductive updates train_seconds adapt_ms "
         "peak_memory_mb strategy"
@@ -64,7 +66,7 @@ def test_written_records_come_back(tmp_path):
     assert set(wanted) <= set(frame.columns)
     assert frame["score"].tolist() == [0.5, 0.5]
     assert frame["updates"].tolist() == [1000, 1000]
-    tasks = store.load_tasks(tmp_path)
+    tasks = metabench.load_tasks(tmp_path)
     assert len(tasks) == 2 * 2 * 2
     assert tasks.query("seed == 0 and step == 1 and task == 0")["acc"].tolist() == [0.4]
 
@@ -72,7 +74,7 @@ def test_written_records_come_back(tmp_path):
 def test_failed_trials_are_rows_and_run_again(tmp_path):
     store.write(tmp_path, outcome(0, "error"))
     store.write(tmp_path, outcome(1, "diverged"))
-    frame = store.load(tmp_path)
+    frame = metabench.load(tmp_path)
     assert frame["status"].tolist() == ["error", "diverged"]
     assert frame["score"].isna().all()
     found = {record.status: record for record in store.records(tmp_path)}
@@ -108,9 +110,9 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_nothing_there_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="There is no results folder"):
-        store.load(tmp_path / "none")
-    assert store.load(tmp_path).empty
-    assert isinstance(store.load_tasks(tmp_path), pd.DataFrame)
+        metabench.load(tmp_path / "none")
+    assert metabench.load(tmp_path).empty
+    assert isinstance(metabench.load_tasks(tmp_path), pd.DataFrame)
 
 
 def test_an_unwritable_folder_is_one_clear_line(tmp_path):

@@ -21,10 +21,10 @@ from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.lift import Lifted, lift
 from metabench.problem import build_problem, cast
+from metabench.records.trials import Budget, Execution, Trial
 from metabench.strategies import LARGE_CONVOLUTION, Threaded, Vectorised, by_rule
 from metabench.streams import stream
 from metabench.testing.toys import lines
-from metabench.trials import Budget, Execution, Trial
 
 
 class Viewing(nn.Module):

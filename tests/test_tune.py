@@ -14,16 +14,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from metabench import store
 from metabench.commands.tune import comparison
 from metabench.errors import UserError
 from metabench.options import Options
 from metabench.planning import plan
 from metabench.recipes import RecipeFile, Tuned, TunedSuite, encoded, is_file, read_recipe
+from metabench.records import store
+from metabench.records.record import Outcome, Point, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Trial
 from metabench.report import build_report
 from metabench.report.labels import labels
-from metabench.trials import Budget, Outcome, Point, Record, Trial
-from metabench.trials import Test as Judged
 from metabench.tune.plan import FIRST_SEED, Wish, plan_tuning
 from metabench.tune.search import LEAST, ROUND, Search, Spec
 from metabench.tune.space import Dimension, default_space, given_space, spaces

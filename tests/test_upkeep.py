@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from metabench import store
-from metabench.checkpoints import Header, InFolder, sealed
-from metabench.claims import Claims
 from metabench.errors import UserError
-from metabench.trials import Budget, Outcome, Record, Trial
-from metabench.upkeep import clean, status_of
+from metabench.records import store
+from metabench.records.checkpoints import Header, InFolder, sealed
+from metabench.records.folder import clean, status_of
+from metabench.records.locks import Claims
+from metabench.records.record import Outcome, Record
+from metabench.records.trials import Budget, Trial
 
 TINY = "--updates 60 --validations 2 --validation-tasks 6 --test-tasks 12 --test-steps 1".split()
 RUN = [sys.executable, "-c", "from metabench.cli import main; main()", "run"]

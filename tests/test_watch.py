@@ -7,12 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
-from metabench import store
-from metabench.claims import Claims
 from metabench.console import live
+from metabench.records import store
+from metabench.records.locks import Claims
+from metabench.records.record import Outcome, Progress, Record
+from metabench.records.record import Test as Judged
+from metabench.records.trials import Budget, Trial
 from metabench.sofar import SoFar
-from metabench.trials import Budget, Outcome, Progress, Record, Trial
-from metabench.trials import Test as Judged
 from metabench.watch import look, watch
 
 

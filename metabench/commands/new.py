@@ -18,7 +18,7 @@ import typer
 from metabench import templates
 from metabench.commands import app, say
 from metabench.errors import UserError
-from metabench.trials import NAME
+from metabench.records.trials import NAME
 
 if TYPE_CHECKING:
     from metabench.registry import Registry

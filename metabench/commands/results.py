@@ -43,7 +43,7 @@ def compare(
 ) -> None:
     """What improved between two experiments, what got worse, and what is noise."""
     from metabench.console import plain_table
-    from metabench.files import write_atomically
+    from metabench.records.files import write_atomically
     from metabench.report import verdicts
     from metabench.report.compare import compare as compared
     from metabench.report.merge import merge
@@ -88,8 +88,8 @@ def watch(
 def status(results: Results) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
     from metabench.console import plain_table
+    from metabench.records.folder import status_of
     from metabench.units import describe
-    from metabench.upkeep import status_of
 
     found = status_of(results)
     counts = ", ".join(f"{number} {name}" for name, number in found.counts.items())
@@ -112,7 +112,7 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and stop.")] = False,
 ) -> None:
     """Remove what is named, and nothing else."""
-    from metabench.upkeep import clean as remove
+    from metabench.records.folder import clean as remove
 
     paths = remove(results, failed=failed, checkpoints=checkpoints, damaged=damaged, trials=trial or [], dry=dry_run)
     for path in paths:

@@ -131,7 +131,7 @@ def write_each(folder: Path, trials: Any) -> None:
     """A file a trial, for `metabench worker`."""
     import msgspec
 
-    from metabench.files import write_atomically
+    from metabench.records.files import write_atomically
 
     try:
         for trial in trials:
@@ -144,10 +144,10 @@ def finish(planned: Any, watch: bool) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
     from metabench.console import live, notices, results_table
     from metabench.interrupts import asked_to_stop
+    from metabench.records.record import FINE
+    from metabench.records.store import REPEATABLE, records
     from metabench.report import summary_table
     from metabench.sofar import SoFar
-    from metabench.store import REPEATABLE, records
-    from metabench.trials import FINE
 
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""

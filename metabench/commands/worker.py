@@ -25,8 +25,8 @@ def worker(
     """Run one trial in this process; the same command goes on from its checkpoint."""
     from metabench.console import describe
     from metabench.options import read_options
+    from metabench.records.record import FINE
     from metabench.single import run_single
-    from metabench.trials import FINE
 
     options = read_options(
         None,

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metabench.checkpoints import InFolder
 from metabench.errors import UserError, one_line
 from metabench.executors.queue import Queue
 from metabench.executors.slot import RunTrial
-from metabench.trials import Execution, Outcome, Progress, Trial
+from metabench.records.checkpoints import InFolder
+from metabench.records.record import Outcome, Progress
+from metabench.records.trials import Execution, Trial
 
 try:
     from distributed import Client, Future

@@ -10,7 +10,8 @@ from typing import Any
 
 from metabench.executors.queue import Queue, ended
 from metabench.executors.slot import Kept, Order, RunTrial, Slot, Stopped, message_of
-from metabench.trials import Outcome, Progress, Trial
+from metabench.records.record import Outcome, Progress
+from metabench.records.trials import Trial
 
 TICK = 0.2
 """Seconds between looks at limits, at the wish to stop, and at trials that others have."""

@@ -7,14 +7,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
-from metabench.trials import Outcome, Record, Status, Trial
+from metabench.records.record import Outcome, Record, Status
+from metabench.records.trials import Trial
 
 LOOK_AGAIN = 1.0
 """Seconds between looks at trials that another driver has."""
 
 
 class Claims(Protocol):
-    """Who may run a trial: see metabench.claims."""
+    """Who may run a trial: see metabench.records.locks."""
 
     def claim(self, trial: Trial) -> str:
         """`mine`, `taken` or `settled`."""

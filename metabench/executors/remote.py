@@ -15,13 +15,14 @@ import msgspec
 from distributed import Queue as Mail
 from distributed import Worker, get_worker
 
-from metabench.checkpoints import Keeper
 from metabench.errors import one_line
 from metabench.executors.local import Local
 from metabench.executors.queue import Limits, Queue
 from metabench.executors.slot import Kept, Order, RunTrial
-from metabench.files import write_atomically
-from metabench.trials import Execution, Outcome, Progress, Trial
+from metabench.records.checkpoints import Keeper
+from metabench.records.files import write_atomically
+from metabench.records.record import Outcome, Progress
+from metabench.records.trials import Execution, Trial
 
 QUIET = 1.0
 """Seconds between signs of life, which all go through one scheduler."""

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from metabench.checkpoints import InFolder, Keeper
 from metabench.executors.child import begin_child, end_with_parent
-from metabench.trials import Execution, Outcome, Progress, StoppedError, Trial
+from metabench.records.checkpoints import InFolder, Keeper
+from metabench.records.record import Outcome, Progress, StoppedError
+from metabench.records.trials import Execution, Trial
 
 RunTrial = Callable[..., Outcome]
 """`function(trial, execution, report, keeper=..., stopping=...)`, importable by name in another process."""

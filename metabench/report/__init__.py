@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metabench import store
 from metabench.errors import UserError
-from metabench.trials import left_out
+from metabench.records import store
+from metabench.records.record import left_out
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from metabench.trials import Record
+    from metabench.records.record import Record
 
 __all__ = ["Report", "build_report", "default_place", "save_report", "summary_table", "write_report"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from metabench.records.record import Record
 from metabench.report import numbers, origins
 from metabench.report.labels import Label, text
-from metabench.trials import Record
 
 LOG = 6_000
 """Characters of a traceback that are shown: its end."""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metabench.records.record import Example, Examples
 from metabench.report.groups import Group
 from metabench.report.statistics import Array
-from metabench.trials import Example, Examples
 
 
 class Shown(NamedTuple):

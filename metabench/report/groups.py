@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from metabench import store
+from metabench.records import store
+from metabench.records.record import Examples, Record, Scores
 from metabench.report.labels import Label, labels
 from metabench.report.statistics import Array, Interval, interval, stack
-from metabench.trials import Examples, Record, Scores
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from metabench.trials import Record, Trial
+from metabench.records.record import Record
+from metabench.records.trials import Trial
 
 PLAIN = re.compile(r"(?!(?:true|false|null)$)[A-Za-z][\w.-]*")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from metabench.records.record import Record
 from metabench.report.mixtures import FIELDS, Field, short
 from metabench.report.pairing import Couple
-from metabench.trials import Record
 
 MEANT = ("metabench", "git commit", "the algorithm's plugin", "strategy")
 """Where a difference may be the change itself: it is told, and nothing is said against it."""

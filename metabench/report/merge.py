@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from metabench import store
-from metabench.trials import Record
+from metabench.records import store
+from metabench.records.record import Record
 
 Choice = tuple[str, Path, Path]
 """Why one of two records of a trial was taken, the folder it is in, and the other's."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from metabench.records.record import Record
 from metabench.report.labels import Label, labels
-from metabench.trials import Record
 
 SHOWN = 4
 """Values, and names beside each, that are written out."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from metabench.records.record import Record
 from metabench.report import numbers
 from metabench.report.labels import text
-from metabench.trials import Record
 
 MANY = 6
 """Distinct values that are written out before the rest is only counted."""

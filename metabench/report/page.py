@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import pandas as pd
 
+from metabench.records.record import Record
 from metabench.report import details, findings, numbers, studio, style, tuned
 from metabench.report.groups import Group, shortfalls
 from metabench.report.labels import labels, slugs, text
 from metabench.report.origins import provenance
 from metabench.report.pictures import Picture
 from metabench.report.table import summary
-from metabench.trials import Record
 
 Rows = list[dict[str, Any]]
 

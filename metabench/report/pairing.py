@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from metabench.records.trials import Trial
 from metabench.report.groups import Group
 from metabench.report.labels import text
-from metabench.trials import Trial
 
 AT_TEST = ("test_steps",)
 """Fields of the budget without which two scores are not of the same thing; the first test tasks are common."""

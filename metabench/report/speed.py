@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metabench.records.record import Point, Record
 from metabench.report.groups import Group
-from metabench.trials import Point, Record
 
 SHARES = (0.5, 0.75, 0.9)
 """Of the way from untrained to best."""

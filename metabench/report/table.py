@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 import pandas as pd
 
-from metabench import store
+from metabench.records.frames import COLUMNS, record_rows
+from metabench.records.record import Record
 from metabench.report.groups import Group
 from metabench.report.labels import labels
 from metabench.report.pairs import Arena, arenas, to_best
 from metabench.report.statistics import Interval
-from metabench.trials import Record
 
 MEASURED = (
     *("score", "ci95", "low", "high", "degrees_of_freedom", "seed_sd", "behind", "behind_ci95", "behind_p"),
@@ -102,17 +102,17 @@ def standings(groups: Sequence[Group]) -> list[Standing]:
 
 
 def trials(records: Iterable[Record]) -> pd.DataFrame:
-    """A row per trial and protocol: `store.load`'s columns, with the report's labels, settings as JSON."""
+    """A row per trial and protocol: `metabench.load`'s columns, with the report's labels, settings as JSON."""
     known = sorted(records, key=lambda record: record.trial.id)
     names = labels(known)
     rows = []
     for record in known:
         label = names[record.trial.id]
-        for values in store.record_rows(record):
+        for values in record_rows(record):
             for name in ("algorithm_parameters", "suite_parameters"):
                 values[name] = msgspec.json.encode(values[name], order="sorted").decode()
             rows.append({"suite_label": label.suite, "algorithm_label": label.algorithm, **values})
-    return pd.DataFrame(rows, columns=["suite_label", "algorithm_label", *store.COLUMNS])
+    return pd.DataFrame(rows, columns=["suite_label", "algorithm_label", *COLUMNS])
 
 
 def mean(values: Iterable[float | None]) -> float | None:

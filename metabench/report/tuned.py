@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from metabench.records.trials import Tuning
 from metabench.report import numbers
 from metabench.report.groups import Group
-from metabench.trials import Tuning
 
 
 def tunings(groups: Iterable[Group]) -> dict[str, dict[str, Tuning | None]]:

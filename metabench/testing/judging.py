@@ -9,10 +9,10 @@ from metabench.api.autodiff import grad, value_and_grad
 from metabench.api.trees import flatten, map_tree
 from metabench.errors import UserError
 from metabench.problem import build_problem, cast
+from metabench.records.trials import Budget
 from metabench.testing.cases import require_equal
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where
 from metabench.testing.suites import SuiteCase
-from metabench.trials import Budget
 
 
 def model_stateless(case: SuiteCase) -> None:

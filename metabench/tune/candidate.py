@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metabench.trials import Record, Trial
+from metabench.records.record import Record
+from metabench.records.trials import Trial
 from metabench.tune.space import Space
 
 if TYPE_CHECKING:

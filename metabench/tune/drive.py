@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from metabench import store
 from metabench.errors import UserError
 from metabench.experiment import Experiment
-from metabench.files import DamagedError, write_atomically
 from metabench.recipes import RecipeFile, Tuned, TunedSuite, encoded, without_null
-from metabench.trials import Outcome, Record, Trial
+from metabench.records import store
+from metabench.records.files import DamagedError, write_atomically
+from metabench.records.record import Outcome, Record
+from metabench.records.trials import Trial
 from metabench.tune.plan import Plan
 from metabench.tune.search import Search
 

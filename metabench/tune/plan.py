@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from metabench import store
 from metabench.errors import UserError, missing
 from metabench.executors.child import ChildDiedError, call
 from metabench.experiment import execution_of, folder, open_registry, prepare, use_data
 from metabench.options import Options, as_tuple
-from metabench.trials import Execution, Trial
+from metabench.records import store
+from metabench.records.trials import Execution, Trial
 from metabench.tune.candidate import Spec
 from metabench.tune.search import ROUND
 from metabench.tune.space import default_space, given_space

@@ -14,7 +14,8 @@ import msgspec
 
 from metabench.errors import UserError
 from metabench.recipes import Tuned, without_null
-from metabench.trials import Record, Trial
+from metabench.records.record import Record
+from metabench.records.trials import Trial
 from metabench.tune.candidate import Candidate, Spec
 from metabench.tune.space import Dimension
 

@@ -10,9 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from metabench.records.record import Progress, Record
 from metabench.report.labels import text
 from metabench.report.sparks import sparkline
-from metabench.trials import Progress, Record
 from metabench.tune.candidate import Candidate
 from metabench.tune.drive import Tuning
 from metabench.tune.search import Search

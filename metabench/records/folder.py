@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from metabench import store
-from metabench.checkpoints import NAME as CHECKPOINT
-from metabench.checkpoints import header_of
-from metabench.claims import running
 from metabench.errors import UserError, missing
-from metabench.files import TEMPORARY
-from metabench.trials import FINE, Record
+from metabench.records import store
+from metabench.records.checkpoints import NAME as CHECKPOINT
+from metabench.records.checkpoints import header_of
+from metabench.records.files import TEMPORARY
+from metabench.records.locks import running
+from metabench.records.record import FINE, Record
 from metabench.units import describe
 
 

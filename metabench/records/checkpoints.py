@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from metabench.files import DamagedError, checksum, set_aside, write_atomically
+from metabench.records.files import DamagedError, checksum, set_aside, write_atomically
 
 CHECKPOINT_VERSION = 1
 NAME = "checkpoint.pt"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from metabench import store
-from metabench.files import DamagedError, sweep
-from metabench.trials import Trial
+from metabench.records import store
+from metabench.records.files import DamagedError, sweep
+from metabench.records.trials import Trial
 
 LOCKS = ".locks"
 WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)

@@ -1,0 +1,141 @@
+"""What comes of a trial, as plain data: JSON both ways, and no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from metabench.records.trials import Trial
+
+RECORD_VERSION = 3
+"""2: with checksums; 3: with tuning. Records of version 1 are read without checksums."""
+
+
+Status = Literal["ok", "unfit", "pruned", "diverged", "error", "timeout", "lost"]
+"""`unfit`: the algorithm is not made for the suite, says its factory; `pruned`: a candidate of a search that was
+given up. The others but `ok` are failures."""
+
+
+FINE = ("ok", "unfit", "pruned")
+"""Statuses that are no failure."""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One validation during training."""
+
+    update: int
+    train_seconds: float
+    train_loss: float | None
+    """Mean over the updates since the point before."""
+    score: float
+    ci95: float
+
+
+class Test(msgspec.Struct, frozen=True, kw_only=True):
+    """The score over the test tasks under one protocol."""
+
+    transductive: bool
+    """Whether a prediction depended on the other query points."""
+    score: float
+    """Mean of the first metric over the test tasks, after the last inner step."""
+    ci95: float
+    """Half the width of its 95% interval over tasks."""
+    adaptation: dict[str, list[float]]
+    """By metric: the mean over tasks after 0, 1 ... test_steps inner steps."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a trial that has ended, but for the per-task scores, which lie beside it."""
+
+    version: int = RECORD_VERSION
+    trial: Trial
+    status: Status
+    reason: str = ""
+    metric: str = ""
+    higher_is_better: bool = True
+    tests: dict[str, Test] = {}
+    """By protocol."""
+    curve: list[Point] = []
+    selection: str = ""
+    """Which state was tested: the best on validation, the last, or the initial one."""
+    selected_update: int = 0
+    train_seconds: float = 0.0
+    """Meta-updates only: no sampling, no evaluation."""
+    sample_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    """Choosing a strategy and compiling; not in train_seconds."""
+    validation_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    """Writing checkpoints."""
+    test_seconds: float = 0.0
+    adapt_ms: float | None = None
+    """Median time to adapt to one task alone, for test_steps inner steps, in milliseconds."""
+    peak_memory_mb: float | None = None
+    """Peak resident memory of the process during the trial (CPU), or peak allocated device memory (CUDA)."""
+    strategy: str = ""
+    provenance: dict[str, Any] = {}
+    scores_sha256: str = ""
+    """Of scores.json beside it, as it was written."""
+    examples_sha256: str = ""
+    """Of examples.json beside it; empty where there is none."""
+    checksum: str = ""
+    """SHA-256 of the rest of the record: see store.seal."""
+
+
+Scores = dict[str, dict[str, list[list[float]]]]
+"""Protocol -> metric -> inner step -> one score a test task."""
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """A test task to look at. Images are packed: see Examples.shape."""
+
+    support_x: list[float] | str
+    support_y: list[float]
+    query_x: list[float] | str
+    query_y: list[float]
+    predicted: list[list[float]]
+    """For each of Examples.steps one value a query point: the target, or the class as a number."""
+
+
+class Examples(msgspec.Struct, frozen=True, kw_only=True):
+    """The first few test tasks, in the order of the scores, and what was predicted after some inner steps."""
+
+    protocol: str
+    """The one under which was predicted."""
+    steps: list[int]
+    shape: list[int] = []
+    """Channels, height and width of an image: bytes of all points in a row, compressed by zlib, in base64. Empty
+    where x is one number a point."""
+    tasks: list[Example]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What running a trial gives."""
+
+    record: Record
+    scores: Scores
+    examples: Examples | None = None
+
+
+class StoppedError(Exception):
+    """A trial was asked to stop, and has: its checkpoint is written."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """A sign of life from a running trial."""
+
+    trial_id: str
+    phase: str
+    done: int
+    total: int
+    loss: float | None = None
+    score: float | None = None
+    """On the validation tasks, right after it was measured."""
+
+
+def left_out(records: Iterable[Record]) -> list[str]:
+    """A line for each algorithm that is not made for a suite, and why."""
+    pairs = {(r.trial.algorithm, r.trial.suite): r.reason for r in records if r.status == "unfit"}
+    return [f"Left out: {algorithm} on {suite}: {reason}." for (algorithm, suite), reason in sorted(pairs.items())]
