@@ -69,7 +69,7 @@ import json, time
 from metabench.engine import run_trial
 from metabench.options import Options
 from metabench.planning import plan
-from metabench.registry import load_registry
+from metabench.registry.discovery import load_registry
 from metabench.records.trials import Execution
 options = Options(algos=("maml",), suites=({suite!r},), seeds=1, updates={updates})
 trial, = plan(options, load_registry())

@@ -6,7 +6,7 @@ from metabench.api import Algorithm, Learner, Suite
 from metabench.errors import UnfitError, UserError
 from metabench.problem import DTYPES, build_problem
 from metabench.records.trials import Trial
-from metabench.registry import Registry
+from metabench.registry.discovery import Registry
 
 
 def build_suite(registry: Registry, trial: Trial) -> Suite:

@@ -42,7 +42,7 @@ from metabench.problem import DTYPES, cast
 from metabench.records.checkpoints import Keeper, Nowhere
 from metabench.records.record import Examples, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test
 from metabench.records.trials import Execution, Trial
-from metabench.registry import Registry, load_registry
+from metabench.registry.discovery import Registry, load_registry
 from metabench.resume import Checkpoints, PrunedError, Training
 from metabench.streams import seed_everything, set_random_state, stream
 

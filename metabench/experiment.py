@@ -27,7 +27,7 @@ from metabench.units import bytes_of, seconds_of
 from metabench.work import work
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
-    from metabench.registry import Registry
+    from metabench.registry.discovery import Registry
 
 
 def folder(options: Options) -> Path:
@@ -83,7 +83,7 @@ def plugin_files(options: Options) -> tuple[str, ...]:
 
 def open_registry(options: Options) -> Registry:
     """The registry; a plugin file named by hand must be usable."""
-    from metabench.registry import load_registry
+    from metabench.registry.discovery import load_registry
 
     registry = load_registry(plugin_files(options))
     for plugin in registry.broken:

@@ -6,8 +6,8 @@ import inspect
 import json
 from collections.abc import Iterator
 
-from metabench.parameters import type_name
-from metabench.registry import Entry, Registry
+from metabench.registry.discovery import Entry, Registry
+from metabench.registry.parameters import type_name
 
 HEAD = """# Gallery
 

@@ -11,10 +11,10 @@ import msgspec
 from metabench.api import Recipe, Suite
 from metabench.errors import UserError, missing
 from metabench.options import Options, as_tuple
-from metabench.parameters import shown
 from metabench.recipes import is_file, read_recipe
 from metabench.records.trials import Budget, Trial
-from metabench.registry import Registry, reason_of
+from metabench.registry.discovery import Registry, reason_of
+from metabench.registry.parameters import shown
 
 LARGEST = 10**9
 """Of each number in a budget."""

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import torch
 
-from metabench.registry import Registry, load_registry
+from metabench.registry.discovery import Registry, load_registry
 
 ROOT = Path(__file__).resolve().parent.parent
 

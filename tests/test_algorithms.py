@@ -9,7 +9,7 @@ from metabench.api import Batch
 from metabench.api.trees import map_tree
 from metabench.lift import lift
 from metabench.problem import build_problem, cast
-from metabench.registry import load_registry
+from metabench.registry.discovery import load_registry
 from metabench.streams import stream
 from metabench.testing import check_plugin
 from metabench.testing.toys import clouds, lines

@@ -10,7 +10,7 @@ from blocks import blocks, commands
 
 from metabench.errors import UserError
 from metabench.gallery import gallery
-from metabench.registry import load_registry
+from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin, kit
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -9,10 +9,10 @@ from torch import nn
 from metabench.api import Batch, Suite, Task
 from metabench.engine import run_trial
 from metabench.lift import lift
-from metabench.parameters import signature_of
 from metabench.problem import build_problem
 from metabench.records.trials import Budget, Execution, Trial
-from metabench.registry import Entry, Plugin, Registry
+from metabench.registry.discovery import Entry, Plugin, Registry
+from metabench.registry.parameters import signature_of
 from metabench.testing import check_suite
 from metabench.testing.suites import SuiteCase
 from metabench.testing.toys import lines

@@ -9,10 +9,10 @@ from metabench.api import Algorithm, Batch, Suite, Task, UnfitError
 from metabench.api.trees import flatten
 from metabench.engine import run_trial
 from metabench.evaluate import task_blocks
-from metabench.parameters import signature_of
 from metabench.problem import inductive
 from metabench.records.trials import Budget, Execution, Trial
-from metabench.registry import Entry, Plugin, Registry
+from metabench.registry.discovery import Entry, Plugin, Registry
+from metabench.registry.parameters import signature_of
 from metabench.testing.toys import clouds, lines
 
 BUDGET = Budget(updates=6, meta_batch_size=4, validations=2, validation_tasks=10, test_tasks=60, test_steps=2)

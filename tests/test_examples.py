@@ -14,7 +14,7 @@ from metabench.evaluate import task_blocks
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Execution, Trial
-from metabench.registry import Registry, load_registry
+from metabench.registry.discovery import Registry, load_registry
 from metabench.report import examined, groups
 from metabench.report.numbers import is_share
 

@@ -11,7 +11,7 @@ from metabench.api import grad, map_tree, query_loss, trajectory, unroll
 from metabench.api.trees import flatten
 from metabench.lift import lift, strategy_of
 from metabench.problem import build_problem, cast
-from metabench.registry import load_registry
+from metabench.registry.discovery import load_registry
 from metabench.streams import stream
 from metabench.testing import check_algorithm
 from metabench.testing.toys import TOYS, clouds, lines

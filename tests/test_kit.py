@@ -13,7 +13,7 @@ from zoo import algorithms, matrix, suites
 import metabench
 from metabench.api import Recipe
 from metabench.errors import UserError
-from metabench.registry import Registry
+from metabench.registry.discovery import Registry
 from metabench.testing import ALGORITHM, SUITE, check_algorithm, check_plugin, check_suite, explain
 from metabench.testing.checks import where
 from metabench.testing.suites import SuiteCase

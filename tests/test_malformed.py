@@ -47,7 +47,7 @@ from metabench.records.files import DamagedError
 from metabench.records.record import Outcome, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Execution, Trial
-from metabench.registry import load_registry
+from metabench.registry.discovery import load_registry
 from metabench.report import write_report
 from metabench.resume import from_bytes, to_bytes
 from metabench_plugins.suites import omniglot

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from metabench.registry import load_registry
+from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin
 
 ROOT = Path(__file__).resolve().parent.parent

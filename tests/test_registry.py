@@ -7,7 +7,7 @@ import os
 import pytest
 
 from metabench.errors import UserError
-from metabench.registry import load_registry
+from metabench.registry.discovery import load_registry
 
 GOOD = """
 from metabench.api import Algorithm, hookimpl

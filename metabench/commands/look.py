@@ -18,7 +18,7 @@ def list_(
     """Algorithms and suites, with their parameters, types and defaults."""
     from metabench.experiment import open_registry
     from metabench.options import Options
-    from metabench.parameters import type_name
+    from metabench.registry.parameters import type_name
 
     registry = open_registry(Options(plugins=tuple(plugin or ())))
     if markdown:
@@ -43,7 +43,7 @@ def list_(
 def plugins(plugin: Plugin = None) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
     from metabench.console import plain_table
-    from metabench.registry import load_registry
+    from metabench.registry.discovery import load_registry
 
     rows = (
         (found.name, ", ".join(found.provides), found.version, found.source, found.problem)

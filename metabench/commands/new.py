@@ -21,7 +21,7 @@ from metabench.errors import UserError
 from metabench.records.trials import NAME
 
 if TYPE_CHECKING:
-    from metabench.registry import Registry
+    from metabench.registry.discovery import Registry
 
 TEMPLATES = Path(templates.__file__).parent
 PACKAGE = {
@@ -44,7 +44,7 @@ def new(
     out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
 ) -> None:
     """Write a plugin that works and passes `metabench check`, with comments where to change it."""
-    from metabench.registry import load_registry
+    from metabench.registry.discovery import load_registry
 
     if kind not in ("algorithm", "suite"):
         raise UserError(f"There is an algorithm or a suite to make, not '{kind}': metabench new algorithm NAME.")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from metabench.errors import UserError, unknown
-from metabench.registry import Registry
+from metabench.registry.discovery import Registry
 from metabench.testing import adaptation, judging, suites, training
 from metabench.testing.cases import Case, Elsewhere
 from metabench.testing.checks import Check, Kit, Result

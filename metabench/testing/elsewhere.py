@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from metabench.errors import one_line
-from metabench.registry import Registry, load_registry
+from metabench.registry.discovery import Registry, load_registry
 from metabench.streams import seed_everything
 from metabench.testing import suites, training
 from metabench.testing.cases import Case

@@ -16,7 +16,7 @@ def kit(
     """
     import pytest
 
-    from metabench.registry import load_registry
+    from metabench.registry.discovery import load_registry
     from metabench.testing import kit_of
 
     expected = dict(expected_failures or {})

@@ -11,7 +11,7 @@ import torch
 from metabench.api import Problem, Suite, Task
 from metabench.api.trees import flatten
 from metabench.problem import build_problem
-from metabench.registry import Registry
+from metabench.registry.discovery import Registry
 from metabench.streams import seed_everything, stream
 from metabench.testing.cases import Elsewhere, both, require_equal
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where

@@ -14,7 +14,7 @@ import torch
 
 from metabench.api.trees import flatten, unflatten
 from metabench.lift import exact_gradient
-from metabench.parameters import Parameter, signature_of
+from metabench.registry.parameters import Parameter, signature_of
 from metabench.streams import stream
 from metabench.testing.adaptation import one
 from metabench.testing.cases import (

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from metabench.errors import UserError, missing, one_line
-from metabench.parameters import Parameter, type_name
-from metabench.registry import Entry
+from metabench.registry.discovery import Entry
+from metabench.registry.parameters import Parameter, type_name
 
 FACTOR = 30.0
 """How far around its starting point a step size is searched."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from metabench.registry import Registry, load_registry
+from metabench.registry.discovery import Registry, load_registry
 from metabench.testing import ALGORITHM, SUITE, Result, kit_of
 from metabench.testing.checks import Check
 from metabench.testing.elsewhere import digests_elsewhere

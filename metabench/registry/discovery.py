@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import pluggy
 
-from metabench import hookspecs
 from metabench.errors import UserError, one_line, unknown
-from metabench.parameters import Parameter, resolve, signature_of
 from metabench.records.trials import NAME
+from metabench.registry.discovery import hookspecs
+from metabench.registry.parameters import Parameter, resolve, signature_of
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 
