@@ -83,7 +83,7 @@ def machine(rate: float) -> dict[str, Any]:
     """Where it ran, in every row."""
     import torch
 
-    from metabench.measure import cpu_name
+    from metabench.engine.environment import cpu_name
 
     return {
         "cpu": cpu_name(),

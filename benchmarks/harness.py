@@ -66,7 +66,7 @@ def shares(suite: str, updates: int) -> list[dict[str, Any]]:
     """Where the time of one trial goes: the engine's clocks, the sampling of tasks, and all the rest."""
     code = f"""
 import json, time
-from metabench.engine import run_trial
+from metabench.engine.run import run_trial
 from metabench.options import Options
 from metabench.planning import plan
 from metabench.registry.discovery import load_registry

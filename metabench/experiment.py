@@ -94,7 +94,7 @@ def open_registry(options: Options) -> Registry:
 
 def prepare(registry: Registry, trials: tuple[Trial, ...]) -> None:
     """Fetch and check the data of every suite, before the first trial starts."""
-    from metabench.assembly import build_suite, refuse_overlap
+    from metabench.engine.build import build_suite, refuse_overlap
 
     for trial in {msgspec.json.encode((t.suite, t.suite_parameters)): t for t in trials}.values():
         suite = build_suite(registry, trial)

@@ -18,6 +18,6 @@ def work(
     stopping: Callable[[], bool],
 ) -> Outcome:
     """See engine.run_trial."""
-    from metabench.engine import run_trial
+    from metabench.engine.run import run_trial
 
     return run_trial(trial, execution, report, keeper=keeper, stopping=stopping)

@@ -7,10 +7,10 @@ import torch
 
 from metabench.api import Batch
 from metabench.api.trees import map_tree
-from metabench.lift import lift
-from metabench.problem import build_problem, cast
+from metabench.engine.learner import lift
+from metabench.engine.problem import build_problem, cast
+from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
-from metabench.streams import stream
 from metabench.testing import check_plugin
 from metabench.testing.toys import clouds, lines
 

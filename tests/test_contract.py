@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from metabench.api import Batch, Suite, Task
-from metabench.engine import run_trial
-from metabench.lift import lift
-from metabench.problem import build_problem
+from metabench.engine.learner import lift
+from metabench.engine.problem import build_problem
+from metabench.engine.run import run_trial
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import Entry, Plugin, Registry
 from metabench.registry.parameters import signature_of

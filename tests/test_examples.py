@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from metabench import examples
 from metabench.api import Batch, Task
-from metabench.engine import run_trial
-from metabench.evaluate import task_blocks
+from metabench.engine.evaluate import task_blocks
+from metabench.engine.run import examples, run_trial
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Execution, Trial

@@ -9,10 +9,10 @@ import torch
 
 from metabench.api import grad, map_tree, query_loss, trajectory, unroll
 from metabench.api.trees import flatten
-from metabench.lift import lift, strategy_of
-from metabench.problem import build_problem, cast
+from metabench.engine.learner import lift, strategy_of
+from metabench.engine.problem import build_problem, cast
+from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
-from metabench.streams import stream
 from metabench.testing import check_algorithm
 from metabench.testing.toys import TOYS, clouds, lines
 from metabench_plugins.algorithms.imaml import conjugate_gradients

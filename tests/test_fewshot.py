@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metabench.api import Batch, DataError
-from metabench.streams import stream
+from metabench.engine.seeds import stream
 from metabench_plugins.suites.fewshot import Images, Shape, distinct, image_suite, sample_tasks
 
 CLASSES, DRAWINGS = 30, 8

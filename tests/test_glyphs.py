@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metabench.api import DataError
-from metabench.streams import stream
+from metabench.engine.seeds import stream
 from metabench_plugins.algorithms.nearest import nearest_targets
 from metabench_plugins.suites import lettering
 from metabench_plugins.suites.fewshot import Images, Shape, sample_tasks

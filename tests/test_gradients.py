@@ -6,8 +6,8 @@ import torch
 
 from metabench.api import Batch, grad, sgd, unroll, value_and_grad
 from metabench.api.trees import map_tree
-from metabench.problem import build_problem
-from metabench.streams import stream
+from metabench.engine.problem import build_problem
+from metabench.engine.seeds import stream
 from metabench.testing.toys import lines
 
 

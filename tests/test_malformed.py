@@ -36,7 +36,8 @@ from PIL import Image
 import metabench
 from metabench.api import datasets as data
 from metabench.cli import main
-from metabench.engine import run_trial
+from metabench.engine.run import run_trial
+from metabench.engine.training import from_bytes, to_bytes
 from metabench.errors import UserError
 from metabench.experiment import still_to_run
 from metabench.options import read_options
@@ -49,7 +50,6 @@ from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import load_registry
 from metabench.report import write_report
-from metabench.resume import from_bytes, to_bytes
 from metabench_plugins.suites import omniglot
 
 seen: Counter[str] = Counter()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from metabench.api import DataError
-from metabench.streams import stream
+from metabench.engine.seeds import stream
 from metabench_plugins.suites.omniglot import ARCHIVES, COUNTS, HELD_OUT, URL, characters, omniglot, small
 
 HELD_OUT_SIZES = (41, 22, 22, 40, 17)

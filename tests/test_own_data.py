@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from metabench.api import DataError
-from metabench.streams import stream
+from metabench.engine.seeds import stream
 from metabench.testing import check_plugin
 from metabench_plugins.suites import image_files
 from metabench_plugins.suites.fewshot import distinct_of

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from metabench.engine import run_trial
+from metabench.engine.run import run_trial
 from metabench.records.checkpoints import InFolder, opened
 from metabench.records.record import StoppedError
 from metabench.records.trials import Budget, Execution, Trial

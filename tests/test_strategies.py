@@ -15,15 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from metabench import choice, compiled
 from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import flatten, map_tree, unflatten
-from metabench.lift import Lifted, lift
-from metabench.problem import build_problem, cast
+from metabench.engine.learner import Lifted, lift
+from metabench.engine.problem import build_problem, cast
+from metabench.engine.run import select_strategy as choice
+from metabench.engine.run.strategies import compiled
+from metabench.engine.seeds import stream
+from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
+from metabench.engine.strategies.threaded import Threaded
+from metabench.engine.strategies.vectorised import Vectorised
 from metabench.records.trials import Budget, Execution, Trial
-from metabench.strategies import LARGE_CONVOLUTION, Threaded, Vectorised, by_rule
-from metabench.streams import stream
 from metabench.testing.toys import lines
 
 
@@ -178,7 +181,7 @@ def test_an_error_in_the_algorithm_is_not_the_compilers(programs):
 
 THREADS = """
 import torch
-from metabench.strategies import Workers
+from metabench.engine.strategies.base import Workers
 
 def slope(i):
     weight = torch.randn(10, 10, requires_grad=True)

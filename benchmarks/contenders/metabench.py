@@ -12,9 +12,9 @@ import torch
 from benchmarks.contenders import Unsupported, tensors
 from benchmarks.workloads import Arrays, Workload
 from metabench.api import Algorithm, Batch, Predict, Problem, Suite, Task
-from metabench.lift import Lifted, adapt_fully, lift
-from metabench.measure import keep_freed_memory
-from metabench.problem import build_problem
+from metabench.engine.learner import Lifted, adapt_fully, lift
+from metabench.engine.measure import keep_freed_memory
+from metabench.engine.problem import build_problem
 from metabench_plugins.algorithms.fomaml import fomaml
 from metabench_plugins.algorithms.maml import maml
 from metabench_plugins.algorithms.reptile import reptile

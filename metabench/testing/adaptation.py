@@ -8,7 +8,7 @@ import torch
 
 from metabench.api import Batch, Learner, Task
 from metabench.api.trees import Tree, map_tree
-from metabench.lift import Lifted
+from metabench.engine.learner import Lifted
 from metabench.testing.cases import Case, copied, gap, losses, parts, predictions, require_equal
 from metabench.testing.checks import Check, FailureError, where
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from metabench.api import Algorithm, Learner, Problem, Suite, Task
 from metabench.api.trees import Tree, flatten, map_tree
-from metabench.lift import Lifted, adapt_fully, lift, map_tasks
-from metabench.problem import build_problem, cast
-from metabench.streams import seed_everything, stream
+from metabench.engine.learner import Lifted, adapt_fully, lift, map_tasks
+from metabench.engine.problem import build_problem, cast
+from metabench.engine.seeds import seed_everything, stream
 from metabench.testing.checks import FailureError, NotApplicableError
 
 STEPS = 3

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 import metabench
+from metabench.engine.seeds import random_state, set_random_state
 from metabench.errors import UserError, one_line, unknown
-from metabench.streams import random_state, set_random_state
 
 OURS = f"{Path(metabench.__file__).parent}{os.sep}"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from metabench.engine.seeds import seed_everything
 from metabench.errors import one_line
 from metabench.registry.discovery import Registry, load_registry
-from metabench.streams import seed_everything
 from metabench.testing import suites, training
 from metabench.testing.cases import Case
 from metabench.testing.toys import TOYS

@@ -7,8 +7,8 @@ import torch
 from metabench.api import Task
 from metabench.api.autodiff import grad, value_and_grad
 from metabench.api.trees import flatten, map_tree
+from metabench.engine.problem import build_problem, cast
 from metabench.errors import UserError
-from metabench.problem import build_problem, cast
 from metabench.records.trials import Budget
 from metabench.testing.cases import require_equal
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where

@@ -10,9 +10,9 @@ import torch
 
 from metabench.api import Problem, Suite, Task
 from metabench.api.trees import flatten
-from metabench.problem import build_problem
+from metabench.engine.problem import build_problem
+from metabench.engine.seeds import seed_everything, stream
 from metabench.registry.discovery import Registry
-from metabench.streams import seed_everything, stream
 from metabench.testing.cases import Elsewhere, both, require_equal
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from metabench.api.trees import flatten, unflatten
-from metabench.lift import exact_gradient
+from metabench.engine.learner import exact_gradient
+from metabench.engine.seeds import stream
 from metabench.registry.parameters import Parameter, signature_of
-from metabench.streams import stream
 from metabench.testing.adaptation import one
 from metabench.testing.cases import (
     Case,

@@ -66,7 +66,7 @@ def plan_tuning(options: Options, wish: Wish) -> Plan:
 
 def check(options: Options, wish: Wish) -> Plan:
     """See plan_tuning."""
-    from metabench.assembly import build_suite
+    from metabench.engine.build import build_suite
     from metabench.planning import plan
 
     registry = open_registry(options)

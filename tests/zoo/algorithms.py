@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from metabench.api import Algorithm, Batch, hookimpl, map_tree, sgd, unroll, value_and_grad
-from metabench.lift import lift
+from metabench.engine.learner import lift
 
 
 def right(problem, *, inner_lr: float = 0.05, outer_lr: float = 1e-3):

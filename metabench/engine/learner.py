@@ -12,9 +12,11 @@ from torch import Tensor
 from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.api.autodiff import value_and_grad
 from metabench.api.trees import Tree, leading_axis, map_tree, stack
-from metabench.compiled import Compiled
-from metabench.outer import Outer
-from metabench.strategies import Direction, Mapper, Threaded, Vectorised, by_rule
+from metabench.engine.outer_loop import Outer
+from metabench.engine.strategies.base import Direction, Mapper, by_rule
+from metabench.engine.strategies.compiled import Compiled
+from metabench.engine.strategies.threaded import Threaded
+from metabench.engine.strategies.vectorised import Vectorised
 
 
 class Adapted(Sequence[Predict]):

@@ -13,12 +13,13 @@ import torch
 
 from metabench.api import Algorithm, Task
 from metabench.api.datasets import cache_dir
-from metabench.compiled import package_of
+from metabench.engine.environment import cpu_name
+from metabench.engine.learner import Lifted, mapper_of
+from metabench.engine.measure import synchronise
+from metabench.engine.strategies.base import by_rule
+from metabench.engine.strategies.compiled import package_of
 from metabench.errors import one_line
-from metabench.lift import Lifted, mapper_of
-from metabench.measure import cpu_name, synchronise
 from metabench.records.trials import Execution, Trial
-from metabench.strategies import by_rule
 
 MEASURE_FROM = 100
 """Updates of a trial from which a measurement, which costs about ten of them, is worth it."""

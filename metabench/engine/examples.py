@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Task
 from metabench.api.trees import map_tree
-from metabench.problem import inductive
+from metabench.engine.problem import inductive
 from metabench.records.record import Example, Examples
 
 TASKS = 4

@@ -12,10 +12,9 @@ import msgspec
 import torch
 
 from metabench.api import Algorithm, Learner, Task
-from metabench.assembly import build_suite, make_algorithm, refuse_overlap
-from metabench.choice import Choice, prepared
-from metabench.errors import UnfitError, UserError, one_line
-from metabench.evaluate import (
+from metabench.engine.build import build_suite, make_algorithm, refuse_overlap
+from metabench.engine.environment import bits, provenance, version_of
+from metabench.engine.evaluate import (
     DivergedError,
     adaptation_ms,
     add_scores,
@@ -26,25 +25,18 @@ from metabench.evaluate import (
     score_block,
     task_blocks,
 )
-from metabench.examples import examples
-from metabench.lift import strategy_of
-from metabench.measure import (
-    Clock,
-    be_deterministic,
-    bits,
-    keep_freed_memory,
-    peak_memory_mb,
-    provenance,
-    reset_peak_memory,
-    version_of,
-)
-from metabench.problem import DTYPES, cast
+from metabench.engine.examples import examples
+from metabench.engine.learner import strategy_of
+from metabench.engine.measure import Clock, be_deterministic, keep_freed_memory, peak_memory_mb, reset_peak_memory
+from metabench.engine.problem import DTYPES, cast
+from metabench.engine.seeds import seed_everything, set_random_state, stream
+from metabench.engine.select_strategy import Choice, prepared
+from metabench.engine.training import Checkpoints, PrunedError, Training
+from metabench.errors import UnfitError, UserError, one_line
 from metabench.records.checkpoints import Keeper, Nowhere
 from metabench.records.record import Examples, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry, load_registry
-from metabench.resume import Checkpoints, PrunedError, Training
-from metabench.streams import seed_everything, set_random_state, stream
 
 Report = Callable[[Progress], None]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from metabench.api import Algorithm, Learner, Suite
+from metabench.engine.problem import DTYPES, build_problem
 from metabench.errors import UnfitError, UserError
-from metabench.problem import DTYPES, build_problem
 from metabench.records.trials import Trial
 from metabench.registry.discovery import Registry
 

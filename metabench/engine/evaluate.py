@@ -12,11 +12,11 @@ from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Suite, Task
 from metabench.api.trees import leading_axis, map_tree
-from metabench.lift import adapt_fully, map_tasks
-from metabench.measure import synchronise
-from metabench.problem import cast, inductive
+from metabench.engine.learner import adapt_fully, map_tasks
+from metabench.engine.measure import synchronise
+from metabench.engine.problem import cast, inductive
+from metabench.engine.seeds import stream
 from metabench.records.record import Scores
-from metabench.streams import stream
 
 
 class DivergedError(Exception):

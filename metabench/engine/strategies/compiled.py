@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from metabench.api import Task
 from metabench.api.datasets import cache_dir
 from metabench.api.trees import flatten, unflatten
+from metabench.engine.outer_loop import Outer
+from metabench.engine.strategies.base import Direction
+from metabench.engine.strategies.vectorised import Vectorised
 from metabench.errors import one_line
-from metabench.outer import Outer
-from metabench.strategies import Direction, Vectorised
 
 Program = Callable[[list[Tensor]], list[Tensor]]
 

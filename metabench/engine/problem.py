@@ -12,9 +12,9 @@ from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Tree, map_tree
+from metabench.engine.seeds import seed_of, stream
 from metabench.errors import UserError
 from metabench.records.trials import Precision
-from metabench.streams import seed_of, stream
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
 """Of weights, losses and data, by precision."""

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from metabench.api import Learner
+from metabench.engine.seeds import random_state
 from metabench.errors import one_line
 from metabench.records.checkpoints import Header, Keeper, opened, sealed
 from metabench.records.files import DamagedError
 from metabench.records.record import Point
 from metabench.records.trials import Execution, Trial
-from metabench.streams import random_state
 
 
 class PrunedError(Exception):

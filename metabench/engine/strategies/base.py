@@ -1,0 +1,112 @@
+"""How a function of one task is mapped over many: each strategy gives the same numbers, up to rounding."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metabench.api import Meta, Task
+from metabench.api.trees import Tree, flatten
+from metabench.engine.outer_loop import Outer
+
+Direction = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
+"""The loss and the direction to step against, of one task, at a progress from 0 to 1."""
+
+
+class Mapper(Protocol):
+    """A strategy. Those that inherit from it say how to map; the rest is the usual way."""
+
+    problem: str = ""
+    """Why it fell back to another; mostly empty."""
+
+    @property
+    def name(self) -> str:
+        """As the record has it."""
+        ...
+
+    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
+        """The results for the tasks along the leading axis of the trees, stacked in their order."""
+        ...
+
+    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+        """The mean loss and direction, summed in the tasks' order."""
+        ...
+
+    def step(self, direction: Direction, outer: Outer, tasks: Task, progress: float) -> Tensor:
+        """One step of the outer loop against the mean direction; the mean loss."""
+        loss, mean = self.mean(direction, outer.meta, tasks, progress)
+        outer.descend(mean, outer.rates(progress))
+        return loss
+
+    def settle(self, meta: Meta) -> None:
+        """See what will be learnt, before anything else is asked."""
+        return
+
+    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
+        """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
+        return
+
+
+class Workers:
+    """The threads that a trial has for whole pieces of work; with one it is the caller's own."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self.pool = ThreadPoolExecutor(threads, initializer=note_thread) if threads > 1 else None
+
+    def each(self, function: Callable[[Tree], Tree], pieces: list[Tree]) -> Iterator[Tree]:
+        """The results, one by one, in the pieces' order."""
+        recording = torch.is_grad_enabled()  # kept per thread by torch
+
+        def call(piece: Tree) -> Tree:
+            with torch.set_grad_enabled(recording):
+                return function(piece)
+
+        return self.pool.map(call, pieces) if self.pool and len(pieces) > 1 else map(call, pieces)
+
+
+THREADS: list[Path] = []
+"""Those of all Workers, as Linux lists them while they live."""
+
+
+def note_thread() -> None:
+    """Called in a thread that the process shall outlive."""
+    THREADS.append(Path(f"/proc/self/task/{threading.get_native_id()}"))
+
+
+@atexit.register  # that is after Python has joined its threads
+def outlive_threads() -> None:
+    """Wait, for seconds at most, until they are over for the system too.
+
+    torch lets a thread's Python objects go only then, and where the interpreter was quicker the process aborts (exit
+    code 134) with all its work done.
+    """
+    until = time.monotonic() + 5.0
+    while any(thread.exists() for thread in THREADS) and time.monotonic() < until:
+        time.sleep(0.001)
+
+
+LARGE_CONVOLUTION = 32 * 32 * 3 * 3
+"""Weights of one convolution from which its kernels, on a CPU, have more to do for a few tasks than to begin."""
+
+
+def large_convolutions(meta: Tree) -> bool:
+    """Whether the meta-parameters have a large convolution, on a CPU."""
+    leaves = flatten(meta)[0]
+    return any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION and leaf.device.type == "cpu" for leaf in leaves)
+
+
+def by_rule(meta: Tree) -> str:
+    """The strategy that is likely the quickest, without a measurement.
+
+    Weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
+    for 16 filters and no less than it for 32 and 64.
+    """
+    return "threaded" if large_convolutions(meta) else "vectorised"

@@ -1,0 +1,58 @@
+"""The vectorised strategy: `torch.vmap` over chunks of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from metabench.api import Meta, Task
+from metabench.api.trees import Tree, concatenate, leading_axis, map_tree, slices
+from metabench.engine.strategies.base import (
+    Direction,
+    Mapper,
+    Workers,
+    large_convolutions,
+)
+
+
+class Vectorised(Mapper):
+    """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them.
+
+    With `threads` chunks run side by side. Their size (0: as suits the model) does not depend on the threads, and so
+    the bits do not either.
+    """
+
+    def __init__(self, chunk: int = 0, threads: int = 1) -> None:
+        self.chunk = chunk
+        self.workers = Workers(threads)
+
+    def settle(self, meta: Meta) -> None:
+        """See Mapper."""
+        self.chunk = self.chunk or chunk_of(meta)
+
+    @property
+    def name(self) -> str:
+        """See Mapper."""
+        return "vectorised"
+
+    def each(self, function: Callable[..., Tree], trees: Tree) -> Iterator[Tree]:
+        """The stacked results of one chunk after the other; `function` takes one task of each tree."""
+        return self.workers.each(lambda piece: torch.vmap(function)(*piece), list(slices(trees, self.chunk)))
+
+    def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
+        """See Mapper."""
+        return concatenate(list(self.each(function, trees)))
+
+    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+        """See Mapper."""
+        chunks = self.each(lambda task: direction(meta, task, progress), (tasks,))
+        sums = [map_tree(lambda leaf: leaf.sum(0), chunk) for chunk in chunks]
+        count = leading_axis(tasks)
+        return map_tree(lambda *parts: sum(parts) / count, *sums)
+
+
+def chunk_of(meta: Tree) -> int:
+    """Tasks in a chunk of `Vectorised`: fewer where each fills a kernel, so that threads have one each."""
+    return 8 if large_convolutions(meta) else 64
