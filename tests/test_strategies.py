@@ -18,11 +18,11 @@ from torch import nn
 from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import flatten, map_tree, unflatten
+from metabench.engine import select_strategy
 from metabench.engine.learner import Lifted, lift
 from metabench.engine.problem import build_problem, cast
-from metabench.engine.run import select_strategy as choice
-from metabench.engine.run.strategies import compiled
 from metabench.engine.seeds import stream
+from metabench.engine.strategies import compiled
 from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
 from metabench.engine.strategies.threaded import Threaded
 from metabench.engine.strategies.vectorised import Vectorised
@@ -268,16 +268,16 @@ def trial(updates: int = 1000, **fields) -> Trial:
 def test_a_choice_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
     made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
-    first = choice.choose(made, tasks, trial(), Execution())
+    first = select_strategy.choose(made, tasks, trial(), Execution())
     assert set(first.milliseconds) == {"vectorised", "threaded"}
     assert first.strategy == min(first.milliseconds, key=first.milliseconds.get)
     assert first.reason.startswith("measured; not compiled: that saves some")
-    monkeypatch.setattr(choice, "measure", None)
+    monkeypatch.setattr(select_strategy, "measure", None)
     other_seed = msgspec.structs.replace(trial(), seed=7)
-    assert choice.choose(made, tasks, other_seed, Execution(threads=2)) == first
+    assert select_strategy.choose(made, tasks, other_seed, Execution(threads=2)) == first
     path = next((tmp_path / "strategies").glob("*.json"))
     later = msgspec.structs.replace(first, strategy="threaded", reason="too late")
-    assert choice.publish(path, later) == first
+    assert select_strategy.publish(path, later) == first
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -285,12 +285,12 @@ def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypa
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
     made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
-    assert choice.choose(made, tasks, trial(), Execution()).milliseconds
+    assert select_strategy.choose(made, tasks, trial(), Execution()).milliseconds
 
 
 def test_a_short_trial_goes_by_the_rule():
     made = maml(lines())
-    assert choice.choose(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy == "vectorised"
+    assert select_strategy.choose(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy == "vectorised"
     large = {"weight": torch.zeros(64, 64, 3, 3)}
     assert (by_rule(made.init()), by_rule(large)) == ("vectorised", "threaded")
 

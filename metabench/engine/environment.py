@@ -60,7 +60,7 @@ def cpu_name() -> str:
 @cache
 def git_commit() -> str:
     """The commit of the checkout that metabench runs from, with `-dirty` for changes; empty outside one."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
     try:

@@ -16,7 +16,7 @@ import pluggy
 
 from metabench.errors import UserError, one_line, unknown
 from metabench.records.trials import NAME
-from metabench.registry.discovery import hookspecs
+from metabench.registry import hookspecs
 from metabench.registry.parameters import Parameter, resolve, signature_of
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
