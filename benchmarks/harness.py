@@ -67,8 +67,8 @@ def shares(suite: str, updates: int) -> list[dict[str, Any]]:
     code = f"""
 import json, time
 from metabench.engine.run import run_trial
-from metabench.options import Options
-from metabench.planning import plan
+from metabench.experiments.options import Options
+from metabench.experiments.planning import plan
 from metabench.registry.discovery import load_registry
 from metabench.records.trials import Execution
 options = Options(algos=("maml",), suites=({suite!r},), seeds=1, updates={updates})

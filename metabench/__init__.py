@@ -20,8 +20,8 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
     `run(algos=["NAME", "OTHER"], suites=["sinusoid"], seeds=3, set={"NAME": {"inner_lr": 0.1}})`.
     Trials that the results folder holds already are not run again. Raises `errors.UserError`.
     """
-    from metabench.experiment import experiment
-    from metabench.options import read_options
+    from metabench.experiments.experiment import experiment
+    from metabench.experiments.options import read_options
 
     prepared = experiment(read_options(Path(config) if config else None, options))
     for _ in prepared.outcomes():

@@ -133,8 +133,8 @@ def test_plugins_import_the_contract_only():
         "metabench.records.store",
         "metabench.report",
         "metabench.cli",
-        "metabench.executors.local",
-        "metabench.experiment",
+        "metabench.experiments.executors.local",
+        "metabench.experiments.experiment",
     ],
 )
 def test_imports_no_torch(module):

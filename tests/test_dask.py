@@ -19,16 +19,17 @@ import pytest
 from distributed import Client
 
 from metabench.errors import UserError
-from metabench.executors import cluster, remote
-from metabench.executors.cluster import Crew
-from metabench.executors.dask import Dask, plugin_files, token_in
-from metabench.experiment import Experiment, experiment
-from metabench.options import Options
+from metabench.experiments.executors import dask_cluster as cluster
+from metabench.experiments.executors import dask_worker as remote
+from metabench.experiments.executors.dask import Dask, plugin_files, token_in
+from metabench.experiments.executors.dask_cluster import Crew
+from metabench.experiments.experiment import Experiment, experiment
+from metabench.experiments.options import Options
+from metabench.experiments.work import work
 from metabench.records import store
 from metabench.records.checkpoints import header_of
 from metabench.records.record import Record
 from metabench.records.trials import Execution
-from metabench.work import work
 
 PATIENCE = 60.0
 
@@ -302,7 +303,7 @@ def test_the_token_shows_who_shares_the_folder(tmp_path):
 
 
 def test_dask_needs_no_torch_in_the_driver():
-    code = "import sys, metabench.executors.dask; sys.exit('torch' in sys.modules)"
+    code = "import sys, metabench.experiments.executors.dask; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -312,7 +313,7 @@ import sys
 sys.modules["distributed"] = None
 from metabench.errors import UserError
 try:
-    import metabench.executors.dask
+    import metabench.experiments.executors.dask
 except UserError as error:
     print(error)
 """

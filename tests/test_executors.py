@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from metabench.executors.child import ChildDiedError, call
-from metabench.executors.local import GRACE, Local
-from metabench.executors.queue import Limits, Queue
-from metabench.executors.slot import Order
+from metabench.experiments.executors.local import GRACE, Local
+from metabench.experiments.executors.queue import Limits, Queue
+from metabench.experiments.executors.subprocesses import ChildDiedError, call
+from metabench.experiments.executors.worker_process import Order
 from metabench.records import store
 from metabench.records.checkpoints import NAME
 from metabench.records.locks import LOCKS, Claims, running

@@ -39,9 +39,9 @@ from metabench.cli import main
 from metabench.engine.run import run_trial
 from metabench.engine.training import from_bytes, to_bytes
 from metabench.errors import UserError
-from metabench.experiment import still_to_run
-from metabench.options import read_options
-from metabench.planning import plan
+from metabench.experiments.experiment import still_to_run
+from metabench.experiments.options import read_options
+from metabench.experiments.planning import plan
 from metabench.records import store
 from metabench.records.checkpoints import Header, opened, sealed
 from metabench.records.files import DamagedError
@@ -368,7 +368,7 @@ BAD_VALUES: dict[str, list] = {
 
 
 def test_every_field_of_a_configuration_has_bad_values():
-    from metabench.options import Options
+    from metabench.experiments.options import Options
 
     assert set(BAD_VALUES) == set(Options.__struct_fields__)
 
@@ -399,7 +399,7 @@ def test_configurations_with_a_bad_value(folder, name):
 @example("a\nb", 1)
 @tries(25)
 def test_configurations_with_an_unknown_key(folder, key, value):
-    from metabench.options import Options
+    from metabench.experiments.options import Options
 
     assume(key not in Options.__struct_fields__)
     configured(folder, f"{json.dumps(key, ensure_ascii=False)} = {toml(value)}\n")

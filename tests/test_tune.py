@@ -16,18 +16,18 @@ import pytest
 
 from metabench.commands.tune import comparison
 from metabench.errors import UserError
-from metabench.options import Options
-from metabench.planning import plan
-from metabench.recipes import RecipeFile, Tuned, TunedSuite, encoded, is_file, read_recipe
+from metabench.experiments.options import Options
+from metabench.experiments.planning import plan
+from metabench.experiments.recipes import RecipeFile, Tuned, TunedSuite, encoded, is_file, read_recipe
+from metabench.experiments.tuning.plan import FIRST_SEED, Wish, plan_tuning
+from metabench.experiments.tuning.search import LEAST, ROUND, Search, Spec
+from metabench.experiments.tuning.space import Dimension, default_space, given_space, spaces
 from metabench.records import store
 from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
 from metabench.report import build_report
 from metabench.report.labels import labels
-from metabench.tune.plan import FIRST_SEED, Wish, plan_tuning
-from metabench.tune.search import LEAST, ROUND, Search, Spec
-from metabench.tune.space import Dimension, default_space, given_space, spaces
 
 SPACE = {
     "inner_lr": Dimension(kind="float", low=1e-3, high=1.0, log=True),

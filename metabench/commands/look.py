@@ -16,8 +16,8 @@ def list_(
     markdown: Annotated[bool, typer.Option("--markdown", help="As a page: docs/authors/gallery.md.")] = False,
 ) -> None:
     """Algorithms and suites, with their parameters, types and defaults."""
-    from metabench.experiment import open_registry
-    from metabench.options import Options
+    from metabench.experiments.options import Options
+    from metabench.experiments.setup import open_registry
     from metabench.registry.parameters import type_name
 
     registry = open_registry(Options(plugins=tuple(plugin or ())))
@@ -69,8 +69,8 @@ def check(
     from metabench.commands.run import settings
     from metabench.console import plain_table
     from metabench.errors import UserError, missing
-    from metabench.experiment import open_registry, use_data
-    from metabench.options import Options
+    from metabench.experiments.options import Options
+    from metabench.experiments.setup import open_registry, use_data
 
     options = Options(plugins=tuple(plugin or ()), set=settings(set_ or []), data=data)
     for other in options.set.keys() - {name}:

@@ -130,7 +130,7 @@ def verify(
 ) -> None:
     """Run a sample of the finished trials again and compare them with their records, bit for bit."""
     from metabench.console import plain_table
-    from metabench.verify import verify as compare
+    from metabench.experiments.verify import verify as compare
 
     found = list(compare(results, sample, jobs, tuple(plugin or ()), data))
     console.print(plain_table(("trial", "result", "what was seen"), found))

@@ -99,8 +99,8 @@ def run(
     ] = None,
 ) -> None:
     """Train and test algorithms on suites; finished trials are skipped, so the same command resumes."""
-    from metabench.experiment import experiment
-    from metabench.options import read_options
+    from metabench.experiments.experiment import experiment
+    from metabench.experiments.options import read_options
 
     given = {
         "algos": names(algos), "suites": names(suites), "seeds": seeds_of(seeds), "set": settings(set_ or []),
@@ -143,7 +143,7 @@ def write_each(folder: Path, trials: Any) -> None:
 def finish(planned: Any, watch: bool) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
     from metabench.console import live, notices, results_table
-    from metabench.interrupts import asked_to_stop
+    from metabench.experiments.interrupts import asked_to_stop
     from metabench.records.record import FINE
     from metabench.records.store import REPEATABLE, records
     from metabench.report import summary_table

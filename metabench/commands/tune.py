@@ -53,11 +53,11 @@ def tune(
 ) -> None:
     """Tune algorithms on validation tasks, with equal budgets, into a recipe for `run`; the same command resumes."""
     from metabench.errors import UserError
-    from metabench.options import read_options
-    from metabench.recipes import is_file
-    from metabench.tune.drive import Tuning
-    from metabench.tune.plan import Wish, plan_tuning
-    from metabench.tune.space import spaces
+    from metabench.experiments.options import read_options
+    from metabench.experiments.recipes import is_file
+    from metabench.experiments.tuning.drive import Tuning
+    from metabench.experiments.tuning.plan import Wish, plan_tuning
+    from metabench.experiments.tuning.space import spaces
 
     given = {
         "algos": names(algos), "suites": names(suites), "set": settings(set_ or []), "recipe": recipe,
@@ -80,7 +80,7 @@ def tune(
 
 def finish(tuning: Any, path: Path) -> None:
     """Run what is left, show what was found, and write the recipe; nothing is written when stopped before the end."""
-    from metabench.interrupts import asked_to_stop
+    from metabench.experiments.interrupts import asked_to_stop
     from metabench.tune.show import live, table_of
 
     plan = tuning.plan

@@ -24,9 +24,9 @@ def worker(
 ) -> None:
     """Run one trial in this process; the same command goes on from its checkpoint."""
     from metabench.console import describe
-    from metabench.options import read_options
+    from metabench.experiments.options import read_options
+    from metabench.experiments.single_trial import run_single
     from metabench.records.record import FINE
-    from metabench.single import run_single
 
     options = read_options(
         None,

@@ -10,12 +10,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from metabench.experiments.tuning.candidate import Candidate
+from metabench.experiments.tuning.drive import Tuning
+from metabench.experiments.tuning.search import Search
 from metabench.records.record import Progress, Record
 from metabench.report.labels import text
 from metabench.report.sparks import sparkline
-from metabench.tune.candidate import Candidate
-from metabench.tune.drive import Tuning
-from metabench.tune.search import Search
 
 
 def number(value: float) -> str:

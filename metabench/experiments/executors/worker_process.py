@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from metabench.executors.child import begin_child, end_with_parent
+from metabench.experiments.executors.subprocesses import begin_child, end_with_parent
 from metabench.records.checkpoints import InFolder, Keeper
 from metabench.records.record import Outcome, Progress, StoppedError
 from metabench.records.trials import Execution, Trial

@@ -11,16 +11,16 @@ from typing import NamedTuple
 import msgspec
 
 from metabench.errors import UserError
-from metabench.executors.local import Local
-from metabench.executors.queue import Limits, Queue
-from metabench.executors.slot import Order
-from metabench.experiment import open_registry, plugin_files, use_data
-from metabench.options import Options
+from metabench.experiments.executors.local import Local
+from metabench.experiments.executors.queue import Limits, Queue
+from metabench.experiments.executors.worker_process import Order
+from metabench.experiments.options import Options
+from metabench.experiments.setup import open_registry, plugin_files, use_data
+from metabench.experiments.work import work
 from metabench.records import store
 from metabench.records.locks import Claims
 from metabench.records.record import Outcome, Record, Scores
 from metabench.records.trials import Execution, Trial
-from metabench.work import work
 
 FACTS = ("cpu", "torch", "metabench", "device", "plugins")
 """What of the provenance explains a difference."""

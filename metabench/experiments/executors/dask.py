@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metabench.errors import UserError, one_line
-from metabench.executors.queue import Queue
-from metabench.executors.slot import RunTrial
+from metabench.experiments.executors.queue import Queue
+from metabench.experiments.executors.worker_process import RunTrial
 from metabench.records.checkpoints import InFolder
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
@@ -26,8 +26,8 @@ try:
 except ImportError:
     raise UserError("--executor dask needs Dask: pip install 'metabench[dask]'.") from None
 
-from metabench.executors.cluster import GPU, Crew, connected
-from metabench.executors.remote import Job, run_job
+from metabench.experiments.executors.dask_cluster import GPU, Crew, connected
+from metabench.experiments.executors.dask_worker import Job, run_job
 
 TICK = 0.1
 """Seconds between looks at what the workers say."""

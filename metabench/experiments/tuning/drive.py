@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from metabench.errors import UserError
-from metabench.experiment import Experiment
-from metabench.recipes import RecipeFile, Tuned, TunedSuite, encoded, without_null
+from metabench.experiments.experiment import Experiment
+from metabench.experiments.recipes import RecipeFile, Tuned, TunedSuite, encoded, without_null
+from metabench.experiments.tuning.plan import Plan
+from metabench.experiments.tuning.search import Search
 from metabench.records import store
 from metabench.records.files import DamagedError, write_atomically
 from metabench.records.record import Outcome, Record
 from metabench.records.trials import Trial
-from metabench.tune.plan import Plan
-from metabench.tune.search import Search
 
 
 class Tuning:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from metabench.experiments.tuning.space import Space
 from metabench.records.record import Record
 from metabench.records.trials import Trial
-from metabench.tune.space import Space
 
 if TYPE_CHECKING:
     import optuna

@@ -8,8 +8,8 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import Any
 
-from metabench.executors.queue import Queue, ended
-from metabench.executors.slot import Kept, Order, RunTrial, Slot, Stopped, message_of
+from metabench.experiments.executors.queue import Queue, ended
+from metabench.experiments.executors.worker_process import Kept, Order, RunTrial, Slot, Stopped, message_of
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Trial
 

@@ -16,9 +16,9 @@ from distributed import Queue as Mail
 from distributed import Worker, get_worker
 
 from metabench.errors import one_line
-from metabench.executors.local import Local
-from metabench.executors.queue import Limits, Queue
-from metabench.executors.slot import Kept, Order, RunTrial
+from metabench.experiments.executors.local import Local
+from metabench.experiments.executors.queue import Limits, Queue
+from metabench.experiments.executors.worker_process import Kept, Order, RunTrial
 from metabench.records.checkpoints import Keeper
 from metabench.records.files import write_atomically
 from metabench.records.record import Outcome, Progress

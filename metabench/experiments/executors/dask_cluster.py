@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 from distributed.utils import silence_logging_cmgr
 
 from metabench.errors import UserError
-from metabench.executors.remote import sees
+from metabench.experiments.executors.dask_worker import sees
 
 log = logging.getLogger(__name__)
 PACKAGES = ("metabench", "torch", "learn2learn")

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from metabench.errors import UserError
-from metabench.recipes import Tuned, without_null
+from metabench.experiments.recipes import Tuned, without_null
+from metabench.experiments.tuning.candidate import Candidate, Spec
+from metabench.experiments.tuning.space import Dimension
 from metabench.records.record import Record
 from metabench.records.trials import Trial
-from metabench.tune.candidate import Candidate, Spec
-from metabench.tune.space import Dimension
 
 try:
     import optuna

@@ -10,8 +10,8 @@ import msgspec
 
 from metabench.api import Recipe, Suite
 from metabench.errors import UserError, missing
-from metabench.options import Options, as_tuple
-from metabench.recipes import is_file, read_recipe
+from metabench.experiments.options import Options, as_tuple
+from metabench.experiments.recipes import is_file, read_recipe
 from metabench.records.trials import Budget, Trial
 from metabench.registry.discovery import Registry, reason_of
 from metabench.registry.parameters import shown

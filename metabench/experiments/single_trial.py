@@ -9,16 +9,16 @@ from pathlib import Path
 import msgspec
 
 from metabench.errors import UserError
-from metabench.experiment import open_registry, plugin_files, use_data
-from metabench.interrupts import asked_to_stop
-from metabench.options import Options
+from metabench.experiments.interrupts import asked_to_stop
+from metabench.experiments.options import Options
+from metabench.experiments.setup import open_registry, plugin_files, use_data
+from metabench.experiments.work import work
 from metabench.records import store
 from metabench.records.checkpoints import InFolder
 from metabench.records.files import DamagedError, set_aside
 from metabench.records.locks import Claims
 from metabench.records.record import Record, StoppedError
 from metabench.records.trials import Execution, Trial
-from metabench.work import work
 
 
 def run_single(path: Path, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:

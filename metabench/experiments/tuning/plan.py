@@ -9,14 +9,14 @@ from typing import NamedTuple
 import msgspec
 
 from metabench.errors import UserError, missing
-from metabench.executors.child import ChildDiedError, call
-from metabench.experiment import execution_of, folder, open_registry, prepare, use_data
-from metabench.options import Options, as_tuple
+from metabench.experiments.executors.subprocesses import ChildDiedError, call
+from metabench.experiments.options import Options, as_tuple
+from metabench.experiments.setup import execution_of, folder, open_registry, prepare, use_data
+from metabench.experiments.tuning.candidate import Spec
+from metabench.experiments.tuning.search import ROUND
+from metabench.experiments.tuning.space import default_space, given_space
 from metabench.records import store
 from metabench.records.trials import Execution, Trial
-from metabench.tune.candidate import Spec
-from metabench.tune.search import ROUND
-from metabench.tune.space import default_space, given_space
 
 FIRST_SEED = 1000
 """Seeds of tuning begin here, those of a comparison at 0."""
@@ -67,7 +67,7 @@ def plan_tuning(options: Options, wish: Wish) -> Plan:
 def check(options: Options, wish: Wish) -> Plan:
     """See plan_tuning."""
     from metabench.engine.build import build_suite
-    from metabench.planning import plan
+    from metabench.experiments.planning import plan
 
     registry = open_registry(options)
     for name in wish.space:
