@@ -23,7 +23,7 @@ import pandas as pd
 
 from benchmarks import ROOT
 
-METABENCH = [sys.executable, "-c", "from metabench.cli import main; main()"]
+METABENCH = [sys.executable, "-c", "from metabench.cli.main import main; main()"]
 SHARE = {"sinusoid": 1000, "glyphs": 300}
 """Suites of which a trial of so many updates is taken apart."""
 

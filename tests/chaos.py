@@ -25,7 +25,7 @@ import psutil
 from metabench.records import store
 
 HERE = Path(__file__).resolve().parent
-COMMAND = [sys.executable, "-c", "from metabench.cli import main; main()", "run"]
+COMMAND = [sys.executable, "-c", "from metabench.cli.main import main; main()", "run"]
 EVERY = 25
 """Updates between checkpoints."""
 BAD = ("Hanging", "Exiting", "Eating")

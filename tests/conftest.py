@@ -32,7 +32,7 @@ def metabench(tmp_path):
 
     def call(*words: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from metabench.cli import main; main()", *words],
+            [sys.executable, "-c", "from metabench.cli.main import main; main()", *words],
             cwd=cwd,
             env={**os.environ, "COLUMNS": "160", **environment},
             capture_output=True,
@@ -46,7 +46,7 @@ def metabench(tmp_path):
 @pytest.fixture
 def here(tmp_path, monkeypatch, capsys):
     """Like `metabench`, in this process: quicker, for calls that end before a trial starts."""
-    from metabench.cli import main
+    from metabench.cli.main import main
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(tmp_path)

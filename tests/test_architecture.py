@@ -132,7 +132,7 @@ def test_plugins_import_the_contract_only():
         "metabench.records.trials",
         "metabench.records.store",
         "metabench.report",
-        "metabench.cli",
+        "metabench.cli.main",
         "metabench.experiments.executors.local",
         "metabench.experiments.experiment",
     ],

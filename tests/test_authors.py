@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from blocks import blocks, commands
 
+from metabench.cli.gallery import gallery
 from metabench.errors import UserError
-from metabench.gallery import gallery
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin, kit
 

@@ -272,7 +272,7 @@ def test_from_python(tmp_path):
 
 
 def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
-    command = [sys.executable, "-c", "from metabench.cli import main; main()", "run", "--algos", "maml"]
+    command = [sys.executable, "-c", "from metabench.cli.main import main; main()", "run", "--algos", "maml"]
     words = ["--suites", "sinusoid", "--seeds", "2", "--updates", "100000", "--out", "r"]
     process = subprocess.Popen(
         [*command, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True

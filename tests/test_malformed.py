@@ -35,7 +35,7 @@ from PIL import Image
 
 import metabench
 from metabench.api import datasets as data
-from metabench.cli import main
+from metabench.cli.main import main
 from metabench.engine.run import run_trial
 from metabench.engine.training import from_bytes, to_bytes
 from metabench.errors import UserError

@@ -96,7 +96,7 @@ def stranger(tmp_path_factory):
     """A package that `metabench new` wrote, installed by pip; the environment in which it is."""
     folder = tmp_path_factory.mktemp("stranger")
     python = (sys.executable, "-m")
-    main = "from metabench.cli import main; main()"
+    main = "from metabench.cli.main import main; main()"
     subprocess.run(
         [sys.executable, "-c", main, "new", "algorithm", "far-away", "--package"], cwd=folder, check=True, timeout=120
     )
@@ -114,7 +114,7 @@ def call(stranger, *words):
     )
 
 
-CLI = ("-c", "from metabench.cli import main; main()")
+CLI = ("-c", "from metabench.cli.main import main; main()")
 
 
 def test_a_stranger_is_found(stranger):

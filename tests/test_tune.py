@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from metabench.commands.tune import comparison
+from metabench.cli.commands.tune import comparison
 from metabench.errors import UserError
 from metabench.experiments.options import Options
 from metabench.experiments.planning import plan
@@ -483,7 +483,7 @@ TUNE = (
 
 def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(metabench, tmp_path):
     (tmp_path / "probe.py").write_text(PROBE)
-    command = [sys.executable, "-c", "from metabench.cli import main; main()", *TUNE]
+    command = [sys.executable, "-c", "from metabench.cli.main import main; main()", *TUNE]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ
     )
@@ -518,7 +518,7 @@ def test_ctrl_c_leaves_what_is_there(tmp_path):
     (tmp_path / "probe.py").write_text(PROBE)
     words = [*TUNE, "--updates", "100000"]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from metabench.cli import main; main()", *words],
+        [sys.executable, "-c", "from metabench.cli.main import main; main()", *words],
         cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None

@@ -22,7 +22,7 @@ from metabench.records.record import Outcome, Record
 from metabench.records.trials import Budget, Trial
 
 TINY = "--updates 60 --validations 2 --validation-tasks 6 --test-tasks 12 --test-steps 1".split()
-RUN = [sys.executable, "-c", "from metabench.cli import main; main()", "run"]
+RUN = [sys.executable, "-c", "from metabench.cli.main import main; main()", "run"]
 
 
 def trial(seed):

@@ -7,14 +7,14 @@ import io
 import pytest
 from rich.console import Console
 
-from metabench.console import live
+from metabench.cli.live_scores import SoFar
+from metabench.cli.terminal import live
+from metabench.cli.watch import look, watch
 from metabench.records import store
 from metabench.records.locks import Claims
 from metabench.records.record import Outcome, Progress, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.sofar import SoFar
-from metabench.watch import look, watch
 
 
 def trial(seed: int) -> Trial:

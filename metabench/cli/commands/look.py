@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metabench.commands import Data, Plugin, app, console, say
+from metabench.cli.commands import Data, Plugin, app, console, say
 
 
 @app.command("list")
@@ -22,7 +22,7 @@ def list_(
 
     registry = open_registry(Options(plugins=tuple(plugin or ())))
     if markdown:
-        from metabench.gallery import gallery
+        from metabench.cli.gallery import gallery
 
         print(gallery(registry).rstrip())
         return
@@ -42,7 +42,7 @@ def list_(
 @app.command()
 def plugins(plugin: Plugin = None) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
-    from metabench.console import plain_table
+    from metabench.cli.terminal import plain_table
     from metabench.registry.discovery import load_registry
 
     rows = (
@@ -66,8 +66,8 @@ def check(
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
     from metabench import testing
-    from metabench.commands.run import settings
-    from metabench.console import plain_table
+    from metabench.cli.commands.run import settings
+    from metabench.cli.terminal import plain_table
     from metabench.errors import UserError, missing
     from metabench.experiments.options import Options
     from metabench.experiments.setup import open_registry, use_data

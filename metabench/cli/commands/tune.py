@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from metabench.commands import Data, Plugin, app, console, say
-from metabench.commands.run import names, settings
+from metabench.cli.commands import Data, Plugin, app, console, say
+from metabench.cli.commands.run import names, settings
 
 
 @app.command()
@@ -80,8 +80,8 @@ def tune(
 
 def finish(tuning: Any, path: Path) -> None:
     """Run what is left, show what was found, and write the recipe; nothing is written when stopped before the end."""
+    from metabench.cli.tuning_view import live, table_of
     from metabench.experiments.interrupts import asked_to_stop
-    from metabench.tune.show import live, table_of
 
     plan = tuning.plan
     first = tuning.begin()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from metabench.commands import Data, Plugin, app, console, say
+from metabench.cli.commands import Data, Plugin, app, console, say
 from metabench.errors import UserError
 
 
@@ -142,12 +142,12 @@ def write_each(folder: Path, trials: Any) -> None:
 
 def finish(planned: Any, watch: bool) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
-    from metabench.console import live, notices, results_table
+    from metabench.cli.live_scores import SoFar
+    from metabench.cli.terminal import live, notices, results_table
     from metabench.experiments.interrupts import asked_to_stop
     from metabench.records.record import FINE
     from metabench.records.store import REPEATABLE, records
     from metabench.report import summary_table
-    from metabench.sofar import SoFar
 
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metabench.commands import Data, Plugin, app, say
+from metabench.cli.commands import Data, Plugin, app, say
 
 
 @app.command()
@@ -23,7 +23,7 @@ def worker(
     data: Data = None,
 ) -> None:
     """Run one trial in this process; the same command goes on from its checkpoint."""
-    from metabench.console import describe
+    from metabench.cli.terminal import describe
     from metabench.experiments.options import read_options
     from metabench.experiments.single_trial import run_single
     from metabench.records.record import FINE

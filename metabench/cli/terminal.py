@@ -19,10 +19,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from metabench.cli.live_scores import SoFar
 from metabench.records import record as data
 from metabench.records.record import Record, left_out
 from metabench.records.trials import Trial
-from metabench.sofar import SoFar
 
 
 def describe(record: Record) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from metabench.commands import Data, Plugin, app, console, say
+from metabench.cli.commands import Data, Plugin, app, console, say
 from metabench.errors import UserError
 
 Results = Annotated[Path, typer.Argument(help="A results folder.")]
@@ -22,7 +22,7 @@ def report(
     ] = None,
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
-    from metabench.console import plain_table
+    from metabench.cli.terminal import plain_table
     from metabench.report import build_report, default_place, save_report
     from metabench.report.beside import HEADINGS, cells
 
@@ -42,7 +42,7 @@ def compare(
     fail_if_worse: Annotated[bool, typer.Option("--fail-if-worse", help="End with 1 if anything got worse.")] = False,
 ) -> None:
     """What improved between two experiments, what got worse, and what is noise."""
-    from metabench.console import plain_table
+    from metabench.cli.terminal import plain_table
     from metabench.records.files import write_atomically
     from metabench.report import verdicts
     from metabench.report.compare import compare as compared
@@ -72,9 +72,9 @@ def watch(
     out: Annotated[Path | None, typer.Option(help="Where that report goes. Default: reports/NAME.")] = None,
 ) -> None:
     """Follow a run from another terminal: progress, and the table so far. Ctrl-C ends it, and nothing else."""
+    from metabench.cli.watch import step_back
+    from metabench.cli.watch import watch as follow
     from metabench.report import default_place
-    from metabench.watch import step_back
-    from metabench.watch import watch as follow
 
     place = (out or default_place([results])) if page or out else None
     if place or console.is_terminal:
@@ -87,7 +87,7 @@ def watch(
 @app.command()
 def status(results: Results) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
-    from metabench.console import plain_table
+    from metabench.cli.terminal import plain_table
     from metabench.records.folder import status_of
     from metabench.units import describe
 
@@ -129,7 +129,7 @@ def verify(
     data: Data = None,
 ) -> None:
     """Run a sample of the finished trials again and compare them with their records, bit for bit."""
-    from metabench.console import plain_table
+    from metabench.cli.terminal import plain_table
     from metabench.experiments.verify import verify as compare
 
     found = list(compare(results, sample, jobs, tuple(plugin or ()), data))

@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from metabench.console import plain_table, results_table
+from metabench.cli.terminal import plain_table, results_table
 from metabench.records import store
 from metabench.records.folder import Status, status_of
 from metabench.records.locks import running

@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 import typer
 from rich.console import Console
 
-from metabench.commands import app
+from metabench.cli.commands import app
 from metabench.errors import UserError
 
 for group in ("run", "tune", "results", "look", "new", "worker"):  # in the order in which --help shows them
-    import_module(f"metabench.commands.{group}")
+    import_module(f"metabench.cli.commands.{group}")
 
 
 USAGE: Any = typer.BadParameter.__mro__[1]
