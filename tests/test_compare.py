@@ -14,13 +14,14 @@ from metabench.records import store
 from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report import sparks, verdicts
-from metabench.report.compare import Change, Comparison, compare, judge
-from metabench.report.groups import Group
-from metabench.report.labels import labels
-from metabench.report.merge import merge
-from metabench.report.mixtures import mixtures
-from metabench.report.pairing import Couple
+from metabench.report import sparklines as sparks
+from metabench.report.collect.configurations import Group
+from metabench.report.collect.labels import labels
+from metabench.report.collect.merge import merge
+from metabench.report.collect.provenance_differences import mixtures
+from metabench.report.compare.matching import Couple
+from metabench.report.compare.verdicts import Change, Comparison, compare, judge
+from metabench.report.compare.verdicts import rows as verdicts
 
 PROVENANCE = {
     "metabench": "1.0", "git": "aaa", "torch": "2.9", "cpu": "slow", "device": "cpu", "threads": 1,

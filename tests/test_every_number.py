@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metabench.report import numbers
+from metabench.report import formatting as numbers
 
 ROOT = Path(__file__).parents[1]
 REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))

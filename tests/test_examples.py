@@ -15,8 +15,9 @@ from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import Registry, load_registry
-from metabench.report import examined, groups
-from metabench.report.numbers import is_share
+from metabench.report.collect import configurations as groups
+from metabench.report.collect import example_tasks as examined
+from metabench.report.formatting import is_share
 
 BUDGET = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=4, test_tasks=6, test_steps=7)
 

@@ -14,7 +14,11 @@ from metabench.records import store
 from metabench.records.record import Outcome, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report import beside, groups, papers, published, write_report
+from metabench.report import write_report
+from metabench.report.collect import configurations as groups
+from metabench.report.published.comparison import comparison as published
+from metabench.report.published.comparison import rows as beside
+from metabench.report.published.comparison import source as papers
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "plugins" / "published.toml"

@@ -19,7 +19,13 @@ from metabench.records import store
 from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report import groups, labels, numbers, statistics, style, summary_table, table, write_report
+from metabench.report import formatting as numbers
+from metabench.report import summary_table, write_report
+from metabench.report.analysis import summary as table
+from metabench.report.collect import configurations as groups
+from metabench.report.collect import labels
+from metabench.report.figures.scores import style
+from metabench.report.statistics.intervals import intervals as statistics
 
 HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
 TASKS = 60

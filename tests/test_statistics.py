@@ -16,19 +16,15 @@ from metabench.records import store
 from metabench.records.record import Outcome, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report import (
-    aggregate,
-    bootstrap,
-    enough,
-    evidence,
-    findings,
-    groups,
-    pairs,
-    rank_figures,
-    ranks,
-    statistics,
-    style,
-)
+from metabench.report.analysis import findings, pairs, ranks
+from metabench.report.analysis import statistics_tables as evidence
+from metabench.report.collect import configurations as groups
+from metabench.report.figures.scores import ranks as rank_figures
+from metabench.report.figures.scores import style
+from metabench.report.statistics.intervals import aggregates as aggregate
+from metabench.report.statistics.intervals import bootstrap
+from metabench.report.statistics.intervals import intervals as statistics
+from metabench.report.statistics.intervals import power as enough
 
 TASKS = 80
 

@@ -27,7 +27,7 @@ from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
 from metabench.report import build_report
-from metabench.report.labels import labels
+from metabench.report.collect.labels import labels
 
 SPACE = {
     "inner_lr": Dimension(kind="float", low=1e-3, high=1.0, log=True),

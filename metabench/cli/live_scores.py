@@ -10,9 +10,9 @@ from rich.text import Text
 
 from metabench.records.record import FINE, Progress, Record
 from metabench.records.trials import Trial
-from metabench.report.labels import Label, labels
-from metabench.report.numbers import score
-from metabench.report.sparks import sparkline
+from metabench.report.collect.labels import Label, labels
+from metabench.report.formatting import score
+from metabench.report.sparklines import sparkline
 
 
 class SoFar:

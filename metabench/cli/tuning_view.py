@@ -14,8 +14,8 @@ from metabench.experiments.tuning.candidate import Candidate
 from metabench.experiments.tuning.drive import Tuning
 from metabench.experiments.tuning.search import Search
 from metabench.records.record import Progress, Record
-from metabench.report.labels import text
-from metabench.report.sparks import sparkline
+from metabench.report.collect.labels import text
+from metabench.report.sparklines import sparkline
 
 
 def number(value: float) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from metabench.cli.commands import app, say
 from metabench.cli import templates
+from metabench.cli.commands import app, say
 from metabench.errors import UserError
 from metabench.records.trials import NAME
 

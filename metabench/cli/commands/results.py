@@ -24,7 +24,7 @@ def report(
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
     from metabench.report import build_report, default_place, save_report
-    from metabench.report.beside import HEADINGS, cells
+    from metabench.report.published.rows import HEADINGS, cells
 
     built = build_report(results, against)
     for note in built.notes:
@@ -44,9 +44,9 @@ def compare(
     """What improved between two experiments, what got worse, and what is noise."""
     from metabench.cli.terminal import plain_table
     from metabench.records.files import write_atomically
-    from metabench.report import verdicts
-    from metabench.report.compare import compare as compared
-    from metabench.report.merge import merge
+    from metabench.report.collect.merge import merge
+    from metabench.report.compare.verdicts import compare as compared
+    from metabench.report.compare.verdicts import rows as verdicts
 
     found = compared(merge([before]), merge([after]))
     content = verdicts.encoded(found, out) if out else b""

@@ -1,0 +1,145 @@
+"""What is a finding and what is not, in plain sentences, and how much more it would take.
+
+A difference is a finding if its p value is below 0.05 after Holm's correction over all pairs of its suite and
+protocol. What is not a finding is not equality: the sentence says what the design could have found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from metabench.report import formatting as numbers
+from metabench.report.analysis import ranks
+from metabench.report.analysis.pairs import ALPHA, Pair, all_pairs, arenas, paired
+from metabench.report.collect.configurations import Group
+from metabench.report.statistics.intervals import power as enough
+
+FEWEST_SEEDS = 3
+"""Below this nothing can be said of how seeds differ, or hardly."""
+SHOWN = 8
+"""Pairs that are written out before the rest is only counted."""
+
+
+class Findings(NamedTuple):
+    """Sentences about one suite."""
+
+    found: tuple[str, ...]
+    """Who leads and whether that is a finding, and where there are too few seeds to say."""
+    open: tuple[str, ...]
+    """What is not a finding, and what it would take."""
+
+
+def findings(groups: Sequence[Group]) -> Findings:
+    """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
+    several = {arena: members for arena, members in arenas(groups).items() if len(members) > 1}
+    found, undecided = [], []
+    for (_, protocol), members in several.items():
+        pairs = all_pairs(members)
+        lead = headline(members, pairs)
+        found += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(pairs)]
+        undecided += not_findings(pairs)
+    return Findings(tuple(found), tuple(undecided))
+
+
+def not_findings(pairs: Sequence[Pair]) -> list[str]:
+    """The pairs that are not told apart; the first are written out."""
+    alike = [pair for pair in pairs if not pair.apart]
+    lines = [not_apart(pair) for pair in alike[:SHOWN]]
+    if len(alike) > SHOWN:
+        lines.append(
+            f"And {len(alike) - SHOWN} more pairs that are not told apart: tables/pairs.csv has all of them."
+        )
+    return lines
+
+
+def headline(members: Sequence[Group], pairs: Sequence[Pair]) -> str:
+    """Who leads `members`, best first, and over whom that is a finding."""
+    best, told = members[0].algorithm, [pair for pair in pairs if pair.apart]
+    behind = [pair.second.algorithm for pair in told if pair.first is members[0]]
+    count = f"{len(told)} of {numbers.count(len(pairs), 'pair')} {'is' if len(told) == 1 else 'are'} told apart"
+    if not behind:
+        return f"{best} has the best mean, but is not told apart from any other; {count}."
+    whom = listed(behind) if len(behind) < len(members) - 1 or len(members) == 2 else "every other"
+    alone = min(pair.gap.seeds for pair in pairs) == 1
+    weight = "on these tasks, as far as 1 seed can say" if alone else "and that is a finding"
+    return f"{best} is better than {whom}, {weight}; {count}."
+
+
+def scarce(pairs: Sequence[Pair]) -> list[str]:
+    """Warnings about too few seeds or none in common."""
+    fewest = min(pair.gap.seeds for pair in pairs)
+    if fewest == 0:
+        return ["Some pairs have no seed in common: their difference is not paired, and its interval wider for it."]
+    if fewest == 1:
+        return [
+            "With 1 seed, an interval speaks of other test tasks and not of training again: no difference here is a "
+            f"finding about the algorithms. At least {FEWEST_SEEDS} seeds are needed, 5 are better."
+        ]
+    if fewest < FEWEST_SEEDS:
+        return [
+            f"With {fewest} seeds, a nominal 95% interval may cover as little as 90%: at least {FEWEST_SEEDS} seeds "
+            "are needed, 5 are better."
+        ]
+    return []
+
+
+def not_apart(pair: Pair) -> str:
+    """One pair that is no finding, and what would make it one."""
+    metric = pair.first.metric
+    gap = numbers.difference(pair.gap.mean, pair.gap.half, metric)
+    names = f"{pair.first.algorithm} and {pair.second.algorithm}"
+    judged = f"p = {pair.adjusted:.2g}"
+    if pair.family > 1:
+        judged += f" after Holm's correction over {pair.family} pairs"
+    return f"Not a finding: {names} differ by {gap} ({judged}).{advice(pair)}"
+
+
+def advice(pair: Pair) -> str:
+    """How small a difference this design finds, and how many seeds or tasks would find the one that was seen."""
+    cells = paired(pair.first.final, pair.second.final)
+    parts = enough.components(cells) if cells is not None else None
+    if cells is None or parts is None:
+        return ""
+    (seeds, tasks), gap, alpha = cells.shape, pair.gap.mean, ALPHA / pair.family
+    smallest = size(enough.detectable(parts, seeds, tasks, alpha), pair.first.metric)
+    more = enough.seeds_needed(parts, gap, tasks, alpha) if gap else None
+    wider = enough.tasks_needed(parts, gap, seeds, alpha) if gap else None
+    design = f"{numbers.count(seeds, 'seed')} and {numbers.count(tasks, 'task')}"
+    ways = [numbers.count(more, "seed")] if more else []
+    ways += [f"{numbers.count(wider, 'task')} with the seeds there are"] if wider else []
+    needed = f"would take about {' or '.join(ways)}" if ways else f"would take more than {enough.MOST_SEEDS} seeds"
+    return f" {design} find {smallest} or more, 8 times in 10; to find what was seen here {needed}."
+
+
+def size(value: float, metric: str) -> str:
+    """`2.1 points` of an accuracy, `0.031` of anything else."""
+    return f"{100 * value:.3g} points" if numbers.is_share(metric) else numbers.decimal(value)
+
+
+def across(groups: Sequence[Group]) -> list[str]:
+    """Of all suites together; none where there is only one."""
+    found = ranks.over_suites(groups)
+    if found is None:
+        return []
+    ranking, pairs = found
+    order = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks))
+    lines = [f"Average rank over {ranking.blocks} suites: {order}."]
+    if ranking.blocks < ranks.FEWEST_SUITES:
+        lines.append(
+            f"That is no finding: with {ranking.blocks} suites even an algorithm that wins on all of them is not "
+            f"told apart from another (Wilcoxon's signed ranks); at least {ranks.FEWEST_SUITES} suites are needed."
+        )
+        return lines
+    told = [f"{first} and {second} (p = {p:.2g})" for (first, second), p in pairs.items() if p < ALPHA]
+    lines.append(
+        f"Told apart by Wilcoxon's signed ranks with Holm's correction: {listed(told)}."
+        if told
+        else f"None of {numbers.count(len(pairs), 'pair')} is told apart by Wilcoxon's signed ranks (Holm)."
+    )
+    return lines
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

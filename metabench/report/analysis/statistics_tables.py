@@ -1,0 +1,96 @@
+"""The statistics of a report as tables, for whoever wants to check or plot them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from metabench.report.analysis import ranks
+from metabench.report.analysis.pairs import Pair, all_pairs, arenas, paired
+from metabench.report.collect.configurations import Group
+from metabench.report.statistics.intervals import Interval, bootstrap, stack
+from metabench.report.statistics.intervals import aggregates as aggregate
+
+
+def tables(groups: Sequence[Group]) -> dict[str, pd.DataFrame]:
+    """Name -> table: `seeds`, `aggregates`, `pairs` and `ranks`; no table where it would have no row."""
+    found = {
+        "seeds": [row for group in groups for row in seeds(group)],
+        "aggregates": [aggregates(group) for group in groups if group.steps],
+        "pairs": list(pair_rows(groups)),
+        "ranks": list(rank_rows(groups)),
+    }
+    return {name: pd.DataFrame(rows) for name, rows in found.items() if rows}
+
+
+def named(group: Group) -> dict[str, Any]:
+    return {
+        "suite": group.suite,
+        "algorithm": group.algorithm,
+        "protocol": group.protocol,
+        "metric": group.metric,
+    }
+
+
+def columns(name: str, interval: Interval | None) -> dict[str, Any]:
+    """`name`, and the ends of its interval."""
+    return {
+        name: interval and interval.mean,
+        f"{name}_low": interval and interval.low,
+        f"{name}_high": interval and interval.high,
+    }
+
+
+def seeds(group: Group) -> Iterator[dict[str, Any]]:
+    """A row per seed: the mean over tasks, with an interval over tasks."""
+    for seed, found in aggregate.within_seeds(group.final).items():
+        yield {**named(group), "seed": seed, "tasks": found.tasks, **columns("score", found)}
+
+
+def aggregates(group: Group) -> dict[str, Any]:
+    """Interquartile mean and optimality gap, with intervals over seeds and tasks."""
+    cells, higher = stack(group.final), group.higher_is_better
+    target = aggregate.perfect(group.metric, higher_is_better=higher)
+    gap = None if target is None else aggregate.optimality_gap(cells, target, higher_is_better=higher)
+    middle = aggregate.interquartile_mean(cells)
+    return {
+        **named(group), "seeds": middle.seeds, "tasks": middle.tasks,
+        **columns("interquartile_mean", middle), "target": target, **columns("optimality_gap", gap),
+    }  # fmt: skip
+
+
+def pair_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+    """Every two algorithms of a suite and protocol."""
+    for (suite, protocol), members in arenas(groups).items():
+        for pair in all_pairs(members):
+            low, high = resampled(pair, (suite, protocol))
+            yield {
+                "suite": suite, "protocol": protocol, "first": pair.first.algorithm, "second": pair.second.algorithm,
+                "metric": pair.first.metric, "seeds": pair.gap.seeds, "tasks": pair.gap.tasks,
+                **columns("difference", pair.gap), "p": pair.gap.p, "p_holm": pair.adjusted, "pairs": pair.family,
+                "finding": pair.apart, **columns("first_better", pair.better),
+                "bootstrap_low": low, "bootstrap_high": high,
+            }  # fmt: skip
+
+
+def resampled(pair: Pair, arena: tuple[str, str]) -> tuple[float | None, float | None]:
+    """The paired bootstrap's interval over tasks, these seeds taken as they are."""
+    cells = paired(pair.first.final, pair.second.final)
+    if cells is None:
+        return None, None
+    return bootstrap.over_tasks(cells, arena)
+
+
+def rank_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+    """Average ranks over the tasks of every suite and protocol, and over suites."""
+    found = [(*arena, ranks.over_tasks(members)) for arena, members in arenas(groups).items() if len(members) > 1]
+    if overall := ranks.over_suites(groups):
+        found.append(("all suites", "", overall[0]))
+    for suite, protocol, ranking in found:
+        for name, mean in zip(ranking.names, ranking.ranks):
+            yield {
+                "suite": suite, "protocol": protocol, "algorithm": name, "average_rank": mean,
+                "blocks": ranking.blocks, "friedman_p": ranking.p, "nemenyi_difference": ranking.critical,
+            }  # fmt: skip

@@ -1,0 +1,163 @@
+"""results/ -> a report: tables, figures and pages, a pure function of what was recorded. Imports no torch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from metabench.errors import UserError
+from metabench.records import store
+from metabench.records.record import left_out
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from metabench.records.record import Record
+
+__all__ = ["Report", "build_report", "default_place", "save_report", "summary_table", "write_report"]
+
+TERMINAL = (
+    "suite",
+    "algorithm",
+    "protocol",
+    "score_text",
+    "score",
+    "ci95",
+    "seeds",
+    "ok",
+    "metric",
+    "transductive",
+    "train_seconds",
+    "adapt_ms",
+    "peak_memory_mb",
+    "precision",
+    "strategy",
+)
+
+
+class Report(NamedTuple):
+    """A report in memory."""
+
+    files: dict[str, bytes]
+    """Relative path -> content."""
+    notes: tuple[str, ...]
+    """What the reader should know before believing a comparison: mixtures, trials that are in two folders."""
+    published: list[dict[str, Any]]
+    """Our numbers beside published ones, as a reader sees them; see beside.shown."""
+    tables: dict[str, DataFrame]
+    """What tables/ has as CSV, by name."""
+
+
+def write_report(results: str | Path | Sequence[str | Path], out: str | Path, against: str | None = None) -> Path:
+    """Write index.html, report.md, tables/ and figures/ into `out`; the same records give the same bytes.
+
+    Several results folders are merged. `against` puts published numbers beside ours: "paper", or a TOML file.
+    Returns the path of index.html. Raises UserError where there is nothing to report, or no writing to `out`.
+    """
+    folders = [results] if isinstance(results, str | Path) else results
+    return save_report(build_report(folders, against), out)
+
+
+def build_report(folders: Sequence[str | Path], against: str | None = None) -> Report:
+    """See write_report."""
+    from metabench.report.analysis import speed
+    from metabench.report.analysis import statistics_tables as evidence
+    from metabench.report.analysis import summary as table
+    from metabench.report.collect import configurations as groups
+    from metabench.report.collect import merge
+    from metabench.report.collect import provenance_differences as mixtures
+    from metabench.report.collect import tuning as tuned
+    from metabench.report.page.model import model as page
+    from metabench.report.page.model import render as pages
+    from metabench.report.published.comparison import comparison as published
+    from metabench.report.published.comparison import rows as beside
+    from metabench.report.published.comparison import source as papers
+
+    book = papers.open_book(against) if against else None
+    merged = merge.merge(folders)
+    records = merged.records
+    if not records:
+        named = "' or '".join(map(str, folders))
+        raise UserError(f"There is no finished trial in '{named}'. `metabench run --out {folders[0]}` makes some.")
+    fit = [record for record in records if record.status != "unfit"]
+    if not fit:
+        raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(left_out(records))}")
+    gathered = groups.gather(fit, merged.roots)
+    rows = published.against(gathered, book) if book else []
+    lines = [*tuned.cautions(gathered), *merged.notes, *left_out(records), *mixtures.mixtures(fit)]
+    if book and not rows:
+        lines.append(published.nothing(gathered, book))
+    content, summary = page.compose(merged.name, fit, gathered)
+    shown = [beside.shown(row) for row in rows]
+    tables = {"summary": summary, "trials": table.trials(records)}
+    tables |= evidence.tables(gathered) | speed.tables(gathered)
+    if book:
+        tables["published"] = beside.frame(rows)
+    content = replace(
+        content,
+        command=command(merged.roots.values(), against),
+        findings=(*content.findings, *lines),
+        published=shown,
+        tables=tuple(tables),
+    )
+    files = pages.render(content) | {f"tables/{name}.csv": csv(each) for name, each in tables.items()}
+    return Report(files, tuple(lines), shown, tables)
+
+
+def command(roots: Iterable[Path], against: str | None) -> str:
+    """What makes a report again, where its results are in results/."""
+    from metabench.report.collect.merge import name_of
+
+    folders = dict.fromkeys(f"results/{name_of(root)}" for root in roots)
+    options = ["--against", Path(against).name] if against else []
+    return shlex.join(["metabench", "report", *folders, *options])
+
+
+def save_report(report: Report, out: str | Path, refresh: float | None = None) -> Path:
+    """Write its files; with `refresh` a browser loads the page again after so many seconds. Raises UserError."""
+    out = Path(out)
+    try:
+        for name, data in report.files.items():
+            if refresh and name == "index.html":
+                again = f'<head>\n<meta http-equiv="refresh" content="{refresh:.0f}">'
+                data = data.replace(b"<head>", again.encode(), 1)
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            store.write_atomically(out / name, data)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write the report to '{out}': {error.strerror or error}. Choose another with --out."
+        ) from None
+    return out / "index.html"
+
+
+def default_place(folders: Sequence[str | Path]) -> Path:
+    """reports/NAME, or reports/ONE+OTHER."""
+    from metabench.report.collect.merge import name_of
+
+    return Path("reports") / "+".join(dict.fromkeys(name_of(Path(folder)) for folder in folders))
+
+
+def summary_table(records: Iterable[Record], results: str | Path) -> DataFrame:
+    """A row per suite, algorithm and protocol of `records`, best first; `results` holds their scores.
+
+    `score_text` is the score with its interval, as a reader sees it.
+    """
+    import pandas as pd
+
+    from metabench.report import formatting as numbers
+    from metabench.report.analysis import summary as table
+    from metabench.report.collect import configurations as groups
+
+    if not (fit := [record for record in records if record.status != "unfit"]):
+        return pd.DataFrame(columns=list(TERMINAL))
+    frame = table.summary(groups.gather(fit, Path(results)))
+    parts = zip(frame["score"], frame["ci95"], frame["metric"])
+    frame["score_text"] = [numbers.with_interval(*each) for each in parts]
+    return frame[list(TERMINAL)]
+
+
+def csv(table: DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()

@@ -1,0 +1,45 @@
+"""Where the records come from: versions, hardware and plugins, each distinct value once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from metabench.records.record import Record
+from metabench.report import formatting as numbers
+from metabench.report.collect.labels import text
+
+MANY = 6
+"""Distinct values that are written out before the rest is only counted."""
+
+
+def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Each distinct value of each field, with the number of trials that have it where there are several."""
+    counts: dict[str, dict[str, int]] = {}
+    for record in records:
+        for name, value in flat(record.provenance).items():
+            values = counts.setdefault(name, {})
+            values[value] = values.get(value, 0) + 1
+    counts.pop("traceback", None)
+    rows = {name: distinct(values) for name, values in counts.items()}
+    if finished := counts.get("finished"):
+        rows["finished"] = f"{min(finished)} to {max(finished)}" if len(finished) > 1 else min(finished)
+    return [{"field": name, "values": rows[name]} for name in sorted(rows)]
+
+
+def distinct(values: Mapping[str, int]) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    listed = [f"{value} ({numbers.count(count, 'trial')})" for value, count in sorted(values.items())[:MANY]]
+    return "; ".join(listed) + (f"; and {len(values) - MANY:,} more" if len(values) > MANY else "")
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested names joined by dots; values as text."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value if isinstance(value, str) else text(value)
+    return found

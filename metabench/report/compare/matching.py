@@ -1,0 +1,104 @@
+"""Which configuration after a change is the one before it: by its settings, or else by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from metabench.records.trials import Trial
+from metabench.report.collect.configurations import Group
+from metabench.report.collect.labels import text
+
+AT_TEST = ("test_steps",)
+"""Fields of the budget without which two scores are not of the same thing; the first test tasks are common."""
+
+
+class Couple(NamedTuple):
+    """A configuration before and after; None where there is none."""
+
+    before: Group | None
+    after: Group | None
+    changed: tuple[str, ...] = ()
+    """Settings that are not the same: `inner_lr 0.01 → 0.02`."""
+    obstacle: str = ""
+    """Why the two cannot be compared."""
+
+
+def pair(before: Sequence[Group], after: Sequence[Group]) -> list[Couple]:
+    """Every configuration once: of equal settings, or alone of its suite and algorithm on both sides."""
+    couples, left, right = [], list(before), list(after)
+    for key in (exactly, on_the_same_tasks, by_name):
+        for first, second in matched(left, right, key):
+            left.remove(first)
+            right.remove(second)
+            couples.append(couple(first, second))
+    couples += [Couple(group, None, obstacle="only before") for group in left]
+    couples += [Couple(None, group, obstacle="only after") for group in right]
+    return couples
+
+
+def matched(
+    left: Sequence[Group], right: Sequence[Group], key: Callable[[Group], Hashable]
+) -> list[tuple[Group, Group]]:
+    """The two of each key that there is exactly once on either side."""
+    sides = []
+    for groups in (left, right):
+        found: dict[Hashable, list[Group]] = {}
+        for group in groups:
+            found.setdefault(key(group), []).append(group)
+        sides.append(found)
+    first, second = sides
+    return [(a[0], second[name][0]) for name, a in first.items() if len(a) == len(second.get(name, ())) == 1]
+
+
+def exactly(group: Group) -> Hashable:
+    return msgspec.structs.replace(group.records[0].trial, seed=0).id, group.protocol
+
+
+def on_the_same_tasks(group: Group) -> Hashable:
+    trial = group.records[0].trial
+    suite = msgspec.json.encode(trial.suite_parameters, order="sorted")
+    return trial.suite, suite, trial.algorithm, group.protocol, trial.budget.test_steps
+
+
+def by_name(group: Group) -> Hashable:
+    trial = group.records[0].trial
+    return trial.suite, trial.algorithm
+
+
+def couple(before: Group, after: Group) -> Couple:
+    """The two, with what differs."""
+    one, two = before.records[0].trial, after.records[0].trial
+    changed = differences(one, two)
+    reasons = []
+    if one.suite_parameters != two.suite_parameters:
+        reasons.append("other test tasks")
+    if before.protocol != after.protocol:
+        reasons.append(f"{before.protocol} before, {after.protocol} after")
+    if any(getattr(one.budget, name) != getattr(two.budget, name) for name in AT_TEST):
+        reasons.append("scored after other numbers of inner steps")
+    if before.steps and after.steps and before.metric != after.metric:
+        reasons.append(f"{before.metric} before, {after.metric} after")
+    return Couple(before, after, changed, "; ".join(reasons))
+
+
+def differences(one: Trial, two: Trial) -> tuple[str, ...]:
+    """`inner_lr 0.01 → 0.02`, by name."""
+    sides = [
+        {
+            **msgspec.structs.asdict(trial.budget),
+            **{f"{trial.suite}.{name}": value for name, value in trial.suite_parameters.items()},
+            **{f"{trial.algorithm}.{name}": value for name, value in trial.algorithm_parameters.items()},
+            "precision": trial.precision,
+        }
+        for trial in (one, two)
+    ]
+    first, second = ({name: text(value) for name, value in side.items()} for side in sides)
+    names = [*first, *(name for name in second if name not in first)]
+    return tuple(
+        f"{name} {first.get(name, 'none')} → {second.get(name, 'none')}"
+        for name in names
+        if first.get(name) != second.get(name)
+    )

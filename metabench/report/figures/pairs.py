@@ -1,0 +1,118 @@
+"""Figures of every algorithm beside the best: paired differences, and the probability of improvement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from metabench.report import formatting as numbers
+from metabench.report.analysis.pairs import Arena, Pair, arenas, to_best
+from metabench.report.collect.configurations import Group
+from metabench.report.figures.scores import Drawn, style
+from metabench.report.figures.scores import scores as figures
+from metabench.report.figures.style import Look
+from metabench.report.statistics.intervals import Interval
+
+ROW = 0.26
+"""Inches a line takes."""
+
+
+class Measure(NamedTuple):
+    """What is drawn of a pair."""
+
+    value: Callable[[Pair], Interval | None]
+    """Of the other against the best."""
+    nothing: float
+    """Where there is no difference."""
+    words: Callable[[Interval, str], str]
+    axis: Callable[[Axes, Group], str]
+    """Formats it for the best, and returns its label."""
+
+
+def differences(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """Paired differences to the best, with intervals; a filled marker is a finding."""
+    return forest(groups, looks, Measure(lambda pair: pair.gap.flipped(), 0.0, difference, of_differences))
+
+
+def improvement(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """The probability of doing better than the best on a task."""
+    return forest(groups, looks, Measure(chance, 0.5, share, of_chances))
+
+
+def difference(value: Interval, metric: str) -> str:
+    return numbers.difference(value.mean, value.half, metric)
+
+
+def of_differences(axes: Axes, best: Group) -> str:
+    """In points for a share, otherwise in the metric's unit."""
+    unit = "" if best.higher_is_better else ", lower is better"
+    if numbers.is_share(best.metric):
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
+        unit = f", points{unit}"
+    return f"{best.metric} minus that of {best.algorithm}{unit}"
+
+
+def chance(pair: Pair) -> Interval | None:
+    return pair.better.flipped(0.5) if pair.better else None
+
+
+def share(value: Interval, _: str) -> str:
+    return numbers.with_interval(value.mean, value.half, "accuracy")
+
+
+def of_chances(axes: Axes, best: Group) -> str:
+    """All of what a probability can be."""
+    axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    return f"probability of doing better than {best.algorithm} on a task"
+
+
+def forest(groups: Sequence[Group], looks: Mapping[str, Look], measure: Measure) -> Drawn | None:
+    """A row for each that is not the best, by protocol; None where there is nobody to compare with."""
+    several = contests(groups)
+    if not several:
+        return None
+    figure, all_axes = panels([0.75 + ROW * len(members) for members in several.values()])
+    words = []
+    for axes, (arena, members) in zip(all_axes, several.items()):
+        shown, said = to_best(members), []
+        for height, pair in enumerate(shown):
+            if (value := measure.value(pair)) is None:
+                continue
+            strokes = figures.strokes(looks[pair.second.algorithm], opened=not pair.apart)
+            axes.errorbar(value.mean, height, xerr=value.half, capsize=3, markersize=6, **strokes)
+            finding = "" if pair.apart else ", no finding"
+            said.append(f"{pair.second.algorithm} {measure.words(value, pair.first.metric)}{finding}")
+        words.append(f"{title(arena, several)}against {members[0].algorithm}, {'; '.join(said)}")
+        axes.axvline(measure.nothing, color=style.INK, linewidth=0.9, linestyle=":")
+        rows(axes, [pair.second.algorithm for pair in shown])
+        axes.set_xlabel(style.wrap(title(arena, several) + measure.axis(axes, members[0]), 60))
+    return figure, "; ".join(words)
+
+
+def contests(groups: Sequence[Group]) -> dict[Arena, list[Group]]:
+    """The arenas in which there is somebody to compare with."""
+    return {arena: members for arena, members in arenas(groups).items() if len(members) > 1}
+
+
+def panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """Axes below each other, each of its height in inches."""
+    figure = Figure(figsize=(style.WIDTH, sum(heights)), layout="constrained")
+    return figure, list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+
+
+def rows(axes: Axes, names: Sequence[str]) -> None:
+    """A named row each, the first at the top."""
+    axes.set_yticks(range(len(names)), [style.wrap(name, 30) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    style.sns.despine(ax=axes)
+
+
+def title(arena: Arena, several: Mapping[Arena, Sequence[Group]]) -> str:
+    """The protocol, where there are several."""
+    return f"{arena[1]}: " if len(several) > 1 else ""

@@ -1,0 +1,187 @@
+"""The figures of one suite: scores, learning curves, adaptation, score against training time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from metabench.report import formatting as numbers
+from metabench.report.collect.configurations import Group
+from metabench.report.figures.scores import style
+from metabench.report.figures.style import Look
+
+Drawn = tuple[Figure, str]
+"""A figure, and what it shows in words."""
+
+
+class Kind(NamedTuple):
+    """A sort of figure."""
+
+    name: str
+    title: str
+    draw: Callable[[Sequence[Group], Mapping[str, Look]], Drawn | None]
+    """None where there is nothing of this sort to show."""
+    caption: str
+
+
+def scores(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+    """A row per algorithm: the mean with its interval, each seed as a small dot."""
+    figure, axes = style.canvas(max(1.8, 0.9 + 0.34 * len(groups)))
+    means = []
+    for height, group in enumerate(groups):
+        score, look = group.score(), looks[group.algorithm]
+        if score is None:
+            continue
+        seeds = [float(values.mean()) for values in group.final.values()]
+        axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, color=look.colour, alpha=0.7, linewidths=0)
+        axes.errorbar(
+            score.mean,
+            height,
+            xerr=score.half,
+            capsize=3,
+            markersize=6,
+            **strokes(look, opened=second(group, groups)),
+        )
+        means.append(score.mean)
+    names = [style.wrap(name(group, groups), 30) for group in groups]
+    axes.set_yticks(range(len(groups)), names)
+    axes.set_ylim(len(groups) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    style.scale("x", axes, means, groups[0])
+    return figure, listed(groups)
+
+
+def learning(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+    """Validation score against update: the mean over seeds, and the band from the lowest to the highest."""
+    figure, axes = style.canvas(3.1)
+    return figure, curves(figure, axes, groups, looks, by_time=False)
+
+
+def clock(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+    """The same against the seconds spent in meta-updates."""
+    figure, axes = style.canvas(3.1)
+    return figure, curves(figure, axes, groups, looks, by_time=True)
+
+
+def adaptation(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+    """Test score after 0, 1 ... inner steps, with the interval over seeds and tasks as a band."""
+    figure, axes = style.canvas(3.1)
+    means, words, longest = [], [], 1
+    for group in groups:
+        after, look = group.adaptation(), looks[group.algorithm]
+        steps, middle = np.arange(len(after)), np.array([each.mean for each in after])
+        band(axes, steps, [each.low for each in after], [each.high for each in after], look)
+        line(axes, steps, middle, look, name(group, groups), dashed=second(group, groups))
+        means += list(middle)
+        longest = max(longest, len(after) - 1)
+        first, last = (numbers.score(value, group.metric) for value in (middle[0], middle[-1]))
+        words.append(f"{name(group, groups)} from {first} before the first to {last} after {len(after) - 1}")
+    axes.set_xlabel("inner steps on the support set")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(-0.02 * longest, longest * 1.02)
+    style.scale("y", axes, means, groups[0])
+    style.legend(figure, axes)
+    return figure, "; ".join(words)
+
+
+def curves(figure: Figure, axes: Axes, groups: Sequence[Group], looks: Mapping[str, Look], *, by_time: bool) -> str:
+    """Validation curves on `axes`; a dashed line at the test score of what has none. In words, too."""
+    means, words, ends = [], [], [0.0]
+    once: dict[str, Group] = {}
+    for group in groups:
+        once.setdefault(group.algorithm, group)
+    for group in once.values():
+        look, score = looks[group.algorithm], group.score()
+        updates, seconds, values = validation(group)
+        if len(updates) > 1:
+            places = seconds.mean(0) if by_time else updates
+            band(axes, places, values.min(0), values.max(0), look)
+            line(axes, places, values.mean(0), look, group.algorithm, dashed=False)
+            means += list(values.mean(0))
+            ends.append(float(places[-1]))
+            unit = f"{numbers.amount(places[-1])} s" if by_time else f"{places[-1]:,.0f} updates"
+            first, last = (numbers.score(values.mean(0)[place], group.metric) for place in (0, -1))
+            words.append(f"{group.algorithm} from {first} to {last} in {unit}")
+        elif score is not None:
+            level = float(values.mean()) if values.size else score.mean
+            note = ("no curve" if group.trained else "not trained") + ("" if values.size else ": test score")
+            label = f"{group.algorithm} ({note})"
+            axes.axhline(level, color=look.colour, dashes=(4, 3), linewidth=1.3, label=label)
+            means.append(level)
+            words.append(f"{label} at {numbers.score(level, group.metric)}")
+    axes.set_xlabel("training time (seconds of meta-updates)" if by_time else "meta-updates")
+    axes.set_xlim(0, max(ends) * 1.02 or 1.0)
+    style.scale("y", axes, means, groups[0], prefix="validation ")
+    style.legend(figure, axes)
+    return "; ".join(words)
+
+
+def validation(group: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Updates [points], seconds and scores [seeds, points], at the updates that all seeds have."""
+    known = [{point.update: point for point in record.curve} for record in group.counted]
+    shared = sorted(set.intersection(*map(set, known))) if known else []
+    seconds = np.array([[curve[update].train_seconds for update in shared] for curve in known])
+    values = np.array([[curve[update].score for update in shared] for curve in known])
+    return np.array(shared), seconds, values
+
+
+def line(axes: Axes, places: np.ndarray, values: np.ndarray, look: Look, label: str, *, dashed: bool) -> None:
+    """One series, with its markers where they do not crowd."""
+    every = max(1, math.ceil(len(places) / 11))
+    sns.lineplot(
+        x=places, y=values, ax=axes, color=look.colour, label=label, legend=False, errorbar=None,
+        marker=look.marker, markersize=5, markeredgewidth=0, markevery=every,
+        linestyle="--" if dashed else "-",
+    )  # fmt: skip
+
+
+def band(axes: Axes, places: np.ndarray, low: Sequence[float], high: Sequence[float], look: Look) -> None:
+    axes.fill_between(places, low, high, color=look.colour, alpha=0.15, linewidth=0)
+
+
+def strokes(look: Look, *, opened: bool) -> dict[str, Any]:
+    """A filled marker, or an open one."""
+    inside = style.PAPER if opened else look.colour
+    return {"color": look.colour, "fmt": look.marker, "markerfacecolor": inside}
+
+
+def name(group: Group, groups: Sequence[Group]) -> str:
+    """The algorithm, and the protocol where they do not all compete under the same."""
+    return f"{group.algorithm}, {group.protocol}" if under_both(groups) else group.algorithm
+
+
+def second(group: Group, groups: Sequence[Group]) -> bool:
+    return group.protocol == "inductive" and under_both(groups)
+
+
+def under_both(groups: Sequence[Group]) -> bool:
+    return len({each.slots[0] for each in groups}) > 1
+
+
+def listed(groups: Sequence[Group]) -> str:
+    found = [(name(group, groups), group.score(), group.metric) for group in groups]
+    return "; ".join(
+        f"{label} {numbers.with_interval(score.mean, score.half, metric)}" for label, score, metric in found if score
+    )
+
+
+KINDS = (
+    Kind("scores", "Test score", scores,
+         "Mean test score with its 95% interval; the small dots are the seeds. Open markers: inductive, "
+         "where both were tested."),
+    Kind("learning", "Learning curves", learning,
+         "Validation score during training: mean over the seeds that ended well, band from the lowest to the "
+         "highest seed. A dashed line: an algorithm without a curve."),
+    Kind("adaptation", "Adaptation", adaptation,
+         "Test score after each inner step, with its 95% interval. Dashed: inductive, where both were "
+         "tested."),
+    Kind("clock", "Score against training time", clock,
+         "The learning curves against the seconds spent in meta-updates, without sampling or evaluation."),
+)  # fmt: skip

@@ -1,0 +1,150 @@
+"""Figures of speed: time and updates to a target, scores at equal cost, what adapting costs beside the score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from metabench.report import formatting as numbers
+from metabench.report.analysis import speed
+from metabench.report.collect.configurations import Group
+from metabench.report.figures.scores import Drawn, Kind, grid, strokes, style
+from metabench.report.figures.style import Look
+
+NEVER = 1.16
+"""Where a miss is drawn, as a share of the longest time."""
+
+
+def to_target(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """Seconds above, updates below, a panel for each target: a dot a seed, a bar at the median, a cross for never."""
+    members = [group for group in speed.once(groups) if speed.is_trained(group)]
+    goals = speed.targets_of(speed.once(groups))
+    if not goals:
+        return None
+    figure, panels = grid.panels(2, len(goals), 1.6 + 0.44 * len(members), share_y="all")
+    words = []
+    for column, (share, target) in enumerate(goals.items()):
+        found = [[speed.reached(record, target) for record in speed.validated(group)] for group in members]
+        for axes, unit in zip(panels[:, column], ("seconds of meta-updates", "meta-updates")):
+            is_time = unit != "meta-updates"
+            values = [
+                [math.nan if p is None else p.train_seconds if is_time else float(p.update) for p in points]
+                for points in found
+            ]
+            longest = max(speed.spent(group)[0 if is_time else 1] for group in members)
+            rows(axes, members, values, looks, longest)
+            axes.set_xlabel(unit if column == len(goals) // 2 else "", fontsize=grid.SMALL)
+            axes.grid(visible=False, axis="y")
+        goal = numbers.score(target, members[0].metric)
+        grid.title(panels[0, column], f"{goal}\n({share:.0%} of the way)")
+        for group, points in zip(members, found):
+            time = speed.median(point.train_seconds if point else None for point in points)
+            count = sum(point is not None for point in points)
+            took = f"in {numbers.amount(time)} s" if numbers.known(time) else "not by most" if count else "never"
+            seeds = numbers.count(len(points), "seed")
+            words.append(f"{group.algorithm} to {goal} {took} (reached by {count} of {seeds})")
+    return figure, "; ".join(words)
+
+
+def rows(
+    axes: Axes, members: Sequence[Group], values: Sequence[Sequence[float]], looks: Mapping[str, Look], longest: float
+) -> None:
+    """One target: a row an algorithm, NaN at the right."""
+    for height, (group, seeds) in enumerate(zip(members, values)):
+        look = looks[group.algorithm]
+        hit = [value for value in seeds if numbers.known(value)]
+        middle = speed.median(value if numbers.known(value) else None for value in seeds)
+        axes.scatter(hit, [height] * len(hit), s=13, color=look.colour, marker=look.marker, alpha=0.7, linewidths=0)
+        axes.plot([middle, middle], [height - 0.3, height + 0.3], color=look.colour, linewidth=1.8)
+        if missed := len(seeds) - len(hit):
+            axes.scatter([NEVER * longest], [height], s=18, color=look.colour, marker="x", linewidths=1.1)
+            if missed < len(seeds):
+                axes.annotate(f"{missed}", (NEVER * longest, height), (4, 0), textcoords="offset points",
+                              va="center", fontsize=6)  # fmt: skip
+    axes.set_xlim(-0.04 * longest, 1.3 * longest)
+    grid.name_rows(axes, [group.algorithm for group in members])
+    ticks = [tick for tick in MaxNLocator(3).tick_values(0, longest) if 0 <= tick <= 0.9 * longest]
+    axes.set_xticks([*ticks, NEVER * longest], [*(f"{tick:,g}" for tick in ticks), "never"])
+    axes.tick_params(axis="x", labelsize=6.5)
+
+
+def equal_cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """The best validation score within the time of the quickest, and within the updates of the shortest training."""
+    members = speed.once(groups)
+    seconds, updates = speed.least(members)
+    if not numbers.known(seconds):
+        return None
+    sides = (
+        (f"within {numbers.amount(seconds)} s", lambda each: speed.best_of_seed(each, seconds=seconds)),
+        (f"within {updates:,.0f} updates", lambda each: speed.best_of_seed(each, updates=updates)),
+    )
+    figure, panels = grid.panels(1, 2, max(1.8, 0.9 + 0.3 * len(members)), share_x="all", share_y="all")
+    words, means = [], []
+    for axes, (title, value) in zip(panels[0], sides):
+        for height, group in enumerate(members):
+            look = looks[group.algorithm]
+            seeds = [value(record) for record in speed.validated(group)]
+            means.append(speed.mean(seeds))
+            axes.scatter(seeds, [height + 0.24] * len(seeds), s=9, color=look.colour, alpha=0.7, linewidths=0)
+            axes.plot([means[-1]], [height], color=look.colour, marker=look.marker, markersize=6)
+            words.append(f"{title} {group.algorithm} {numbers.score(means[-1], group.metric)}")
+        grid.title(axes, title)
+        axes.grid(visible=False, axis="y")
+    for axes in panels[0]:
+        style.scale("x", axes, means, members[0], prefix="validation ")
+        grid.name_rows(axes, [group.algorithm for group in members])
+    return figure, "; ".join(words)
+
+
+COSTS: tuple[tuple[str, Callable[[Group], float]], ...] = (
+    ("adaptation\n(ms a task)", lambda group: speed.mean(record.adapt_ms for record in group.counted)),
+    ("peak memory\n(MB)", speed.peak_memory),
+    ("training\n(tasks a second)", speed.tasks_per_second),
+)
+
+
+def cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """Test score against the time to adapt to one task, the peak memory and the tasks a second of training."""
+    members = list({group.algorithm: group for group in reversed(groups) if group.score()}.values())[::-1]
+    shown = [(name, values) for name, of in COSTS if any(map(numbers.known, values := [of(g) for g in members]))]
+    if not shown:
+        return None
+    figure, panels = grid.panels(1, len(shown), 2.4, share_y="all")
+    words, means = [], []
+    for axes, (name, values) in zip(panels[0], shown):
+        for group, value in zip(members, values):
+            score, look = group.score(), looks[group.algorithm]
+            if score is None or not numbers.known(value):
+                continue
+            axes.errorbar(value, score.mean, yerr=score.half, capsize=2, markersize=6, **strokes(look, opened=False))
+            means.append(score.mean)
+            words.append(f"{group.algorithm} {name.replace(chr(10), ' ')} {numbers.amount(value)}")
+        axes.set_xlim(0, 1.15 * max(filter(numbers.known, values)) or 1.0)
+        axes.set_xlabel(name)
+        axes.locator_params(axis="x", nbins=4)
+    for axes in panels[0]:
+        style.scale("y", axes, means, members[0])
+    for axes in panels[0, 1:]:
+        axes.set_ylabel("")
+    for group in members:
+        look = looks[group.algorithm]
+        panels[0, 0].plot([], [], color=look.colour, marker=look.marker, linestyle="", label=group.algorithm)
+    style.legend(figure, panels[0, 0])
+    return figure, "; ".join(words)
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("to-target", "Time to a target", to_target,
+         "Training until the first validation at or past a target score, a share of the way from the best untrained "
+         "score to the best trained one: a dot for each seed, a bar at the median, a cross for a seed that never "
+         "got there. A number beside the cross: so many of the seeds. Left out: algorithms that are not trained."),
+    Kind("equal-cost", "Scores at equal cost", equal_cost,
+         "The best validation score within the time that the quickest algorithm trained, and within the updates of "
+         "the one with the fewest: the mean over seeds; the small dots are the seeds."),
+    Kind("cost", "Score and cost", cost,
+         "Test score with its 95% interval against the time to adapt to one task alone (all inner steps), the peak "
+         "memory of the trial, and the tasks a second of meta-training (missing: not trained)."),
+)  # fmt: skip

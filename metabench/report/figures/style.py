@@ -1,0 +1,163 @@
+"""One look for every figure, and its bytes: the same twice, for files and for a page that may be dark."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from metabench.report import formatting as numbers
+from metabench.report.collect.configurations import Group
+
+INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
+WINE, OLIVE = "#a03b6d", "#75751f"
+MARKERS = "osD^vPX<>*"
+PALE = ("#fbafe4", "#ece133")
+"""Colours of the palette that are lost on white paper."""
+WIDTH = 4.8
+"""Inches; small, so that a phone shows it without shrinking the letters."""
+
+LINE = 0.17
+"""Inches a line of the legend takes."""
+
+LOOK = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), INK),
+    "grid.color": GRID,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "savefig.dpi": 200,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one algorithm is drawn, in every figure alike; the marker is for those who see no colour."""
+
+    colour: str
+    marker: str
+
+
+def looks(algorithms: Iterable[str]) -> dict[str, Look]:
+    """A look for each label: ten colours that the colour-blind tell apart, then again with other markers.
+
+    To the eye, that is: the colours that come again are a shade off, so that a colour belongs to one algorithm.
+    """
+    colours = [each for each in sns.color_palette("colorblind").as_hex() if each not in PALE] + [OLIVE, WINE]
+    return {
+        name: Look(
+            shade(colours[index % len(colours)], index // len(colours)),
+            MARKERS[(index + index // len(colours)) % len(MARKERS)],
+        )
+        for index, name in enumerate(sorted(set(algorithms)))
+    }
+
+
+def shade(colour: str, steps: int) -> str:
+    """A colour with a little more or less blue in it."""
+    blue = int(colour[5:], 16)
+    return f"{colour[:5]}{blue + steps if blue < 128 else blue - steps:02x}"
+
+
+@contextmanager
+def drawing(salt: str) -> Iterator[None]:
+    """Matplotlib's settings for one figure, and the caller's own again afterwards."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        sns.set_theme(context="paper", style="whitegrid", rc={**LOOK, "svg.hashsalt": salt})
+        yield
+
+
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """An empty figure of `height` inches with one pair of axes."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot()
+    sns.despine(ax=axes)
+    return figure, axes
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Below the axes, each name once; the figure grows by what it takes."""
+    handles, names = axes.get_legend_handles_labels()
+    unique = dict(zip(names, handles))
+    if unique:
+        columns = max(1, min(4, 68 // (max(map(len, unique)) + 7)))
+        wrapped = [wrap(name, 64) for name in unique]
+        lines = math.ceil(len(wrapped) / columns) + sum(name.count("\n") for name in wrapped)
+        figure.set_figheight(figure.get_figheight() + LINE * (lines - 1))
+        figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
+
+
+def wrap(name: str, width: int) -> str:
+    """A long label on at most three lines."""
+    return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …")) or name
+
+
+def scale(axis: str, axes: Axes, values: Iterable[float], group: Group, *, prefix: str = "") -> None:
+    """Name the metric on an axis ("x" or "y"): a percentage, or a logarithm for errors that differ much."""
+    name, lower = prefix + (group.metric or "score"), not group.higher_is_better
+    known = [value for value in values if numbers.known(value)]
+    logarithmic = lower and bool(known) and min(known) > 0 and max(known) > 5 * min(known)
+    notes = (["lower is better"] if lower else []) + (["log scale"] if logarithmic else [])
+    getattr(axes, f"set_{axis}label")(f"{name}\n({', '.join(notes)})" if notes else name)
+    target = axes.xaxis if axis == "x" else axes.yaxis
+    if logarithmic:
+        getattr(axes, f"set_{axis}scale")("log", nonpositive="clip")
+        getattr(axes, f"set_{axis}lim")(min(known) / 2, max(known) * 2)
+        target.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        target.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        target.set_minor_formatter(NullFormatter())
+    elif numbers.is_share(group.metric):
+        target.set_major_formatter(FuncFormatter(percent))
+
+
+def percent(value: float, _: int | None = None) -> str:
+    """A share on an axis."""
+    return f"{100 * value:.6g}%"
+
+
+def fixed(figure: Figure) -> Figure:
+    """Laid out once and for all, so that each format need not do it again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def svg(figure: Figure) -> bytes:
+    """A file: no date, no random ids."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def png(figure: Figure) -> bytes:
+    """The same as pixels, 200 to the inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    """The same for a paper, its letters as TrueType; no date."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return buffer.getvalue()

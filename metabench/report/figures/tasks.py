@@ -1,0 +1,178 @@
+"""Figures of single tasks: how their scores are distributed, which are hard for whom, both protocols side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from metabench.report import formatting as numbers
+from metabench.report.collect.configurations import Group
+from metabench.report.figures.scores import Drawn, Kind, grid, listed, name, second, strokes, style
+from metabench.report.figures.style import Look
+from metabench.report.statistics.intervals import Array, difference, stack
+
+RIVALS = 4
+"""Algorithms that the best is set against, task by task."""
+POINTS = 120
+"""Tasks that a panel shows."""
+QUARTERS = (0.25, 0.5, 0.75)
+
+
+def per_task(group: Group) -> Array:
+    """The final score of each test task, the mean over seeds."""
+    return stack(group.final).mean(0)
+
+
+def distribution(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """A violin for each algorithm, over the test tasks, with its quartiles."""
+    known = [group for group in groups if group.score()]
+    if not known:
+        return None
+    figure, axes = style.canvas(max(1.9, 0.9 + 0.42 * len(known)))
+    names = [name(group, known) for group in known]
+    values = [per_task(group) for group in known]
+    pooled = np.concatenate(values)
+    style.scale("x", axes, [float(value) for value in np.quantile(pooled, [0.01, 0.99])], known[0])
+    positive = axes.get_xscale() == "log"
+    for height, (group, scores) in enumerate(zip(known, values)):
+        shown = scores[scores > 0] if positive else scores
+        violin(axes, height, shown, looks[group.algorithm].colour, opened=second(group, known))
+    if positive:
+        low, high = np.quantile(pooled[pooled > 0], [0.005, 0.995])
+        axes.set_xlim(low / 1.5, high * 1.5)
+    grid.name_rows(axes, names)
+    axes.set_ylabel("")
+    axes.grid(visible=False, axis="y")
+    words = []
+    for label, group, scores in zip(names, known, values):
+        low, middle, high = (numbers.score(float(q), group.metric) for q in np.quantile(scores, QUARTERS))
+        words.append(f"{label} median {middle}, half of the tasks from {low} to {high}")
+    return figure, "; ".join(words)
+
+
+def violin(axes: Axes, height: int, scores: Array, colour: str, *, opened: bool) -> None:
+    """One, by seaborn, smoothed on the axis's scale; its quartiles as a bar and a dot, which are not smoothed."""
+    if len(scores) > 1 and scores.std() > 1e-9 * (1 + abs(scores.mean())):
+        frame = pd.DataFrame({"score": scores, "row": height})
+        sns.violinplot(
+            frame, x="score", y="row", ax=axes, orient="h", native_scale=True, cut=0, inner=None, width=0.75,
+            color=colour, saturation=1, linewidth=0.8, linecolor=colour, gridsize=80,
+            fill=not opened, alpha=None if opened else 0.45,
+        )  # fmt: skip
+    low, middle, high = np.quantile(scores, QUARTERS) if len(scores) else (math.nan,) * 3
+    axes.plot([low, high], [height, height], color=colour, linewidth=2.4, solid_capstyle="butt")
+    axes.plot([middle], [height], color=colour, marker="o", markersize=5, markerfacecolor=style.PAPER)
+
+
+def pairs(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """The best algorithm against the next ones, a panel each, a dot for each test task."""
+    slot = groups[0].slots[0]
+    known = ranked([group for group in groups if group.score() and slot in group.slots])
+    if len(known) < 2:
+        return None
+    best, rivals = known[0], known[1 : RIVALS + 1]
+    columns = min(2, len(rivals))
+    count = math.ceil(len(rivals) / columns)
+    figure, panels = grid.panels(count, columns, 2.35 * count, share_x="all", share_y="all")
+    words, shown = [], []
+    for axes, rival in zip(panels.flat, rivals):
+        mine, others = common(best, rival)
+        chosen = grid.thinned(len(mine), POINTS)
+        look = looks[rival.algorithm]
+        dots = {"color": look.colour, "marker": look.marker, "alpha": 0.45, "linewidths": 0}
+        axes.scatter(others[chosen], mine[chosen], s=9, **dots)
+        shown += [*mine[chosen], *others[chosen]]
+        words.append(compared(best, rival, mine, others))
+    extremes = [float(value) for value in np.quantile(shown, [0.02, 0.98])]
+    for axes, rival in zip(panels.flat, rivals):
+        style.scale("x", axes, extremes, best)
+        style.scale("y", axes, extremes, best)
+        figure.supxlabel(axes.get_xlabel().replace("\n", " "), fontsize=9)
+        axes.set_xlabel(style.wrap(rival.algorithm, 26))
+        axes.set_ylabel(style.wrap(best.algorithm, 26) if axes in panels[:, 0] else "")
+        axes.axline((0.5, 0.5), (0.6, 0.6), color=style.INK, linewidth=0.7, dashes=(4, 3))
+        axes.tick_params(labelleft=axes in panels[:, 0], labelbottom=True)
+        if axes.get_xscale() == "log":
+            grid.fewer_powers(axes, extremes)
+        else:
+            margin = 0.04 * (max(shown) - min(shown)) or 0.01
+            axes.set_xlim(min(shown) - margin, max(shown) + margin)
+            axes.set_ylim(min(shown) - margin, max(shown) + margin)
+    for axes in panels.flat[len(rivals) :]:
+        grid.blank(axes)
+    return figure, "; ".join(words)
+
+
+def ranked(groups: Sequence[Group]) -> list[Group]:
+    """Best first; one for each algorithm."""
+    sign = -1 if groups and groups[0].higher_is_better else 1
+    once = {group.algorithm: group for group in reversed(groups)}
+    return sorted(once.values(), key=lambda group: sign * per_task(group).mean())
+
+
+def common(a: Group, b: Group) -> tuple[Array, Array]:
+    """The scores of two on the tasks of both: means over the seeds of both, or of each where there is none."""
+    seeds = a.final.keys() & b.final.keys()
+    tasks = min(len(values) for values in (*a.final.values(), *b.final.values()))
+    one, other = (stack({s: v for s, v in each.final.items() if not seeds or s in seeds}, tasks) for each in (a, b))
+    return one.mean(0), other.mean(0)
+
+
+def compared(best: Group, rival: Group, mine: Array, others: Array) -> str:
+    """Over all tasks, not only those that are drawn."""
+    better = (mine > others if best.higher_is_better else mine < others).mean()
+    related = ""
+    if len(mine) > 2 and mine.std() > 0 and others.std() > 0:
+        related = f", correlation {np.corrcoef(mine, others)[0, 1]:.2f}".replace("-", "−")
+    return f"{best.algorithm} scores better than {rival.algorithm} on {better:.0%} of {len(mine):,} tasks{related}"
+
+
+def protocols(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+    """Transductive beside inductive, joined, for each algorithm that was tested under both."""
+    by_name: dict[str, dict[str, Group]] = {}
+    for group in groups:
+        if group.score():
+            by_name.setdefault(group.algorithm, {})[group.protocol] = group
+    both = {label: found for label, found in by_name.items() if len(found) > 1}
+    if not both:
+        return None
+    figure, axes = style.canvas(max(1.8, 0.9 + 0.36 * len(both)))
+    words, means = [], []
+    for height, (label, found) in enumerate(both.items()):
+        look, metric = looks[label], found["transductive"].metric
+        ends = [found[protocol].score() for protocol in ("transductive", "inductive")]
+        middle = [each.mean for each in ends if each]
+        places = (height - 0.13, height + 0.13)
+        axes.plot(middle, places[: len(middle)], color=look.colour, linewidth=1.0, alpha=0.6)
+        for opened, place, score in zip((False, True), places, ends):
+            if score:
+                drawn = strokes(look, opened=opened)
+                axes.errorbar(score.mean, place, xerr=score.half, capsize=2, markersize=6, **drawn)
+        gap = difference(found["transductive"].final, found["inductive"].final)
+        means += middle
+        words.append(f"{label} transductive by {numbers.difference(gap.mean, gap.half, metric)}")
+    grid.name_rows(axes, list(both))
+    axes.grid(visible=False, axis="y")
+    style.scale("x", axes, means, groups[0])
+    members = [group for found in both.values() for group in found.values()]
+    return figure, f"{listed(members)}; the difference: {'; '.join(words)}"
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("distribution", "Scores of single tasks", distribution,
+         "How the test tasks are distributed over their scores (each a mean over seeds): a smoothed density, a bar "
+         "over the middle half of the tasks, a dot at the median. On a logarithmic axis the ends are cut off. "
+         "Outlined: inductive, where both were tested."),
+    Kind("pairs", "Which tasks are hard for whom", pairs,
+         f"The best algorithm against the next ones on the same test tasks, a dot a task (mean over seeds; at most "
+         f"{POINTS} are drawn). On the dashed line both score the same; a cloud along it: the same tasks are hard "
+         "for both."),
+    Kind("protocols", "Transductive beside inductive", protocols,
+         "The same adapted models, predicting a whole query set at once (filled) and each query point with the "
+         "support set alone (open), with 95% intervals."),
+)  # fmt: skip

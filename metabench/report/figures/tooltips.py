@@ -1,0 +1,103 @@
+"""Which marks of a figure are whose, and the value of each: what the page's legend and tooltips go by.
+
+A mark is known by its algorithm's colour, which no other algorithm has (style.looks), so a figure need not
+do anything to be interactive but draw in these colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection, PathCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+from metabench.report.figures.scores import style
+from metabench.report.figures.style import Look
+
+Titles = dict[str, list[str]]
+"""By id of a mark: a name for the whole, then one for each of its points, if they can be told apart."""
+
+
+MANY = 120
+"""Points in a figure above which each says its values alone, without the names of the axes."""
+
+
+def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
+    """Give each algorithm's marks ids of the form `mark-ALGORITHM-NUMBER`; what they show, by id."""
+    owners = {look.colour: (index, name) for index, (name, look) in enumerate(looks.items())}
+    found = ((axes, artist, owners.get(colour(artist))) for axes, artist in artists(figure))
+    owned = [(axes, artist, owner) for axes, artist, owner in found if owner]
+    named = sum(len(places(artist)) for _, artist, _ in owned) <= MANY
+    titles: Titles = {}
+    for axes, artist, (number, name) in owned:
+        gid = f"mark-{number}-{len(titles)}"
+        artist.set_gid(gid)
+        titles[gid] = [name, *(described(axes, place, named) for place in places(artist))]
+    for legend in (*figure.legends, *(each for axes in figure.axes if (each := axes.get_legend()))):
+        for handle, text in entries(legend):
+            if owner := owners.get(colour(handle)):
+                for artist in (handle, text):
+                    gid = f"mark-{owner[0]}-{len(titles)}"
+                    artist.set_gid(gid)
+                    titles[gid] = [owner[1]]
+    return titles
+
+
+def artists(figure: Figure) -> Iterator[tuple[Axes, Artist]]:
+    for axes in figure.axes:
+        for artist in (*axes.lines, *axes.collections, *axes.patches):
+            yield axes, artist
+
+
+def entries(legend: Legend) -> Iterator[tuple[Artist, Artist]]:
+    yield from zip((handle for handle in legend.legend_handles if handle is not None), legend.get_texts())
+
+
+def colour(artist: Any) -> str:
+    """The one colour it has, without its opacity; "" where it has several."""
+    if isinstance(artist, Line2D):
+        return to_hex(artist.get_color())
+    if isinstance(artist, Patch):
+        return to_hex(artist.get_facecolor())
+    if not isinstance(artist, Collection) or artist.get_array() is not None:
+        return ""
+    faces: Any = artist.get_facecolor()
+    edges: Any = artist.get_edgecolor()
+    found = {to_hex(each) for each in (faces if len(faces) else edges)}
+    return found.pop() if len(found) == 1 else ""
+
+
+def places(artist: Artist) -> np.ndarray:
+    """Where its markers are, [points, 2] in the units of the axes."""
+    found: Any = []
+    if isinstance(artist, PathCollection):
+        found = artist.get_offsets()
+    elif isinstance(artist, Line2D) and artist.get_marker() not in (None, "None", "", " "):
+        every = artist.get_markevery()
+        if every is None or isinstance(every, int):
+            found = np.asarray(artist.get_xydata())[:: every or 1]
+    return np.asarray(found, dtype=float).reshape(-1, 2)
+
+
+def described(axes: Axes, place: np.ndarray, named: bool) -> str:
+    """`meta-updates 300, validation accuracy 61.20%`, or `300, 61.20%`."""
+    return ", ".join(filter(None, (reading(axes.xaxis, place[0], named), reading(axes.yaxis, place[1], named))))
+
+
+def reading(axis: Any, value: float, named: bool) -> str:
+    """A value as its axis would write it; nothing on an axis of names."""
+    formatter = axis.get_major_formatter()
+    if isinstance(formatter, FixedFormatter):
+        return ""
+    share = isinstance(formatter, FuncFormatter) and formatter.func is style.percent
+    name = f"{axis.get_label_text().partition(chr(10))[0]} " if named else ""
+    return f"{name}{100 * value:.2f}%" if share else f"{name}{value:,.4g}"

@@ -1,0 +1,95 @@
+"""The page -> index.html, report.md, LaTeX tables and figures, as files in memory."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from metabench.report.figures.catalogue import Picture
+from metabench.report.page.model import Page, latex
+from metabench.report.page.model import inline_svg as inline
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("table.js", "figure.js", "trials.js", "theme.js")
+
+
+def render(page: Page) -> dict[str, bytes]:
+    """Relative path -> content."""
+    files = {"index.html": html(page).encode(), "report.md": markdown(page).encode()}
+    for section in page.sections:
+        files[f"tables/{section.slug}.tex"] = latex.tabular(section.rows).encode()
+        for picture in section.pictures:
+            files[f"figures/{picture.file}.svg"] = picture.svg
+            files[f"figures/{picture.file}.png"] = picture.png
+            files[f"figures/{picture.file}.pdf"] = picture.pdf
+    return files
+
+
+def html(page: Page) -> str:
+    """One file that needs no other: style, script and figures inside, every value escaped.
+
+    Its policy lets the browser run that one script, known by its hash, and fetch nothing.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    pictures = [picture for section in page.sections for picture in section.pictures]
+    prefixes = {picture.file: f"f{number}" for number, picture in enumerate(pictures)}
+    environment.filters |= {"inline": lambda each: picture_element(each, prefixes[each.file]), "exact": exact}
+    script = '"use strict";\n' + "\n".join((TEMPLATES / name).read_text() for name in SCRIPTS)
+    return environment.get_template("index.html.j2").render(
+        page=page,
+        style=Markup((TEMPLATES / "page.css").read_text()),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        letters=Markup(inline.letters([picture.svg for picture in pictures])),
+        trials=Markup(page.trials),
+    )
+
+
+def markdown(page: Page) -> str:
+    """For a repository: figures beside it, every value escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=False,
+        finalize=plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["code"] = code
+    return environment.get_template("report.md.j2").render(page=page)
+
+
+def picture_element(picture: Picture, prefix: str) -> Markup:
+    """Its SVG as an element; matplotlib wrote it, and every text that is added is escaped."""
+    return Markup(inline.element(picture.svg, prefix, picture.alternative, picture.titles))
+
+
+def exact(value: Any) -> str:
+    """What a column is sorted by; nothing where the value is not known."""
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else f"{value}"
+
+
+def plain(value: Any) -> str:
+    """Text that Markdown shows as it is, in a table too."""
+    if isinstance(value, Markup):
+        return value
+    text = re.sub(r"\s+", " ", str(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", text)
+
+
+def code(text: str) -> Markup:
+    """Between backticks, where nothing is markup but a backtick."""
+    return Markup(text.replace("`", "'").replace("\n", " "))

@@ -1,0 +1,76 @@
+"""Whether there are seeds and tasks enough: what a design can find, and what it would take to find a difference.
+
+The paired differences of two algorithms have three components of variance: seed, task and what is left. Their
+estimates foretell the interval of any other number of seeds and tasks, and so the smallest true difference that
+would be found in 8 of 10 repetitions (Brennan, Generalizability Theory, 2001, chapter 4: a decision study).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from metabench.report.statistics.intervals import Array, mean_squares, spread
+
+POWER = 0.8
+MOST_SEEDS, MOST_TASKS = 200, 1_000_000
+"""Beyond these, more of the same is no advice."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Of the variance of one paired difference."""
+
+    seed: float
+    task: float
+    error: float
+
+
+def components(cells: Array) -> Components | None:
+    """From differences [seeds, tasks], negative estimates taken for 0; None for fewer than 2 of either."""
+    seeds, tasks = cells.shape
+    if min(seeds, tasks) < 2:
+        return None
+    of_seed, of_task, error = mean_squares(cells)
+    return Components(
+        float(max(of_seed - error, 0.0)) / tasks, float(max(of_task - error, 0.0)) / seeds, float(error)
+    )
+
+
+def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -> float:
+    """The smallest true difference that `seeds` x `tasks` find with probability POWER at level `alpha`."""
+    expected = np.array(
+        [
+            tasks * parts.seed + parts.error,
+            seeds * parts.task + parts.error,
+            parts.error,
+        ]
+    )
+    variance, degrees = spread(expected, seeds, tasks)
+    reach = student.ppf(1 - alpha / 2, degrees) + student.ppf(POWER, degrees)
+    return float(reach) * math.sqrt(float(variance))
+
+
+def seeds_needed(parts: Components, gap: float, tasks: int, alpha: float = 0.05) -> int | None:
+    """The fewest seeds, with as many tasks as now, that would find a true difference of `gap`."""
+    return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha) <= abs(gap), MOST_SEEDS)
+
+
+def tasks_needed(parts: Components, gap: float, seeds: int, alpha: float = 0.05) -> int | None:
+    """The same for tasks, with as many seeds as now; None where no number of tasks would do."""
+    return fewest(lambda tasks: detectable(parts, seeds, tasks, alpha) <= abs(gap), MOST_TASKS)
+
+
+def fewest(suffices: Callable[[int], bool], most: int) -> int | None:
+    """The smallest number from 2 to `most` that suffices, if more never does harm; None where none does."""
+    if not suffices(most):
+        return None
+    low, high = 1, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if suffices(middle) else (middle, high)
+    return high
