@@ -2,7 +2,7 @@
 
     python -m benchmarks.coverage          # half a minute; writes benchmarks/results/coverage.csv
 
-Scores are mean + seed + task + error, as in `metabench.report.statistics.intervals`, whose code is what is measured. For
+Scores are mean + seed + task + error, as in `report.statistics.intervals`, whose code is what is measured. For
 normal effects the mean squares are independent and chi-squared, so these are drawn and not the scores, and what
 the mean's own chance adds is integrated: the figures are good to 0.1%. Other laws are drawn cell by cell. The
 report's interval stands beside Satterthwaite's, Banerjee's and the bootstrap over seeds and tasks.

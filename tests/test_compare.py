@@ -19,9 +19,9 @@ from metabench.report.collect.configurations import Group
 from metabench.report.collect.labels import labels
 from metabench.report.collect.merge import merge
 from metabench.report.collect.provenance_differences import mixtures
+from metabench.report.compare import rows as verdicts
 from metabench.report.compare.matching import Couple
 from metabench.report.compare.verdicts import Change, Comparison, compare, judge
-from metabench.report.compare.verdicts import rows as verdicts
 
 PROVENANCE = {
     "metabench": "1.0", "git": "aaa", "torch": "2.9", "cpu": "slow", "device": "cpu", "threads": 1,
@@ -294,7 +294,7 @@ def test_the_report_of_several_folders(here, tmp_path):
 
 def test_nothing_in_any_folder(tmp_path):
     (tmp_path / "A").mkdir()
-    from metabench.report import build_report
+    from metabench.report.build import build_report
 
     with pytest.raises(UserError, match=r"^There is no finished trial in '.*A' or '.*A'\. `metabench run --out"):
         build_report([tmp_path / "A", tmp_path / "A"])

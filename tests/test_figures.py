@@ -16,11 +16,11 @@ from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations as groups
-from metabench.report.figures.scores import examples as example_figures
-from metabench.report.figures.scores import scores as figures
-from metabench.report.figures.scores import speed as speed_figures
-from metabench.report.figures.scores import style
-from metabench.report.figures.scores import tasks as task_figures
+from metabench.report.figures import examples as example_figures
+from metabench.report.figures import scores as figures
+from metabench.report.figures import speed as speed_figures
+from metabench.report.figures import style
+from metabench.report.figures import tasks as task_figures
 
 KINDS = (*figures.KINDS, *speed_figures.KINDS, *task_figures.KINDS, *example_figures.KINDS)
 TASKS, UPDATES, STEPS = 40, 100, 3

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from metabench.report.page.model import latex
+from metabench.report.page import latex
 
 NAMES = [
     "maml",

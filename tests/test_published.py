@@ -16,9 +16,9 @@ from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
 from metabench.report import write_report
 from metabench.report.collect import configurations as groups
-from metabench.report.published.comparison import comparison as published
-from metabench.report.published.comparison import rows as beside
-from metabench.report.published.comparison import source as papers
+from metabench.report.published import comparison as published
+from metabench.report.published import rows as beside
+from metabench.report.published import source as papers
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "plugins" / "published.toml"
@@ -166,7 +166,7 @@ def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path)
     (tmp_path / "stranger-1.dist-info" / "METADATA").write_text("Name: stranger\nVersion: 1\n")
     (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
     code = (
-        "import sys; from metabench.report import papers;"
+        "import sys; from metabench.report.published import source as papers;"
         "found = papers.installed(); book = papers.open_book('paper');"
         f"assert {str(package / 'published.toml')!r} in map(str, found), found;"
         f"assert len(book.numbers) >= {len(BOOK.numbers)};"

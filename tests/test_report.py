@@ -20,12 +20,13 @@ from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
 from metabench.report import formatting as numbers
-from metabench.report import summary_table, write_report
+from metabench.report import write_report
 from metabench.report.analysis import summary as table
+from metabench.report.build import summary_table
 from metabench.report.collect import configurations as groups
 from metabench.report.collect import labels
-from metabench.report.figures.scores import style
-from metabench.report.statistics.intervals import intervals as statistics
+from metabench.report.figures import style
+from metabench.report.statistics import intervals as statistics
 
 HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
 TASKS = 60
@@ -261,7 +262,7 @@ def test_the_same_records_give_the_same_bytes(results, report, tmp_path):
 
 def test_no_torch_is_imported(results, tmp_path):
     code = (
-        "import sys; from metabench.report import summary_table, write_report;"
+        "import sys; from metabench.report.build import summary_table, write_report;"
         "from metabench.records.store import records;"
         f"summary_table(records({str(results)!r}), {str(results)!r});"
         f"write_report({str(results)!r}, {str(tmp_path)!r}); sys.exit('torch' in sys.modules)"

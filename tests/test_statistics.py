@@ -19,12 +19,12 @@ from metabench.records.trials import Budget, Trial
 from metabench.report.analysis import findings, pairs, ranks
 from metabench.report.analysis import statistics_tables as evidence
 from metabench.report.collect import configurations as groups
-from metabench.report.figures.scores import ranks as rank_figures
-from metabench.report.figures.scores import style
-from metabench.report.statistics.intervals import aggregates as aggregate
-from metabench.report.statistics.intervals import bootstrap
-from metabench.report.statistics.intervals import intervals as statistics
-from metabench.report.statistics.intervals import power as enough
+from metabench.report.figures import ranks as rank_figures
+from metabench.report.figures import style
+from metabench.report.statistics import aggregates as aggregate
+from metabench.report.statistics import bootstrap
+from metabench.report.statistics import intervals as statistics
+from metabench.report.statistics import power as enough
 
 TASKS = 80
 

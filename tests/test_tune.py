@@ -26,7 +26,7 @@ from metabench.records import store
 from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report import build_report
+from metabench.report.build import build_report
 from metabench.report.collect.labels import labels
 
 SPACE = {

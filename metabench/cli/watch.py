@@ -18,7 +18,7 @@ from metabench.cli.terminal import plain_table, results_table
 from metabench.records import store
 from metabench.records.folder import Status, status_of
 from metabench.records.locks import running
-from metabench.report import build_report, save_report, summary_table
+from metabench.report.build import build_report, save_report, summary_table
 from metabench.units import describe
 
 SHARE = 20

@@ -70,11 +70,11 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
     from metabench.report.collect import merge
     from metabench.report.collect import provenance_differences as mixtures
     from metabench.report.collect import tuning as tuned
-    from metabench.report.page.model import model as page
-    from metabench.report.page.model import render as pages
-    from metabench.report.published.comparison import comparison as published
-    from metabench.report.published.comparison import rows as beside
-    from metabench.report.published.comparison import source as papers
+    from metabench.report.page import model as page
+    from metabench.report.page import render as pages
+    from metabench.report.published import comparison as published
+    from metabench.report.published import rows as beside
+    from metabench.report.published import source as papers
 
     book = papers.open_book(against) if against else None
     merged = merge.merge(folders)

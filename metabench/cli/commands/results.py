@@ -23,7 +23,7 @@ def report(
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
-    from metabench.report import build_report, default_place, save_report
+    from metabench.report.build import build_report, default_place, save_report
     from metabench.report.published.rows import HEADINGS, cells
 
     built = build_report(results, against)
@@ -45,8 +45,8 @@ def compare(
     from metabench.cli.terminal import plain_table
     from metabench.records.files import write_atomically
     from metabench.report.collect.merge import merge
+    from metabench.report.compare import rows as verdicts
     from metabench.report.compare.verdicts import compare as compared
-    from metabench.report.compare.verdicts import rows as verdicts
 
     found = compared(merge([before]), merge([after]))
     content = verdicts.encoded(found, out) if out else b""
@@ -74,7 +74,7 @@ def watch(
     """Follow a run from another terminal: progress, and the table so far. Ctrl-C ends it, and nothing else."""
     from metabench.cli.watch import step_back
     from metabench.cli.watch import watch as follow
-    from metabench.report import default_place
+    from metabench.report.build import default_place
 
     place = (out or default_place([results])) if page or out else None
     if place or console.is_terminal:

@@ -147,7 +147,7 @@ def finish(planned: Any, watch: bool) -> None:
     from metabench.experiments.interrupts import asked_to_stop
     from metabench.records.record import FINE
     from metabench.records.store import REPEATABLE, records
-    from metabench.report import summary_table
+    from metabench.report.build import summary_table
 
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""

@@ -13,7 +13,7 @@ from metabench.report import formatting as numbers
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import ALPHA, Pair, all_pairs, arenas, paired
 from metabench.report.collect.configurations import Group
-from metabench.report.statistics.intervals import power as enough
+from metabench.report.statistics import power as enough
 
 FEWEST_SEEDS = 3
 """Below this nothing can be said of how seeds differ, or hardly."""

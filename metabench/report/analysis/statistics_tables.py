@@ -10,8 +10,9 @@ import pandas as pd
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import Pair, all_pairs, arenas, paired
 from metabench.report.collect.configurations import Group
-from metabench.report.statistics.intervals import Interval, bootstrap, stack
-from metabench.report.statistics.intervals import aggregates as aggregate
+from metabench.report.statistics import aggregates as aggregate
+from metabench.report.statistics import bootstrap
+from metabench.report.statistics.intervals import Interval, stack
 
 
 def tables(groups: Sequence[Group]) -> dict[str, pd.DataFrame]:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metabench.report.collect.configurations import Group
-from metabench.report.figures.scores import Kind, style
-from metabench.report.figures.scores import examples as example_figures
-from metabench.report.figures.scores import ranks as rank_figures
-from metabench.report.figures.scores import scores as figures
-from metabench.report.figures.scores import speed as speed_figures
-from metabench.report.figures.scores import tasks as task_figures
-from metabench.report.figures.scores import tooltips as marks
+from metabench.report.figures import examples as example_figures
+from metabench.report.figures import ranks as rank_figures
+from metabench.report.figures import scores as figures
+from metabench.report.figures import speed as speed_figures
+from metabench.report.figures import style
+from metabench.report.figures import tasks as task_figures
+from metabench.report.figures import tooltips as marks
+from metabench.report.figures.scores import Kind
 
 FIRST, TRAINING, COMPARED = "1 Scores", "2 Training and adaptation", "3 Who is better, and how surely"
 COST, TASKS, EXAMPLES = "4 Speed and cost", "5 Single tasks", "6 Examples"

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from metabench.report import formatting as numbers
 from metabench.report.collect.configurations import Group
 from metabench.report.collect.example_tasks import Examined, Shown, of_suite
-from metabench.report.figures.scores import Drawn, Kind, grid, style
+from metabench.report.figures import grid, style
+from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Array
 

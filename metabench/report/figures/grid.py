@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from metabench.report.figures.scores import style
+from metabench.report.figures import style
 
 Sharing = Literal["none", "all", "row", "col"]
 SMALL = 8

@@ -12,8 +12,9 @@ from matplotlib.ticker import FuncFormatter
 from metabench.report import formatting as numbers
 from metabench.report.analysis.pairs import Arena, Pair, arenas, to_best
 from metabench.report.collect.configurations import Group
-from metabench.report.figures.scores import Drawn, style
-from metabench.report.figures.scores import scores as figures
+from metabench.report.figures import scores as figures
+from metabench.report.figures import style
+from metabench.report.figures.scores import Drawn
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Interval
 

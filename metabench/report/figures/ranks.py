@@ -13,11 +13,12 @@ from metabench.report import formatting as numbers
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import all_pairs
 from metabench.report.collect.configurations import Group
+from metabench.report.figures import scores as figures
+from metabench.report.figures import style
 from metabench.report.figures.pairs import ROW, contests, differences, improvement, panels, rows, title
-from metabench.report.figures.scores import Drawn, Kind, style
-from metabench.report.figures.scores import scores as figures
+from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
-from metabench.report.statistics.intervals import aggregates as aggregate
+from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics.intervals import stack
 
 BAR = 0.035

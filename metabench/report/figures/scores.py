@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from metabench.report import formatting as numbers
 from metabench.report.collect.configurations import Group
-from metabench.report.figures.scores import style
+from metabench.report.figures import style
 from metabench.report.figures.style import Look
 
 Drawn = tuple[Figure, str]

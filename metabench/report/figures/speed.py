@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from metabench.report import formatting as numbers
 from metabench.report.analysis import speed
 from metabench.report.collect.configurations import Group
-from metabench.report.figures.scores import Drawn, Kind, grid, strokes, style
+from metabench.report.figures import grid, style
+from metabench.report.figures.scores import Drawn, Kind, strokes
 from metabench.report.figures.style import Look
 
 NEVER = 1.16

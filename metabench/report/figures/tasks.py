@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 
 from metabench.report import formatting as numbers
 from metabench.report.collect.configurations import Group
-from metabench.report.figures.scores import Drawn, Kind, grid, listed, name, second, strokes, style
+from metabench.report.figures import grid, style
+from metabench.report.figures.scores import Drawn, Kind, listed, name, second, strokes
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Array, difference, stack
 

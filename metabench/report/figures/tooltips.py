@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
-from metabench.report.figures.scores import style
+from metabench.report.figures import style
 from metabench.report.figures.style import Look
 
 Titles = dict[str, list[str]]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import escape
 
-from metabench.report.figures.scores import style
+from metabench.report.figures import style
 
 THEMED = {style.INK: "currentColor", style.GRID: "var(--grid)", style.PAPER: "var(--paper)"}
 LETTER = re.compile(r'<path id="([\w-]+-[0-9a-f]+)"[^>]*/>\s*')

@@ -17,10 +17,10 @@ from metabench.report.collect import tuning as tuned
 from metabench.report.collect.configurations import Group, shortfalls
 from metabench.report.collect.labels import labels, slugs, text
 from metabench.report.collect.provenance import provenance
+from metabench.report.figures import parallel as studio
+from metabench.report.figures import style
 from metabench.report.figures.catalogue import Picture
-from metabench.report.figures.scores import parallel as studio
-from metabench.report.figures.scores import style
-from metabench.report.page.model import trial_details as details
+from metabench.report.page import trial_details as details
 
 Rows = list[dict[str, Any]]
 

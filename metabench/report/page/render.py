@@ -13,8 +13,9 @@ import jinja2
 from markupsafe import Markup
 
 from metabench.report.figures.catalogue import Picture
-from metabench.report.page.model import Page, latex
-from metabench.report.page.model import inline_svg as inline
+from metabench.report.page import inline_svg as inline
+from metabench.report.page import latex
+from metabench.report.page.model import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("table.js", "figure.js", "trials.js", "theme.js")
