@@ -12,7 +12,7 @@ from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin
-from metabench.testing.toys import clouds, lines
+from metabench.testing.toy_suites import clouds, lines
 
 REGISTRY = load_registry()
 

@@ -80,7 +80,7 @@ def test_the_pages_name_every_field():
 
 
 def test_the_page_says_how_many_checks_there_are():
-    from metabench.testing import ALGORITHM, SUITE
+    from metabench.testing.conformance import ALGORITHM, SUITE
 
     words = {13: "thirteen", 16: "sixteen"}
     text = " ".join((DOCS / "authors.md").read_text().split())

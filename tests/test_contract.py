@@ -14,8 +14,8 @@ from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import Entry, Plugin, Registry
 from metabench.registry.parameters import signature_of
 from metabench.testing import check_suite
-from metabench.testing.suites import SuiteCase
-from metabench.testing.toys import lines
+from metabench.testing.suite_task_checks import SuiteCase
+from metabench.testing.toy_suites import lines
 from metabench_plugins.algorithms.metasgd import metasgd
 from metabench_plugins.suites.linear_svm import linear_svm
 

@@ -13,7 +13,7 @@ from metabench.engine.run import run_trial
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import Entry, Plugin, Registry
 from metabench.registry.parameters import signature_of
-from metabench.testing.toys import clouds, lines
+from metabench.testing.toy_suites import clouds, lines
 
 BUDGET = Budget(updates=6, meta_batch_size=4, validations=2, validation_tasks=10, test_tasks=60, test_steps=2)
 

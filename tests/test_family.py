@@ -14,7 +14,7 @@ from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_algorithm
-from metabench.testing.toys import TOYS, clouds, lines
+from metabench.testing.toy_suites import TOYS, clouds, lines
 from metabench_plugins.algorithms.imaml import conjugate_gradients
 
 REGISTRY = load_registry()

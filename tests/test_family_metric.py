@@ -9,7 +9,7 @@ from torch import nn
 from metabench.api import Batch, UnfitError, map_tree, unroll
 from metabench.engine.learner import adapt_fully, lift, map_tasks
 from metabench.engine.problem import build_problem
-from metabench.testing.toys import WAYS, clouds, lines
+from metabench.testing.toy_suites import WAYS, clouds, lines
 from metabench_plugins.algorithms.bodies import body_of, class_means
 from metabench_plugins.algorithms.maml import maml
 from metabench_plugins.algorithms.metacurvature import metacurvature

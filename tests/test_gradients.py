@@ -8,7 +8,7 @@ from metabench.api import Batch, grad, sgd, unroll, value_and_grad
 from metabench.api.trees import map_tree
 from metabench.engine.problem import build_problem
 from metabench.engine.seeds import stream
-from metabench.testing.toys import lines
+from metabench.testing.toy_suites import lines
 
 
 def problem():

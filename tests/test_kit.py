@@ -14,10 +14,11 @@ import metabench
 from metabench.api import Recipe
 from metabench.errors import UserError
 from metabench.registry.discovery import Registry
-from metabench.testing import ALGORITHM, SUITE, check_algorithm, check_plugin, check_suite, explain
+from metabench.testing import check_algorithm, check_plugin, check_suite, explain
 from metabench.testing.checks import where
-from metabench.testing.suites import SuiteCase
-from metabench.testing.toys import clouds, lines
+from metabench.testing.conformance import ALGORITHM, SUITE
+from metabench.testing.suite_task_checks import SuiteCase
+from metabench.testing.toy_suites import clouds, lines
 
 ROOT = Path(__file__).resolve().parent.parent
 AUTHORS = """

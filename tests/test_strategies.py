@@ -27,7 +27,7 @@ from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
 from metabench.engine.strategies.threaded import Threaded
 from metabench.engine.strategies.vectorised import Vectorised
 from metabench.records.trials import Budget, Execution, Trial
-from metabench.testing.toys import lines
+from metabench.testing.toy_suites import lines
 
 
 class Viewing(nn.Module):

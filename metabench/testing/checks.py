@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-import metabench
 from metabench.engine.seeds import random_state, set_random_state
 from metabench.errors import UserError, one_line, unknown
 
-OURS = f"{Path(metabench.__file__).parent}{os.sep}"
+OURS = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 class FailureError(AssertionError):

@@ -6,9 +6,10 @@ from functools import cache
 from pathlib import Path
 
 from metabench.registry.discovery import Registry, load_registry
-from metabench.testing import ALGORITHM, SUITE, Result, kit_of
+from metabench.testing import Result
 from metabench.testing.checks import Check
-from metabench.testing.elsewhere import digests_elsewhere
+from metabench.testing.conformance import ALGORITHM, SUITE, kit_of
+from metabench.testing.other_processes import digests_elsewhere
 from zoo import algorithms, suites
 
 HERE = Path(__file__).parent

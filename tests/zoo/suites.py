@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metabench.api import Batch, Recipe, Task, hookimpl
-from metabench.testing.toys import clouds, lines
+from metabench.testing.toy_suites import clouds, lines
 
 
 def raises():

@@ -16,7 +16,7 @@ from metabench.api.trees import flatten, unflatten
 from metabench.engine.learner import exact_gradient
 from metabench.engine.seeds import stream
 from metabench.registry.parameters import Parameter, signature_of
-from metabench.testing.adaptation import one
+from metabench.testing.adaptation_checks import one
 from metabench.testing.cases import (
     Case,
     after_updates,

@@ -17,7 +17,7 @@ def kit(
     import pytest
 
     from metabench.registry.discovery import load_registry
-    from metabench.testing import kit_of
+    from metabench.testing.conformance import kit_of
 
     expected = dict(expected_failures or {})
     checks = kit_of(load_registry((plugin,) if plugin else ()), name, expected)

@@ -12,7 +12,7 @@ from metabench.errors import UserError
 from metabench.records.trials import Budget
 from metabench.testing.cases import require_equal
 from metabench.testing.checks import Check, FailureError, NotApplicableError, where
-from metabench.testing.suites import SuiteCase
+from metabench.testing.suite_task_checks import SuiteCase
 
 
 def model_stateless(case: SuiteCase) -> None:

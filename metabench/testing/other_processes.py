@@ -16,9 +16,10 @@ import torch
 from metabench.engine.seeds import seed_everything
 from metabench.errors import one_line
 from metabench.registry.discovery import Registry, load_registry
-from metabench.testing import suites, training
 from metabench.testing.cases import Case
-from metabench.testing.toys import TOYS
+from metabench.testing.conformance import suite_task_checks as suites
+from metabench.testing.conformance import training_checks as training
+from metabench.testing.toy_suites import TOYS
 
 SEEDS = ("1", "2")
 
@@ -43,7 +44,7 @@ def digests_elsewhere(
     kind: str, names: list[str], files: list[str], parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Digests]]:
     """By plugin, what two other processes compute, side by side; RuntimeError with the last line that one said."""
-    command = [sys.executable, "-c", "from metabench.testing.elsewhere import main; main()", kind]
+    command = [sys.executable, "-c", "from metabench.testing.other_processes import main; main()", kind]
     path = os.pathsep.join(filter(None, sys.path))
     running = [
         subprocess.Popen(
