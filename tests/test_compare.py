@@ -14,12 +14,12 @@ from metabench.records import store
 from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report import sparklines as sparks
+from metabench.report import sparklines
 from metabench.report.collect.configurations import Group
 from metabench.report.collect.labels import labels
 from metabench.report.collect.merge import merge
 from metabench.report.collect.provenance_differences import mixtures
-from metabench.report.compare import rows as verdicts
+from metabench.report.compare import rows
 from metabench.report.compare.matching import Couple
 from metabench.report.compare.verdicts import Change, Comparison, compare, judge
 
@@ -208,7 +208,7 @@ def test_other_machines_and_versions_are_told_and_their_times_not_compared(compa
 
 def test_one_seed_says_so(compared):
     found = compared([outcome(0.5, 0, 1)], [outcome(0.5, 0, 2)])
-    assert any(note.startswith("1 seed: the interval is over tasks only") for note in verdicts.notes(found))
+    assert any(note.startswith("1 seed: the interval is over tasks only") for note in rows.notes(found))
 
 
 def test_the_command_line(here, tmp_path):
@@ -301,10 +301,10 @@ def test_nothing_in_any_folder(tmp_path):
 
 
 def test_sparklines():
-    assert sparks.sparkline([0, 1, 2, 7]) == "▁▂▃█"
-    assert sparks.sparkline([3, 3]) == "▄▄"
-    assert sparks.sparkline([]) == sparks.sparkline([float("nan")]) == ""
-    long = sparks.sparkline(range(1000))
-    assert len(long) == sparks.WIDTH
+    assert sparklines.sparkline([0, 1, 2, 7]) == "▁▂▃█"
+    assert sparklines.sparkline([3, 3]) == "▄▄"
+    assert sparklines.sparkline([]) == sparklines.sparkline([float("nan")]) == ""
+    long = sparklines.sparkline(range(1000))
+    assert len(long) == sparklines.WIDTH
     assert long[-1] == "█"
-    assert sparks.sparkline([1.0], 0.0, 1.0) == "█"
+    assert sparklines.sparkline([1.0], 0.0, 1.0) == "█"

@@ -19,8 +19,7 @@ import pytest
 from distributed import Client
 
 from metabench.errors import UserError
-from metabench.experiments.executors import dask_cluster as cluster
-from metabench.experiments.executors import dask_worker as remote
+from metabench.experiments.executors import dask_cluster, dask_worker
 from metabench.experiments.executors.dask import Dask, plugin_files, token_in
 from metabench.experiments.executors.dask_cluster import Crew
 from metabench.experiments.experiment import Experiment, experiment
@@ -195,7 +194,7 @@ def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, t
     (place / "gate").unlink(missing_ok=True)
     (place / "gated.py").write_text(GATED)
     if not shared:
-        monkeypatch.setattr(cluster, "sees", lambda path, content: False)
+        monkeypatch.setattr(dask_cluster, "sees", lambda path, content: False)
     found = planned(place, tmp_path, algos=algos, seeds=seeds, executor="dask", scheduler=machines.address)
     victim = next(trial.id for trial in found.trials if trial.algorithm == "gated")
 
@@ -250,8 +249,8 @@ def test_limits_hold_on_a_cluster_of_our_own(place, tmp_path):
 
 
 def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch, caplog):
-    real = cluster.installed
-    monkeypatch.setattr(cluster, "installed", lambda name: "1.0" if name == "torch" else real(name))
+    real = dask_cluster.installed
+    monkeypatch.setattr(dask_cluster, "installed", lambda name: "1.0" if name == "torch" else real(name))
     until(lambda: len(machines.client.nthreads()) >= 1)
     complaint = (
         rf"^The Dask worker tcp://127\.0\.0\.1:\d+ has torch {re.escape(real('torch'))}, the driver has 1\.0\."
@@ -267,13 +266,13 @@ def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch
 
 
 def test_a_scheduler_with_another_metabench_is_refused(machines, monkeypatch):
-    monkeypatch.setattr(cluster, "installed", lambda name: "2.0")
+    monkeypatch.setattr(dask_cluster, "installed", lambda name: "2.0")
     with pytest.raises(UserError, match=r"^The Dask scheduler tcp://HOST has metabench \S+, the driver has 2\.0\."):
-        cluster.refuse_other_scheduler(machines.client, "tcp://HOST")
+        dask_cluster.refuse_other_scheduler(machines.client, "tcp://HOST")
 
 
 def test_nobody_answers(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster, "CONNECT", 1.0)
+    monkeypatch.setattr(dask_cluster, "CONNECT", 1.0)
     found = Dask(tmp_path, Execution(), work, 1, "tcp://127.0.0.1:9")
     with pytest.raises(UserError, match=r"^No Dask scheduler answers at 'tcp://127\.0\.0\.1:9' \("):
         next(found.run(None, print, lambda: False))
@@ -288,17 +287,17 @@ def test_plugin_files_travel_by_content(tmp_path, monkeypatch):
     monkeypatch.setenv("METABENCH_PLUGINS", str(first))
     sent = plugin_files(Execution(plugins=(str(first), str(second))))
     assert sent == (("mine.py", b"one"), ("mine.py", b"two"))
-    paths = [Path(path) for path in remote.unpack(sent, tmp_path / "there")]
+    paths = [Path(path) for path in dask_worker.unpack(sent, tmp_path / "there")]
     assert [path.read_text() for path in paths] == ["one", "two"]
     assert [path.name for path in paths] == ["mine.py", "mine.py"]
-    assert remote.unpack(sent, tmp_path / "there") == tuple(map(str, paths))
+    assert dask_worker.unpack(sent, tmp_path / "there") == tuple(map(str, paths))
 
 
 def test_the_token_shows_who_shares_the_folder(tmp_path):
     with token_in(tmp_path) as token:
-        assert remote.sees(token, token.name)
-        assert not remote.sees(token, "another")
-        assert not remote.sees(tmp_path / "missing", token.name)
+        assert dask_worker.sees(token, token.name)
+        assert not dask_worker.sees(token, "another")
+        assert not dask_worker.sees(tmp_path / "missing", token.name)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 
 ROOT = Path(__file__).parents[1]
 REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
@@ -92,7 +92,7 @@ class Suite:
         self.order = sorted(self.final, key=lambda name: -self.sign * self.final[name].mean())
 
     def score(self, value: float) -> str:
-        return numbers.score(float(value), self.metric)
+        return formatting.score(float(value), self.metric)
 
     def mean(self, algorithm: str, field: str) -> float:
         return float(np.mean([record[field] for record in self.records[algorithm]]))
@@ -182,11 +182,11 @@ def sentences(suite: Suite) -> list[str]:
         gap, half, p = pairs[a, b]
         if p >= ALPHA:
             smallest, needed = needs(suite.final[a] - suite.final[b], len(pairs))
-            share = numbers.is_share(suite.metric)
-            seen = f"{100 * smallest:.3g} points" if share else numbers.decimal(smallest)
+            share = formatting.is_share(suite.metric)
+            seen = f"{100 * smallest:.3g} points" if share else formatting.decimal(smallest)
             seeds, tasks = suite.final[a].shape
             found.append(
-                f"Not a finding: {a} and {b} differ by {numbers.difference(gap, half, suite.metric)} (p = {p:.2g} "
+                f"Not a finding: {a} and {b} differ by {formatting.difference(gap, half, suite.metric)} (p = {p:.2g} "
                 f"after Holm's correction over {len(pairs)} pairs). {seeds} seeds and {tasks} tasks find {seen} or "
                 f"more, 8 times in 10; to find what was seen here would take {needed}."
             )
@@ -207,16 +207,16 @@ def table(suite: Suite) -> list[list[str]]:
         behind, mark = "–", " best"
         if name != best:
             gap, wide, p = pairs[best, name]
-            behind, mark = numbers.difference(-gap, wide, suite.metric), "" if p < ALPHA else " tied"
+            behind, mark = formatting.difference(-gap, wide, suite.metric), "" if p < ALPHA else " tied"
         strategies = sorted({record["strategy"] for record in suite.records[name] if record["strategy"]})
         rows.append([
-            name + mark, numbers.with_interval(mean, half, suite.metric), behind, f"{seeds}",
+            name + mark, formatting.with_interval(mean, half, suite.metric), behind, f"{seeds}",
             suite.score(suite.final[name].mean(1).std(ddof=1)),
             "yes" if judged(first["tests"])["transductive"] else "no",
             f"{budget['updates'] if suite.trained(name) else 0:,}",
             f"{budget['meta_batch_size']}", f"{budget['test_steps']}",
-            numbers.amount(suite.mean(name, "train_seconds")), numbers.amount(suite.mean(name, "adapt_ms")),
-            numbers.amount(max(record["peak_memory_mb"] for record in suite.records[name])),
+            formatting.amount(suite.mean(name, "train_seconds")), formatting.amount(suite.mean(name, "adapt_ms")),
+            formatting.amount(max(record["peak_memory_mb"] for record in suite.records[name])),
             first["trial"]["precision"], ", ".join(strategies) or "–",
         ])  # fmt: skip
     return rows
@@ -236,9 +236,9 @@ def figures(suite: Suite) -> dict[str, list[str]]:
         return moved + [f"{n} (not trained) at {score(plain[n].mean())}" for n in order if n not in trained]
 
     found = {
-        "Test score": [f"{n} {numbers.with_interval(*interval(final[n])[:2], suite.metric)}" for n in order],
+        "Test score": [f"{n} {formatting.with_interval(*interval(final[n])[:2], suite.metric)}" for n in order],
         "Learning curves": ends(lambda n: f"{updates[n]:,.0f} updates"),
-        "Score against training time": ends(lambda n: f"{numbers.amount(seconds[n])} s"),
+        "Score against training time": ends(lambda n: f"{formatting.amount(seconds[n])} s"),
         "Adaptation": [
             f"{n} from {score(suite.steps[n][0].mean())} before the first to {score(final[n].mean())} "
             f"after {len(suite.steps[n]) - 1}" for n in order
@@ -248,9 +248,11 @@ def figures(suite: Suite) -> dict[str, list[str]]:
     wins = {n: suite.sign * (final[n] - final[best]) for n in others}
     chances = {n: interval(np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5))) for n, gap in wins.items()}
     gaps = {n: (-pairs[best, n][0], pairs[best, n][1]) for n in others}
-    found["Difference to the best"] = [f"{n} {numbers.difference(*gaps[n], suite.metric)}{marked[n]}" for n in others]
+    found["Difference to the best"] = [
+        f"{n} {formatting.difference(*gaps[n], suite.metric)}{marked[n]}" for n in others
+    ]
     found["Probability of improvement"] = [
-        f"{n} {numbers.with_interval(*chances[n][:2], 'accuracy')}{marked[n]}" for n in others
+        f"{n} {formatting.with_interval(*chances[n][:2], 'accuracy')}{marked[n]}" for n in others
     ]
     middle = np.median(np.concatenate([each.ravel() for each in final.values()]))
     shares = {n: (suite.sign * final[n] >= suite.sign * middle).mean() for n in order}
@@ -283,7 +285,7 @@ def costs(suite: Suite, plain: Cells, trained: list[str]) -> dict[str, list[str]
 
     quickest = min(points[n][1][:, -1].max() for n in trained)
     fewest = min(points[n][0][:, -1].max() for n in trained)
-    equal = [f"within {numbers.amount(quickest)} s {n} {within(n, quickest, 1)}" for n in suite.order]
+    equal = [f"within {formatting.amount(quickest)} s {n} {within(n, quickest, 1)}" for n in suite.order]
     equal += [f"within {fewest:,.0f} updates {n} {within(n, fewest, 0)}" for n in suite.order]
     low = max(suite.sign * each[0] for each in plain.values())
     high = max(suite.sign * np.mean([better(row) for row in points[n][2]]) for n in trained)
@@ -295,19 +297,19 @@ def costs(suite: Suite, plain: Cells, trained: list[str]) -> dict[str, list[str]
                 for row in zip(*points[name][1:])
             ]
             reached, median = sum(map(math.isfinite, hit)), float(np.median(hit))
-            took = f"in {numbers.amount(median)} s" if median < math.inf else "not by most" if reached else "never"
+            took = f"in {formatting.amount(median)} s" if median < math.inf else "not by most" if reached else "never"
             targets.append(f"{name} to {suite.score(goal)} {took} (reached by {reached} of {len(hit)} seeds)")
     cost = []
     for n in suite.order:
-        cost.append(f"{n} adaptation (ms a task) {numbers.amount(suite.mean(n, 'adapt_ms'))}")
+        cost.append(f"{n} adaptation (ms a task) {formatting.amount(suite.mean(n, 'adapt_ms'))}")
         memory = max(record["peak_memory_mb"] for record in suite.records[n])
-        cost.append(f"{n} peak memory (MB) {numbers.amount(memory)}")
+        cost.append(f"{n} peak memory (MB) {formatting.amount(memory)}")
         if n in trained:
             rates = [
                 r["trial"]["budget"]["updates"] * r["trial"]["budget"]["meta_batch_size"] / r["train_seconds"]
                 for r in suite.records[n]
             ]
-            cost.append(f"{n} training (tasks a second) {numbers.amount(float(np.mean(rates)))}")
+            cost.append(f"{n} training (tasks a second) {formatting.amount(float(np.mean(rates)))}")
     return {"Scores at equal cost": equal, "Time to a target": targets, "Score and cost": cost}
 
 
@@ -370,10 +372,10 @@ def test_all_trials(committed):
         score = judged(record["tests"])["score"]
         assert shown["cells"][1:6] == [
             trial["algorithm"], trial["suite"], trial["seed"], "ok",
-            [numbers.score(score, record["metric"]), float(f"{score:.6g}")],
+            [formatting.score(score, record["metric"]), float(f"{score:.6g}")],
         ]  # fmt: skip
         for cell, field in zip(shown["cells"][6:], ("train_seconds", "adapt_ms", "peak_memory_mb")):
-            assert cell == [numbers.amount(record[field]), float(f"{record[field]:.6g}")]
+            assert cell == [formatting.amount(record[field]), float(f"{record[field]:.6g}")]
         for point, (update, seconds, loss, value) in zip(record["curve"][-25:], shown["curve"], strict=True):
             assert update == point["update"]
             assert (seconds, value) == pytest.approx((point["train_seconds"], point["score"]), rel=1e-5)

@@ -15,8 +15,7 @@ from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import Registry, load_registry
-from metabench.report.collect import configurations as groups
-from metabench.report.collect import example_tasks as examined
+from metabench.report.collect import configurations, example_tasks
 from metabench.report.formatting import is_share
 
 BUDGET = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=4, test_tasks=6, test_steps=7)
@@ -61,8 +60,8 @@ def test_the_predictions_are_those_that_were_scored(registry, tmp_path, suite, p
             score = (true == guess).mean() if is_share(outcome.record.metric) else ((true - guess) ** 2).mean()
             assert score == pytest.approx(scores[step][index], rel=2e-3, abs=1e-6)
     store.write(tmp_path, outcome)
-    (group,) = groups.gather(store.records(tmp_path), tmp_path)
-    (shown,) = examined.of_suite([group], images=suite == "glyphs")
+    (group,) = configurations.gather(store.records(tmp_path), tmp_path)
+    (shown,) = example_tasks.of_suite([group], images=suite == "glyphs")
     for index, task in enumerate(shown.tasks):
         assert list(task.scores) == [scores[step][index] for step in found.steps]
 
@@ -74,7 +73,7 @@ def test_images_come_back_as_they_were(registry):
     (block,) = task_blocks(suite, "glyphs", "test", 4, "cpu")
     for index, task in enumerate(found.tasks):
         for values, wanted in ((task.support_x, block.support.x), (task.query_x, block.query.x[:, :10])):
-            pixels = examined.points(values, wanted.shape[1], found.shape)
+            pixels = example_tasks.points(values, wanted.shape[1], found.shape)
             assert np.abs(pixels - wanted[index].permute(0, 2, 3, 1).numpy()).max() <= 0.5 / 255 + 1e-6
 
 

@@ -15,7 +15,7 @@ from metabench.records.record import Example, Examples, Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
 from metabench.report.analysis import speed
-from metabench.report.collect import configurations as groups
+from metabench.report.collect import configurations
 from metabench.report.figures import examples as example_figures
 from metabench.report.figures import scores as figures
 from metabench.report.figures import speed as speed_figures
@@ -67,10 +67,10 @@ def made(algorithm: str, seed: int, curve: list[float], pace: float, **changes) 
     return Outcome(record, scores, changes.pop("examples", None))
 
 
-def stored(root: Path, outcomes: list[Outcome]) -> tuple[groups.Group, ...]:
+def stored(root: Path, outcomes: list[Outcome]) -> tuple[configurations.Group, ...]:
     for each in outcomes:
         store.write(root, each)
-    return groups.gather(store.records(root), root)
+    return configurations.gather(store.records(root), root)
 
 
 def everything() -> list[Outcome]:
@@ -80,7 +80,7 @@ def everything() -> list[Outcome]:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory) -> tuple[groups.Group, ...]:
+def known(tmp_path_factory) -> tuple[configurations.Group, ...]:
     return stored(tmp_path_factory.mktemp("results"), everything())
 
 

@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import metabench
-from metabench.api import datasets as data
+from metabench.api import datasets
 from metabench.cli.main import main
 from metabench.engine.run import run_trial
 from metabench.engine.training import from_bytes, to_bytes
@@ -249,9 +249,9 @@ BAD_OPTIONS = {
 
 @given(st.data())
 @tries(200)
-def test_options(folder, data):
-    option = data.draw(st.sampled_from(sorted(BAD_OPTIONS)))
-    value = data.draw(BAD_OPTIONS[option])
+def test_options(folder, datasets):
+    option = datasets.draw(st.sampled_from(sorted(BAD_OPTIONS)))
+    value = datasets.draw(BAD_OPTIONS[option])
     refused("options", folder, "run", "--dry-run", "--out", "results/r", f"{option}={value}")
 
 
@@ -480,14 +480,14 @@ def root(tmp_path, trials) -> Path:
 
 @given(st.data())
 @tries(60)
-def test_records_cut_short_or_altered_at_any_byte(root, trials, data):
-    victim = data.draw(st.sampled_from(trials))
+def test_records_cut_short_or_altered_at_any_byte(root, trials, datasets):
+    victim = datasets.draw(st.sampled_from(trials))
     content = (root / victim.id / "record.json").read_bytes()
-    position = data.draw(st.integers(0, len(content) - 1))
-    if data.draw(st.booleans()):
+    position = datasets.draw(st.integers(0, len(content) - 1))
+    if datasets.draw(st.booleans()):
         altered = content[:position]
     else:
-        other = data.draw(st.integers(1, 255)) ^ content[position]
+        other = datasets.draw(st.integers(1, 255)) ^ content[position]
         altered = content[:position] + bytes([other]) + content[position + 1 :]
     try:
         assume(json.loads(altered) != json.loads(content))  # a space for a space
@@ -515,14 +515,14 @@ json_values = st.recursive(
 
 @given(st.data())
 @tries(50)
-def test_records_with_another_value(root, trials, data):
-    victim = data.draw(st.sampled_from(trials))
+def test_records_with_another_value(root, trials, datasets):
+    victim = datasets.draw(st.sampled_from(trials))
     fields = json.loads((root / victim.id / "record.json").read_bytes())
-    path = data.draw(st.sampled_from([path for path in paths_of(fields) if path and path != ("version",)]))
+    path = datasets.draw(st.sampled_from([path for path in paths_of(fields) if path and path != ("version",)]))
     inner = fields
     for key in path[:-1]:
         inner = inner[key]
-    value = data.draw(json_values)
+    value = datasets.draw(json_values)
     assume(value != inner[path[-1]] or type(value) is not type(inner[path[-1]]))
     inner[path[-1]] = value
     seen["records"] += 1
@@ -568,12 +568,14 @@ def test_the_record_of_another_trial(root, trials):
 
 @given(st.data())
 @tries(40)
-def test_scores_cut_short_or_altered_at_any_byte(root, trials, data):
-    victim = data.draw(st.sampled_from(trials))
+def test_scores_cut_short_or_altered_at_any_byte(root, trials, datasets):
+    victim = datasets.draw(st.sampled_from(trials))
     content = (root / victim.id / "scores.json").read_bytes()
-    position = data.draw(st.integers(0, len(content) - 1))
-    other = bytes([data.draw(st.integers(1, 255)) ^ content[position]])
-    altered = data.draw(st.sampled_from([content[:position], content[:position] + other + content[position + 1 :]]))
+    position = datasets.draw(st.integers(0, len(content) - 1))
+    other = bytes([datasets.draw(st.integers(1, 255)) ^ content[position]])
+    altered = datasets.draw(
+        st.sampled_from([content[:position], content[:position] + other + content[position + 1 :]])
+    )
     seen["scores"] += 1
     damaged(root, trials, victim, "scores.json", altered)
 
@@ -634,12 +636,14 @@ def checkpoint() -> bytes:
 
 @given(st.data())
 @tries(80)
-def test_checkpoints_cut_short_or_altered_at_any_byte(data):
+def test_checkpoints_cut_short_or_altered_at_any_byte(datasets):
     content = checkpoint()
     line = content.index(b"\n")
-    position = data.draw(st.one_of(st.integers(0, line + 1), st.integers(0, len(content) - 1)))
-    other = bytes([data.draw(st.integers(1, 255)) ^ content[position]])
-    altered = data.draw(st.sampled_from([content[:position], content[:position] + other + content[position + 1 :]]))
+    position = datasets.draw(st.one_of(st.integers(0, line + 1), st.integers(0, len(content) - 1)))
+    other = bytes([datasets.draw(st.integers(1, 255)) ^ content[position]])
+    altered = datasets.draw(
+        st.sampled_from([content[:position], content[:position] + other + content[position + 1 :]])
+    )
     seen["checkpoints"] += 1
     try:
         state = opened(altered)[1]
@@ -754,7 +758,7 @@ def unread(path: Path, count: int = 1) -> str:
     """The one line that is said about an archive that cannot be used; nothing is written anywhere."""
     before = fingerprint(path.parent.parent)
     seen["archives"] += 1
-    with pytest.raises(data.DataError) as caught:
+    with pytest.raises(datasets.DataError) as caught:
         omniglot.load_archive(path, "images_background", count)
     assert fingerprint(path.parent.parent) == before
     line = str(caught.value)
@@ -866,14 +870,16 @@ def test_archives_with_too_few_or_too_many(place):
 
 @given(st.data())
 @tries(80)
-def test_archives_cut_short_or_altered_at_any_byte(place, data):
+def test_archives_cut_short_or_altered_at_any_byte(place, datasets):
     path = archive(place / "images_background.zip")
     good = omniglot.read_archive(path, "images_background", 1)["pixels"]
     content = path.read_bytes()
     directory = content.index(b"PK\1\2")
-    position = data.draw(st.one_of(st.integers(0, len(content) - 1), st.integers(directory, len(content) - 1)))
-    other = bytes([data.draw(st.integers(1, 255)) ^ content[position]])
-    altered = data.draw(st.sampled_from([content[:position], content[:position] + other + content[position + 1 :]]))
+    position = datasets.draw(st.one_of(st.integers(0, len(content) - 1), st.integers(directory, len(content) - 1)))
+    other = bytes([datasets.draw(st.integers(1, 255)) ^ content[position]])
+    altered = datasets.draw(
+        st.sampled_from([content[:position], content[:position] + other + content[position + 1 :]])
+    )
     path.write_bytes(altered)
     seen["archives"] += 1
     before = fingerprint(place)
@@ -900,12 +906,12 @@ def test_cached_arrays_that_are_damaged_are_made_again(place, position, flip):
     made = {"a": np.arange(12).reshape(3, 4), "b": np.array(["x", "y"])}
     path = place.parent / "cache" / "some-key.npz"
     shutil.rmtree(path.parent, ignore_errors=True)
-    data.cached_arrays("some-key", lambda: made)
+    datasets.cached_arrays("some-key", lambda: made)
     content = path.read_bytes()
     altered = content[:position] + bytes([content[position] ^ flip]) + content[position + 1 :]
     path.write_bytes(altered if flip % 2 else content[:position])
     seen["archives"] += 1
-    again = data.cached_arrays("some-key", lambda: made)
+    again = datasets.cached_arrays("some-key", lambda: made)
     assert np.array_equal(again["a"], made["a"])
     assert np.array_equal(again["b"], made["b"])
 
@@ -915,7 +921,7 @@ def test_cached_arrays_are_never_unpickled(place, tmp_path):
     cache.mkdir()
     np.savez(cache / "key.npz", a=np.array([Evil(str(tmp_path / "was here"))], dtype=object))
     seen["archives"] += 1
-    assert data.cached_arrays("key", lambda: {"a": np.ones(2)})["a"].tolist() == [1, 1]
+    assert datasets.cached_arrays("key", lambda: {"a": np.ones(2)})["a"].tolist() == [1, 1]
     assert not (tmp_path / "was here").exists()
 
 
@@ -923,9 +929,9 @@ def test_cached_arrays_are_never_unpickled(place, tmp_path):
 def test_names_of_data_cannot_leave_their_folder(place, name):
     seen["archives"] += 1
     for use in (
-        lambda: data.cached_arrays(name, dict),
-        lambda: data.fetch("suite", name, "https://example.org/x", "md5:" + "0" * 32),
-        lambda: data.fetch(name, "file", "https://example.org/x", "md5:" + "0" * 32),
+        lambda: datasets.cached_arrays(name, dict),
+        lambda: datasets.fetch("suite", name, "https://example.org/x", "md5:" + "0" * 32),
+        lambda: datasets.fetch(name, "file", "https://example.org/x", "md5:" + "0" * 32),
     ):
         with pytest.raises(ValueError, match="must be the plain name of a file or folder"):
             use()
@@ -943,8 +949,8 @@ def test_names_of_data_cannot_leave_their_folder(place, name):
 )  # fmt: skip
 def test_downloads_are_by_https_with_a_checksum(place, url, checksum, message):
     seen["downloads"] += 1
-    with pytest.raises(data.DataError, match=message):
-        data.fetch("suite", "x.zip", url, checksum)
+    with pytest.raises(datasets.DataError, match=message):
+        datasets.fetch("suite", "x.zip", url, checksum)
 
 
 class Answer:
@@ -983,13 +989,13 @@ def test_downloads_are_tried_again_and_checked(place, monkeypatch, answers, good
     seen["downloads"] += not good
     checksum = "sha256:" + hashlib.sha256(b"content").hexdigest()
     if good:
-        assert data.fetch("suite", "x", "https://example.org/x", checksum).read_bytes() == b"content"
-        assert data.fetch("suite", "x", "https://example.org/x", checksum).read_bytes() == b"content"
+        assert datasets.fetch("suite", "x", "https://example.org/x", checksum).read_bytes() == b"content"
+        assert datasets.fetch("suite", "x", "https://example.org/x", checksum).read_bytes() == b"content"
     else:
         with pytest.raises(
-            data.DataError, match=r"^Suite 'suite' needs 'x': downloading https://example.org/x failed"
+            datasets.DataError, match=r"^Suite 'suite' needs 'x': downloading https://example.org/x failed"
         ):
-            data.fetch("suite", "x", "https://example.org/x", checksum)
+            datasets.fetch("suite", "x", "https://example.org/x", checksum)
         assert [path for path in (place.parent / "cache").rglob("*") if path.is_file()] == []
     assert queue == []
 
@@ -1002,10 +1008,10 @@ def test_downloads_follow_no_redirection_away_from_https(target):
     response.url, response.headers["location"] = "https://example.org/x", target
     seen["downloads"] += 1
     if target.startswith(("http:", "ftp:")):
-        with pytest.raises(data.DataError, match="which is not https://"):
-            data.stay_secure(response)
+        with pytest.raises(datasets.DataError, match="which is not https://"):
+            datasets.stay_secure(response)
     else:
-        data.stay_secure(response)
+        datasets.stay_secure(response)
 
 
 # Plugins

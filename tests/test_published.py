@@ -15,14 +15,12 @@ from metabench.records.record import Outcome, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
 from metabench.report import write_report
-from metabench.report.collect import configurations as groups
-from metabench.report.published import comparison as published
-from metabench.report.published import rows as beside
-from metabench.report.published import source as papers
+from metabench.report.collect import configurations
+from metabench.report.published import comparison, rows, source
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "plugins" / "published.toml"
-BOOK = papers.open_book(str(FILE))
+BOOK = source.open_book(str(FILE))
 
 OMNIGLOT = {"ways": 5, "shots": 1, "queries": 15, "split": "background", "rotations": True, "model": "conv"}
 
@@ -55,10 +53,10 @@ def outcome(algorithm: str, suite: str, parameters: dict, seed: int = 0, **chang
     return Outcome(record, scores)
 
 
-def gathered(root: Path, *outcomes: Outcome) -> tuple[groups.Group, ...]:
+def gathered(root: Path, *outcomes: Outcome) -> tuple[configurations.Group, ...]:
     for each in outcomes:
         store.write(root, each)
-    return groups.gather(store.records(root), root)
+    return configurations.gather(store.records(root), root)
 
 
 @pytest.mark.parametrize("number", BOOK.numbers, ids=lambda n: f"{n.suite}-{n.algorithms[0]}-{n.value:.4g}")
@@ -99,7 +97,7 @@ def test_the_registered_names_are_those_of_the_file(registry):
 
 
 def test_the_differences_are_listed_and_the_rest_is_not(tmp_path):
-    found = published.against(gathered(tmp_path, outcome("maml", "omniglot", OMNIGLOT)), BOOK)
+    found = comparison.against(gathered(tmp_path, outcome("maml", "omniglot", OMNIGLOT)), BOOK)
     (row,) = found
     assert (row.protocol, row.theirs.value, row.steps) == ("transductive", pytest.approx(0.987), 3)
     assert row.differences == (
@@ -112,15 +110,15 @@ def test_the_differences_are_listed_and_the_rest_is_not(tmp_path):
     assert row.half == pytest.approx(np.hypot(row.ours.half, 0.004))
     assert any(text.startswith("queries: ") for text in row.effects)
     assert "seeds" in row.not_said
-    shown = beside.shown(row)
+    shown = rows.shown(row)
     assert shown["published"] == "98.70 ± 0.40%"
     assert shown["gap"].startswith("−")
     assert shown["gap"].endswith("points")
-    assert "queries: 15 here, 1 there" in beside.cells(shown)[-1]
+    assert "queries: 15 here, 1 there" in rows.cells(shown)[-1]
 
 
 def test_each_protocol_is_beside_its_own_number(tmp_path):
-    found = published.against(gathered(tmp_path, outcome("reptile", "omniglot", OMNIGLOT)), BOOK)
+    found = comparison.against(gathered(tmp_path, outcome("reptile", "omniglot", OMNIGLOT)), BOOK)
     assert {(row.protocol, round(row.theirs.value, 4)) for row in found} == {
         ("transductive", 0.9768),
         ("inductive", 0.9539),
@@ -131,30 +129,30 @@ def test_each_protocol_is_beside_its_own_number(tmp_path):
 
 def test_the_score_is_taken_after_as_many_inner_steps(tmp_path):
     ours = outcome("maml", "sinusoid", {"shots": 10, "queries": 10, "test_shots": 5}, test_steps=10)
-    found = published.against(gathered(tmp_path, ours), BOOK)
+    found = comparison.against(gathered(tmp_path, ours), BOOK)
     inductive = [row for row in found if row.protocol == "inductive"]
     assert [(row.steps, row.theirs.value) for row in inductive] == [(1, 0.67), (5, 0.38), (10, 0.35)]
     for row in inductive:
         assert row.ours.mean == pytest.approx(np.mean(ours.scores["inductive"]["mse"][row.steps]))
         assert not any(text.startswith("test_steps") for text in row.differences)
         assert row.half is None
-        assert beside.shown(row)["gap"].startswith("+" if row.gap > 0 else "−")
+        assert rows.shown(row)["gap"].startswith("+" if row.gap > 0 else "−")
 
 
 @pytest.mark.parametrize("changed", [{"ways": 10}, {"shots": 2}, {"model": "none"}])
 def test_another_problem_has_no_number(tmp_path, changed):
     found = gathered(tmp_path, outcome("maml", "omniglot", {**OMNIGLOT, **changed}))
-    assert published.against(found, BOOK) == []
-    assert published.nothing(found, BOOK) == (
+    assert comparison.against(found, BOOK) == []
+    assert comparison.nothing(found, BOOK) == (
         "No published number is for these algorithms in these settings of omniglot; there are numbers for "
         "cifar-fs, fc100, mini-imagenet, omniglot, sinusoid."
     )
 
 
 def test_settings_are_alike_by_value_and_kind():
-    assert published.alike(1, 1.0)
-    assert not published.alike(1, True)
-    assert not published.alike(None, 0)
+    assert comparison.alike(1, 1.0)
+    assert not comparison.alike(1, True)
+    assert not comparison.alike(None, 0)
 
 
 def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path):
@@ -166,7 +164,7 @@ def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path)
     (tmp_path / "stranger-1.dist-info" / "METADATA").write_text("Name: stranger\nVersion: 1\n")
     (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
     code = (
-        "import sys; from metabench.report.published import source as papers;"
+        "import sys; from metabench.report.published import source;"
         "found = papers.installed(); book = papers.open_book('paper');"
         f"assert {str(package / 'published.toml')!r} in map(str, found), found;"
         f"assert len(book.numbers) >= {len(BOOK.numbers)};"
@@ -191,7 +189,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError, match=message):
-        papers.open_book(str(path))
+        source.open_book(str(path))
 
 
 def test_the_report_has_them(here, tmp_path):

@@ -19,14 +19,12 @@ from metabench.records import store
 from metabench.records.record import Outcome, Point, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report import formatting as numbers
-from metabench.report import write_report
-from metabench.report.analysis import summary as table
+from metabench.report import formatting, write_report
+from metabench.report.analysis import summary
 from metabench.report.build import summary_table
-from metabench.report.collect import configurations as groups
-from metabench.report.collect import labels
+from metabench.report.collect import configurations, labels
 from metabench.report.figures import style
-from metabench.report.statistics import intervals as statistics
+from metabench.report.statistics import intervals
 
 HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
 TASKS = 60
@@ -55,7 +53,7 @@ def outcome(of: Trial, level: float, metric: str = "accuracy") -> Outcome:
     cells = level + rise + 0.05 * level * (task + own.normal(size=(steps, TASKS)) + 0.3 * own.normal())
     trained = of.algorithm != "scratch"
     scores, tests = {}, {}
-    for protocol in groups.protocols(of_record(of)):
+    for protocol in configurations.protocols(of_record(of)):
         values = cells if protocol == "transductive" else 0.9 * cells
         scores[protocol] = {metric: values.tolist()}
         tests[protocol] = Judged(
@@ -186,12 +184,12 @@ def test_times_seeds_and_memory_are_those_of_the_records(report):
 
 
 def test_the_best_and_what_is_tied_with_it(results):
-    found = groups.gather(store.records(results), results)
-    best: dict[tuple[str, str], groups.Group] = {}
-    for group, (standing, _, _) in zip(found, table.standings(found)):
+    found = configurations.gather(store.records(results), results)
+    best: dict[tuple[str, str], configurations.Group] = {}
+    for group, (standing, _, _) in zip(found, summary.standings(found)):
         if standing == "best":
             assert best.setdefault((group.suite, group.protocol), group) is group
-    for group, (standing, gap, p) in zip(found, table.standings(found)):
+    for group, (standing, gap, p) in zip(found, summary.standings(found)):
         if gap is None:
             assert standing in ("best", "")
             continue
@@ -295,8 +293,10 @@ def test_scores_that_cannot_be_read_are_a_reason_and_not_a_crash(tmp_path):
     good = outcome(trial("maml", "glyphs", 0), 0.5)
     store.write(tmp_path, good)
     (tmp_path / good.record.trial.id / "scores.json").write_text('{"transductive": {"accuracy": [[null]]}}')
-    found = groups.gather(store.records(tmp_path), tmp_path)
-    assert [reason for _, _, reason in groups.shortfalls(found)] == ["its per-task scores are missing or not finite"]
+    found = configurations.gather(store.records(tmp_path), tmp_path)
+    assert [reason for _, _, reason in configurations.shortfalls(found)] == [
+        "its per-task scores are missing or not finite"
+    ]
 
 
 def test_an_algorithm_that_needs_no_other_query_points_competes_under_what_was_asked(tmp_path):
@@ -306,8 +306,8 @@ def test_an_algorithm_that_needs_no_other_query_points_competes_under_what_was_a
     record = {"tests": {"inductive": Judged(transductive=False, score=test.score, ci95=0.1, adaptation={})}}
     fields = {name: getattr(better.record, name) for name in Record.__struct_fields__}
     store.write(tmp_path, Outcome(Record(**{**fields, **record}), {"inductive": better.scores["transductive"]}))
-    found = groups.gather(store.records(tmp_path), tmp_path)
-    standings = {group.algorithm: standing for group, (standing, _, _) in zip(found, table.standings(found))}
+    found = configurations.gather(store.records(tmp_path), tmp_path)
+    standings = {group.algorithm: standing for group, (standing, _, _) in zip(found, summary.standings(found))}
     assert standings == {"maml": "", "protonet": "best"}
 
 
@@ -329,28 +329,28 @@ def test_labels_say_only_what_differs():
 
 
 def test_intervals_at_the_edges():
-    same = statistics.interval(np.ones((3, 5)))
+    same = intervals.interval(np.ones((3, 5)))
     assert (same.mean, same.half) == (1.0, 0.0)
-    lone = statistics.interval(np.array([[1.0, 2.0, 3.0]]))
+    lone = intervals.interval(np.array([[1.0, 2.0, 3.0]]))
     assert lone.half == pytest.approx(student.ppf(0.975, 2) / 3**0.5)
-    assert np.isnan(statistics.interval(np.full((2, 3), np.nan)).half)
-    apart = statistics.difference({0: np.array([1.0, 2.0])}, {1: np.array([1.0, 2.0, 3.0])})
+    assert np.isnan(intervals.interval(np.full((2, 3), np.nan)).half)
+    apart = intervals.difference({0: np.array([1.0, 2.0])}, {1: np.array([1.0, 2.0, 3.0])})
     assert (apart.mean, apart.seeds, apart.tasks) == (0.0, 0, 2)
 
 
 def test_shifting_and_scaling_scores_does_the_same_to_their_interval():
     cells = np.random.default_rng(1).normal(size=(4, 50))
-    before, after = statistics.interval(cells), statistics.interval(10 - 3 * cells)
+    before, after = intervals.interval(cells), intervals.interval(10 - 3 * cells)
     assert after.mean == pytest.approx(10 - 3 * before.mean)
     assert after.half == pytest.approx(3 * before.half)
 
 
 def test_numbers_as_they_are_read():
-    assert numbers.with_interval(0.95304, 0.00541, "accuracy") == "95.30 ± 0.54%"
-    assert numbers.with_interval(0.38149, 0.035, "mse") == "0.381 ± 0.035"
-    assert numbers.difference(-0.031, 0.0042, "accuracy") == "−3.10 ± 0.42 points"
-    assert numbers.with_interval(None, None, "mse") == numbers.with_interval(float("nan"), 1.0, "mse") == "–"
-    assert [numbers.amount(value) for value in (1234.5, 12.34, 0.5, None)] == ["1,234", "12.3", "0.50", "–"]
+    assert formatting.with_interval(0.95304, 0.00541, "accuracy") == "95.30 ± 0.54%"
+    assert formatting.with_interval(0.38149, 0.035, "mse") == "0.381 ± 0.035"
+    assert formatting.difference(-0.031, 0.0042, "accuracy") == "−3.10 ± 0.42 points"
+    assert formatting.with_interval(None, None, "mse") == formatting.with_interval(float("nan"), 1.0, "mse") == "–"
+    assert [formatting.amount(value) for value in (1234.5, 12.34, 0.5, None)] == ["1,234", "12.3", "0.50", "–"]
 
 
 def test_an_algorithm_looks_the_same_in_every_figure():

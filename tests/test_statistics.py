@@ -16,15 +16,11 @@ from metabench.records import store
 from metabench.records.record import Outcome, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
-from metabench.report.analysis import findings, pairs, ranks
-from metabench.report.analysis import statistics_tables as evidence
-from metabench.report.collect import configurations as groups
+from metabench.report.analysis import findings, pairs, ranks, statistics_tables
+from metabench.report.collect import configurations
 from metabench.report.figures import ranks as rank_figures
 from metabench.report.figures import style
-from metabench.report.statistics import aggregates as aggregate
-from metabench.report.statistics import bootstrap
-from metabench.report.statistics import intervals as statistics
-from metabench.report.statistics import power as enough
+from metabench.report.statistics import aggregates, bootstrap, intervals, power
 
 TASKS = 80
 
@@ -57,14 +53,14 @@ def made(levels: dict[str, float], suite: str = "glyphs", seeds: int = 4, metric
     return found
 
 
-def gathered(root: Path, *outcomes: Outcome) -> tuple[groups.Group, ...]:
+def gathered(root: Path, *outcomes: Outcome) -> tuple[configurations.Group, ...]:
     for each in outcomes:
         store.write(root, each)
-    return groups.gather(store.records(root), root)
+    return configurations.gather(store.records(root), root)
 
 
 @pytest.fixture
-def three(tmp_path) -> tuple[groups.Group, ...]:
+def three(tmp_path) -> tuple[configurations.Group, ...]:
     return gathered(tmp_path, *made({"a": 0.50, "b": 0.502, "c": 0.70}))
 
 
@@ -82,7 +78,7 @@ def test_intervals_cover_the_truth_of_scores_that_are_drawn():
     rng = np.random.default_rng(0)
     for seed_sd in (0.0, 0.1, 0.3):
         hits = sum(
-            statistics.interval(seed_sd * rng.normal(size=(3, 1)) + rng.normal(size=60) + rng.normal(size=(3, 60)))
+            intervals.interval(seed_sd * rng.normal(size=(3, 1)) + rng.normal(size=60) + rng.normal(size=(3, 60)))
             .includes_zero
             for _ in range(400)
         )  # fmt: skip
@@ -97,40 +93,40 @@ def test_the_page_has_the_table_that_was_measured():
 
 def test_an_interval_is_students_where_there_is_one_source_of_chance():
     of_seeds = np.array([1.0, 2.0, 4.0])
-    found = statistics.interval(np.repeat(of_seeds[:, None], 50, axis=1))
+    found = intervals.interval(np.repeat(of_seeds[:, None], 50, axis=1))
     low, high = stats.t.interval(0.95, 2, of_seeds.mean(), stats.sem(of_seeds))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
     of_tasks = np.arange(50.0) ** 2
-    found = statistics.interval(np.repeat(of_tasks[None, :], 3, axis=0))
+    found = intervals.interval(np.repeat(of_tasks[None, :], 3, axis=0))
     low, high = stats.t.interval(0.95, 49, of_tasks.mean(), stats.sem(of_tasks))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_the_p_value_of_an_interval_is_that_of_the_t_test():
     gaps = np.array([0.3, -0.1, 0.9, 0.4])
-    found = statistics.interval(np.repeat(gaps[:, None], 9, axis=1))
+    found = intervals.interval(np.repeat(gaps[:, None], 9, axis=1))
     assert found.p == pytest.approx(stats.ttest_1samp(gaps, 0).pvalue)
-    assert statistics.interval(cells(0)).flipped().p == pytest.approx(statistics.interval(-cells(0)).p)
+    assert intervals.interval(cells(0)).flipped().p == pytest.approx(intervals.interval(-cells(0)).p)
     for seed in range(20):
-        assert (statistics.interval(cells(seed)).p < 0.05) != statistics.interval(cells(seed)).includes_zero
-    assert statistics.interval(np.zeros((3, 4))).p == 1.0
-    assert statistics.interval(np.ones((3, 4))).p == 0.0
+        assert (intervals.interval(cells(seed)).p < 0.05) != intervals.interval(cells(seed)).includes_zero
+    assert intervals.interval(np.zeros((3, 4))).p == 1.0
+    assert intervals.interval(np.ones((3, 4))).p == 0.0
 
 
 def test_neither_the_order_of_seeds_nor_of_tasks_matters():
     scores = cells(3)
     turned = scores[::-1, ::-1]
-    for of in (statistics.interval, aggregate.interquartile_mean):
+    for of in (intervals.interval, aggregates.interquartile_mean):
         before, after = of(scores), of(turned)
         assert (after.mean, after.half) == (pytest.approx(before.mean), pytest.approx(before.half))
 
 
 def test_interquartile_mean_by_hand():
     scores = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 800.0]])
-    assert aggregate.interquartile_mean(scores).mean == pytest.approx((3 + 4 + 5 + 6) / 4)
+    assert aggregates.interquartile_mean(scores).mean == pytest.approx((3 + 4 + 5 + 6) / 4)
     wild = cells(1)
     wild[0, 0] = 1e9
-    assert aggregate.interquartile_mean(wild).half < 10, "one cell in hundreds does not decide"
+    assert aggregates.interquartile_mean(wild).half < 10, "one cell in hundreds does not decide"
 
 
 def test_the_interval_of_an_interquartile_mean_covers_it():
@@ -139,25 +135,25 @@ def test_the_interval_of_an_interquartile_mean_covers_it():
     hits = 0
     for _ in range(300):
         scores = 0.2 * rng.normal(size=(5, 1)) + rng.standard_t(3, 80) + rng.standard_t(3, (5, 80))
-        hits += aggregate.interquartile_mean(scores).includes_zero
+        hits += aggregates.interquartile_mean(scores).includes_zero
     assert 0.92 <= hits / 300 <= 0.99
 
 
 def test_optimality_gap_and_profile_by_hand():
     scores = np.array([[0.2, 0.9], [0.6, 1.2]])
-    assert aggregate.optimality_gap(scores, 1.0, higher_is_better=True).mean == pytest.approx((0.8 + 0.1 + 0.4) / 4)
-    assert aggregate.optimality_gap(scores, 0.5, higher_is_better=False).mean == pytest.approx((0.4 + 0.1 + 0.7) / 4)
-    shares = aggregate.profile(scores, np.array([0.1, 0.6, 2.0]), higher_is_better=True)
+    assert aggregates.optimality_gap(scores, 1.0, higher_is_better=True).mean == pytest.approx((0.8 + 0.1 + 0.4) / 4)
+    assert aggregates.optimality_gap(scores, 0.5, higher_is_better=False).mean == pytest.approx((0.4 + 0.1 + 0.7) / 4)
+    shares = aggregates.profile(scores, np.array([0.1, 0.6, 2.0]), higher_is_better=True)
     assert [each.mean for each in shares] == [1.0, 0.75, 0.0]
-    assert aggregate.profile(scores, np.array([0.6]), higher_is_better=False)[0].mean == 0.5
-    assert aggregate.perfect("accuracy", higher_is_better=True) == 1.0
-    assert aggregate.perfect("mse", higher_is_better=False) == 0.0
-    assert aggregate.perfect("return", higher_is_better=True) is None
+    assert aggregates.profile(scores, np.array([0.6]), higher_is_better=False)[0].mean == 0.5
+    assert aggregates.perfect("accuracy", higher_is_better=True) == 1.0
+    assert aggregates.perfect("mse", higher_is_better=False) == 0.0
+    assert aggregates.perfect("return", higher_is_better=True) is None
 
 
 def test_a_seed_by_itself_has_students_interval_over_its_tasks():
     scores = cells(2)
-    for seed, found in aggregate.within_seeds(dict(enumerate(scores))).items():
+    for seed, found in aggregates.within_seeds(dict(enumerate(scores))).items():
         low, high = stats.t.interval(0.95, TASKS - 1, scores[seed].mean(), stats.sem(scores[seed]))
         assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
@@ -174,7 +170,7 @@ def test_nothing_is_found_where_nothing_is(tmp_path):
     for trial in range(40):
         rng = np.random.default_rng(trial)
         scores = rng.normal(size=60) + rng.normal(size=(6, 5, 1)) + rng.normal(size=(6, 5, 60))
-        gaps = [statistics.interval(a - b).p for a, b in itertools.combinations(scores, 2)]
+        gaps = [intervals.interval(a - b).p for a, b in itertools.combinations(scores, 2)]
         found += min(pairs.holm(gaps)) < pairs.ALPHA
     assert found <= 5
 
@@ -247,30 +243,30 @@ def test_signed_ranks_are_scipys():
 def test_components_of_variance_are_found_again():
     rng = np.random.default_rng(0)
     scores = 0.5 * rng.normal(size=(400, 1)) + 2 * rng.normal(size=400) + rng.normal(size=(400, 400))
-    found = enough.components(scores)
+    found = power.components(scores)
     assert (found.seed, found.task, found.error) == pytest.approx((0.25, 4, 1), rel=0.2)
-    assert enough.components(scores[:1]) is None
+    assert power.components(scores[:1]) is None
 
 
 def test_what_is_detectable_is_detected_eight_times_in_ten():
-    parts = enough.Components(seed=0.01, task=0.5, error=1.0)
-    gap = enough.detectable(parts, 8, 100)
+    parts = power.Components(seed=0.01, task=0.5, error=1.0)
+    gap = power.detectable(parts, 8, 100)
     rng = np.random.default_rng(1)
     hits = 0
     for _ in range(400):
         noise = 0.1 * rng.normal(size=(8, 1)) + 0.5**0.5 * rng.normal(size=100) + rng.normal(size=(8, 100))
-        hits += statistics.interval(gap + noise).p < 0.05
+        hits += intervals.interval(gap + noise).p < 0.05
     assert 0.72 <= hits / 400 <= 0.88
 
 
 def test_the_seeds_and_tasks_that_are_needed_are_the_fewest():
-    parts = enough.Components(seed=0.01, task=0.5, error=1.0)
-    seeds = enough.seeds_needed(parts, 0.2, 600)
-    assert enough.detectable(parts, seeds, 600) <= 0.2 < enough.detectable(parts, seeds - 1, 600)
-    tasks = enough.tasks_needed(parts, 0.4, 5)
-    assert enough.detectable(parts, 5, tasks) <= 0.4 < enough.detectable(parts, 5, tasks - 1)
-    assert enough.tasks_needed(parts, 0.05, 3) is None, "the seeds alone vary too much"
-    assert enough.seeds_needed(parts, 0.001, 600) is None
+    parts = power.Components(seed=0.01, task=0.5, error=1.0)
+    seeds = power.seeds_needed(parts, 0.2, 600)
+    assert power.detectable(parts, seeds, 600) <= 0.2 < power.detectable(parts, seeds - 1, 600)
+    tasks = power.tasks_needed(parts, 0.4, 5)
+    assert power.detectable(parts, 5, tasks) <= 0.4 < power.detectable(parts, 5, tasks - 1)
+    assert power.tasks_needed(parts, 0.05, 3) is None, "the seeds alone vary too much"
+    assert power.seeds_needed(parts, 0.001, 600) is None
 
 
 def test_findings_say_what_is_and_what_is_not(three):
@@ -302,12 +298,13 @@ def test_a_bootstrap_has_its_own_generator():
 
 def test_the_tables_are_the_same_twice(three):
     first, again = (
-        {name: frame.to_csv() for name, frame in evidence.tables(each).items()} for each in (three, three[::-1])
+        {name: frame.to_csv() for name, frame in statistics_tables.tables(each).items()}
+        for each in (three, three[::-1])
     )
     assert set(first) == {"seeds", "aggregates", "pairs", "ranks"}
     assert first["pairs"] == again["pairs"]
     assert first["ranks"] == again["ranks"]
-    assert evidence.tables([]) == {}
+    assert statistics_tables.tables([]) == {}
 
 
 @pytest.mark.parametrize("kind", rank_figures.KINDS, ids=lambda kind: kind.name)

@@ -63,20 +63,15 @@ def write_report(results: str | Path | Sequence[str | Path], out: str | Path, ag
 
 def build_report(folders: Sequence[str | Path], against: str | None = None) -> Report:
     """See write_report."""
-    from metabench.report.analysis import speed
-    from metabench.report.analysis import statistics_tables as evidence
+    from metabench.report.analysis import speed, statistics_tables
     from metabench.report.analysis import summary as table
-    from metabench.report.collect import configurations as groups
-    from metabench.report.collect import merge
-    from metabench.report.collect import provenance_differences as mixtures
-    from metabench.report.collect import tuning as tuned
-    from metabench.report.page import model as page
-    from metabench.report.page import render as pages
+    from metabench.report.collect import configurations, merge, provenance_differences, tuning
+    from metabench.report.page import model, render
     from metabench.report.published import comparison as published
     from metabench.report.published import rows as beside
-    from metabench.report.published import source as papers
+    from metabench.report.published import source
 
-    book = papers.open_book(against) if against else None
+    book = source.open_book(against) if against else None
     merged = merge.merge(folders)
     records = merged.records
     if not records:
@@ -85,15 +80,15 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
     fit = [record for record in records if record.status != "unfit"]
     if not fit:
         raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(left_out(records))}")
-    gathered = groups.gather(fit, merged.roots)
+    gathered = configurations.gather(fit, merged.roots)
     rows = published.against(gathered, book) if book else []
-    lines = [*tuned.cautions(gathered), *merged.notes, *left_out(records), *mixtures.mixtures(fit)]
+    lines = [*tuning.cautions(gathered), *merged.notes, *left_out(records), *provenance_differences.mixtures(fit)]
     if book and not rows:
         lines.append(published.nothing(gathered, book))
-    content, summary = page.compose(merged.name, fit, gathered)
+    content, summary = model.compose(merged.name, fit, gathered)
     shown = [beside.shown(row) for row in rows]
     tables = {"summary": summary, "trials": table.trials(records)}
-    tables |= evidence.tables(gathered) | speed.tables(gathered)
+    tables |= statistics_tables.tables(gathered) | speed.tables(gathered)
     if book:
         tables["published"] = beside.frame(rows)
     content = replace(
@@ -103,7 +98,7 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
         published=shown,
         tables=tuple(tables),
     )
-    files = pages.render(content) | {f"tables/{name}.csv": csv(each) for name, each in tables.items()}
+    files = render.render(content) | {f"tables/{name}.csv": csv(each) for name, each in tables.items()}
     return Report(files, tuple(lines), shown, tables)
 
 
@@ -147,15 +142,15 @@ def summary_table(records: Iterable[Record], results: str | Path) -> DataFrame:
     """
     import pandas as pd
 
-    from metabench.report import formatting as numbers
+    from metabench.report import formatting
     from metabench.report.analysis import summary as table
-    from metabench.report.collect import configurations as groups
+    from metabench.report.collect import configurations
 
     if not (fit := [record for record in records if record.status != "unfit"]):
         return pd.DataFrame(columns=list(TERMINAL))
-    frame = table.summary(groups.gather(fit, Path(results)))
+    frame = table.summary(configurations.gather(fit, Path(results)))
     parts = zip(frame["score"], frame["ci95"], frame["metric"])
-    frame["score_text"] = [numbers.with_interval(*each) for each in parts]
+    frame["score_text"] = [formatting.with_interval(*each) for each in parts]
     return frame[list(TERMINAL)]
 
 

@@ -8,12 +8,9 @@ from typing import Any
 
 from metabench.errors import UserError, unknown
 from metabench.registry.discovery import Registry
+from metabench.testing import adaptation_checks, suite_model_checks, suite_task_checks, training_checks
 from metabench.testing.cases import Case, Elsewhere
 from metabench.testing.checks import Check, Kit, Result
-from metabench.testing.conformance import adaptation_checks as adaptation
-from metabench.testing.conformance import suite_model_checks as judging
-from metabench.testing.conformance import suite_task_checks as suites
-from metabench.testing.conformance import training_checks as training
 from metabench.testing.other_processes import by_name
 from metabench.testing.pytest_kit import kit
 from metabench.testing.toy_suites import TOYS
@@ -23,8 +20,8 @@ __all__ = ["Result", "check_algorithm", "check_plugin", "check_suite", "explain"
 Reasons = Mapping[str, str]
 """Checks that are expected to fail, and why."""
 
-ALGORITHM = (*adaptation.CHECKS, *training.CHECKS)
-SUITE = (*suites.CHECKS, *judging.CHECKS)
+ALGORITHM = (*adaptation_checks.CHECKS, *training_checks.CHECKS)
+SUITE = (*suite_task_checks.CHECKS, *suite_model_checks.CHECKS)
 
 
 def kit_of(
@@ -55,7 +52,9 @@ def kit_of(
             raise
         except ValueError as error:
             raise UserError(f"Suite '{name}': {error}") from None
-        case = suites.SuiteCase(suite, name, registry, elsewhere or by_name(registry, "suite", name, given))
+        case = suite_task_checks.SuiteCase(
+            suite, name, registry, elsewhere or by_name(registry, "suite", name, given)
+        )
         return Kit(SUITE, {"": case}, expected_failures)
     broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)
     raise UserError(unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites)) + broken)
@@ -77,7 +76,7 @@ def check_algorithm(factory: Callable[..., Any], expected_failures: Reasons | No
     return Kit(ALGORITHM, cases, expected_failures).results()
 
 
-def check_suite(case: suites.SuiteCase, expected_failures: Reasons | None = None) -> list[Result]:
+def check_suite(case: suite_task_checks.SuiteCase, expected_failures: Reasons | None = None) -> list[Result]:
     """Every check of a suite."""
     case.suite.prepare()
     return Kit(SUITE, {"": case}, expected_failures).results()

@@ -16,9 +16,8 @@ import torch
 from metabench.engine.seeds import seed_everything
 from metabench.errors import one_line
 from metabench.registry.discovery import Registry, load_registry
+from metabench.testing import suite_task_checks, training_checks
 from metabench.testing.cases import Case
-from metabench.testing.conformance import suite_task_checks as suites
-from metabench.testing.conformance import training_checks as training
 from metabench.testing.toy_suites import TOYS
 
 SEEDS = ("1", "2")
@@ -34,8 +33,8 @@ def digests(kind: str, name: str, registry: Registry, parameters: dict[str, Any]
         entry = registry.get(kind, name)
         factory = partial(entry.factory, **entry.resolve(parameters)) if parameters else entry.factory
         if kind == "suite":
-            return {"": suites.digest(suites.SuiteCase(factory(), name, registry))}
-        return {label: training.digest(Case(suite(), factory, label)) for label, suite in TOYS.items()}
+            return {"": suite_task_checks.digest(suite_task_checks.SuiteCase(factory(), name, registry))}
+        return {label: training_checks.digest(Case(suite(), factory, label)) for label, suite in TOYS.items()}
     except Exception as error:
         return {"error": one_line(error)}
 

@@ -45,14 +45,14 @@ def compare(
     from metabench.cli.terminal import plain_table
     from metabench.records.files import write_atomically
     from metabench.report.collect.merge import merge
-    from metabench.report.compare import rows as verdicts
+    from metabench.report.compare import rows
     from metabench.report.compare.verdicts import compare as compared
 
     found = compared(merge([before]), merge([after]))
-    content = verdicts.encoded(found, out) if out else b""
-    console.print(plain_table(verdicts.HEADINGS, verdicts.rows(found)))
-    say(verdicts.headline(found))
-    for note in verdicts.notes(found):
+    content = rows.encoded(found, out) if out else b""
+    console.print(plain_table(rows.HEADINGS, rows.rows(found)))
+    say(rows.headline(found))
+    for note in rows.notes(found):
         say(f"Note: {note}")
     if out:
         try:

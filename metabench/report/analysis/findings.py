@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import ALPHA, Pair, all_pairs, arenas, paired
 from metabench.report.collect.configurations import Group
-from metabench.report.statistics import power as enough
+from metabench.report.statistics import power
 
 FEWEST_SEEDS = 3
 """Below this nothing can be said of how seeds differ, or hardly."""
@@ -57,7 +57,7 @@ def headline(members: Sequence[Group], pairs: Sequence[Pair]) -> str:
     """Who leads `members`, best first, and over whom that is a finding."""
     best, told = members[0].algorithm, [pair for pair in pairs if pair.apart]
     behind = [pair.second.algorithm for pair in told if pair.first is members[0]]
-    count = f"{len(told)} of {numbers.count(len(pairs), 'pair')} {'is' if len(told) == 1 else 'are'} told apart"
+    count = f"{len(told)} of {formatting.count(len(pairs), 'pair')} {'is' if len(told) == 1 else 'are'} told apart"
     if not behind:
         return f"{best} has the best mean, but is not told apart from any other; {count}."
     whom = listed(behind) if len(behind) < len(members) - 1 or len(members) == 2 else "every other"
@@ -87,7 +87,7 @@ def scarce(pairs: Sequence[Pair]) -> list[str]:
 def not_apart(pair: Pair) -> str:
     """One pair that is no finding, and what would make it one."""
     metric = pair.first.metric
-    gap = numbers.difference(pair.gap.mean, pair.gap.half, metric)
+    gap = formatting.difference(pair.gap.mean, pair.gap.half, metric)
     names = f"{pair.first.algorithm} and {pair.second.algorithm}"
     judged = f"p = {pair.adjusted:.2g}"
     if pair.family > 1:
@@ -98,23 +98,23 @@ def not_apart(pair: Pair) -> str:
 def advice(pair: Pair) -> str:
     """How small a difference this design finds, and how many seeds or tasks would find the one that was seen."""
     cells = paired(pair.first.final, pair.second.final)
-    parts = enough.components(cells) if cells is not None else None
+    parts = power.components(cells) if cells is not None else None
     if cells is None or parts is None:
         return ""
     (seeds, tasks), gap, alpha = cells.shape, pair.gap.mean, ALPHA / pair.family
-    smallest = size(enough.detectable(parts, seeds, tasks, alpha), pair.first.metric)
-    more = enough.seeds_needed(parts, gap, tasks, alpha) if gap else None
-    wider = enough.tasks_needed(parts, gap, seeds, alpha) if gap else None
-    design = f"{numbers.count(seeds, 'seed')} and {numbers.count(tasks, 'task')}"
-    ways = [numbers.count(more, "seed")] if more else []
-    ways += [f"{numbers.count(wider, 'task')} with the seeds there are"] if wider else []
-    needed = f"would take about {' or '.join(ways)}" if ways else f"would take more than {enough.MOST_SEEDS} seeds"
+    smallest = size(power.detectable(parts, seeds, tasks, alpha), pair.first.metric)
+    more = power.seeds_needed(parts, gap, tasks, alpha) if gap else None
+    wider = power.tasks_needed(parts, gap, seeds, alpha) if gap else None
+    design = f"{formatting.count(seeds, 'seed')} and {formatting.count(tasks, 'task')}"
+    ways = [formatting.count(more, "seed")] if more else []
+    ways += [f"{formatting.count(wider, 'task')} with the seeds there are"] if wider else []
+    needed = f"would take about {' or '.join(ways)}" if ways else f"would take more than {power.MOST_SEEDS} seeds"
     return f" {design} find {smallest} or more, 8 times in 10; to find what was seen here {needed}."
 
 
 def size(value: float, metric: str) -> str:
     """`2.1 points` of an accuracy, `0.031` of anything else."""
-    return f"{100 * value:.3g} points" if numbers.is_share(metric) else numbers.decimal(value)
+    return f"{100 * value:.3g} points" if formatting.is_share(metric) else formatting.decimal(value)
 
 
 def across(groups: Sequence[Group]) -> list[str]:
@@ -135,7 +135,7 @@ def across(groups: Sequence[Group]) -> list[str]:
     lines.append(
         f"Told apart by Wilcoxon's signed ranks with Holm's correction: {listed(told)}."
         if told
-        else f"None of {numbers.count(len(pairs), 'pair')} is told apart by Wilcoxon's signed ranks (Holm)."
+        else f"None of {formatting.count(len(pairs), 'pair')} is told apart by Wilcoxon's signed ranks (Holm)."
     )
     return lines
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metabench.records.record import Record
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.collect.labels import text
 
 MANY = 6
@@ -30,7 +30,7 @@ def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:
 def distinct(values: Mapping[str, int]) -> str:
     if len(values) == 1:
         return next(iter(values))
-    listed = [f"{value} ({numbers.count(count, 'trial')})" for value, count in sorted(values.items())[:MANY]]
+    listed = [f"{value} ({formatting.count(count, 'trial')})" for value, count in sorted(values.items())[:MANY]]
     return "; ".join(listed) + (f"; and {len(values) - MANY:,} more" if len(values) > MANY else "")
 
 

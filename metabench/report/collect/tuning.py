@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from metabench.records.trials import Tuning
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.collect.configurations import Group
 
 
@@ -34,9 +34,9 @@ def said(tuning: Tuning | None, metric: str) -> str:
     """How much one algorithm was tuned."""
     if tuning is None:
         return "not tuned"
-    best = f"best {metric} there {numbers.score(tuning.score, metric)}" if metric else "best score there not known"
+    best = f"best {metric} there {formatting.score(tuning.score, metric)}" if metric else "best score there not known"
     changed = f"; changed since: {', '.join(tuning.changed)}" if tuning.changed else ""
-    much = f"{numbers.count(tuning.trials, 'trial')} of {numbers.count(tuning.updates, 'update')}"
+    much = f"{formatting.count(tuning.trials, 'trial')} of {formatting.count(tuning.updates, 'update')}"
     return f"{much} on validation tasks ({best}; recipe {tuning.recipe}{changed})"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from metabench.errors import UserError
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.compare.verdicts import Change, Comparison, Verdict
 from metabench.report.sparklines import sparkline
 from metabench.report.statistics.intervals import Interval
@@ -34,7 +34,7 @@ def cells(change: Change, with_protocol: bool) -> tuple[str, ...]:
         change.suite,
         name,
         *sides,
-        numbers.difference(gap.mean, gap.half, change.metric) if gap else "–",
+        formatting.difference(gap.mean, gap.half, change.metric) if gap else "–",
         f"{change.verdict}: {change.why}" if change.why else change.verdict,
         str(gap.seeds) if gap else "–",
         f"× {change.time_ratio:.2f}" if change.time_ratio else "–",
@@ -43,7 +43,7 @@ def cells(change: Change, with_protocol: bool) -> tuple[str, ...]:
 
 
 def with_interval(value: Interval | None, metric: str) -> str:
-    return numbers.with_interval(value.mean, value.half, metric) if value else "–"
+    return formatting.with_interval(value.mean, value.half, metric) if value else "–"
 
 
 def arrow(curves: Sequence[Sequence[float]]) -> str:

@@ -6,24 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metabench.report.collect.configurations import Group
-from metabench.report.figures import examples as example_figures
-from metabench.report.figures import ranks as rank_figures
-from metabench.report.figures import scores as figures
-from metabench.report.figures import speed as speed_figures
-from metabench.report.figures import style
-from metabench.report.figures import tasks as task_figures
-from metabench.report.figures import tooltips as marks
+from metabench.report.figures import examples, ranks, scores, speed, style, tasks, tooltips
 from metabench.report.figures.scores import Kind
 
 FIRST, TRAINING, COMPARED = "1 Scores", "2 Training and adaptation", "3 Who is better, and how surely"
 COST, TASKS, EXAMPLES = "4 Speed and cost", "5 Single tasks", "6 Examples"
 KINDS: tuple[tuple[str, Kind], ...] = (
-    *((FIRST, kind) for kind in figures.KINDS[:2]),
-    *((TRAINING, kind) for kind in figures.KINDS[2:]),
-    *((COMPARED, kind) for kind in rank_figures.KINDS),
-    *((COST, kind) for kind in speed_figures.KINDS),
-    *((TASKS, kind) for kind in task_figures.KINDS),
-    *((EXAMPLES, kind) for kind in example_figures.KINDS),
+    *((FIRST, kind) for kind in scores.KINDS[:2]),
+    *((TRAINING, kind) for kind in scores.KINDS[2:]),
+    *((COMPARED, kind) for kind in ranks.KINDS),
+    *((COST, kind) for kind in speed.KINDS),
+    *((TASKS, kind) for kind in tasks.KINDS),
+    *((EXAMPLES, kind) for kind in examples.KINDS),
 )
 """Every sort of figure under its heading, in the order of the page. A module of figures is added here alone."""
 
@@ -41,7 +35,7 @@ class Picture:
     svg: bytes
     png: bytes
     pdf: bytes
-    titles: marks.Titles
+    titles: tooltips.Titles
 
 
 Looks = Mapping[str, style.Look]
@@ -64,7 +58,7 @@ def picture(place: int, suite: str, slug: str, groups: Sequence[Group], looks: L
         if drawn is None:
             return None
         figure, words = drawn
-        titles = marks.tag(figure, looks)
+        titles = tooltips.tag(figure, looks)
         style.fixed(figure)
         alternative = f"{kind.title} on {suite}: {words}."
         svg, png, pdf = style.svg(figure), style.png(figure), style.pdf(figure)

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.collect.configurations import Group
 from metabench.report.collect.example_tasks import Examined, Shown, of_suite
 from metabench.report.figures import grid, style
@@ -47,7 +47,7 @@ def curves(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
     for row, each in zip(panels, members):
         for axes, task in zip(row, each.tasks):
             fitted(axes, each.steps, task, strokes)
-            told = numbers.score(float(task.scores[-1]), metric)
+            told = formatting.score(float(task.scores[-1]), metric)
             paper = {"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
             axes.annotate(told, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=6, bbox=paper)
         row[0].set_ylabel(style.wrap(each.algorithm, 16), fontsize=grid.SMALL)
@@ -93,7 +93,7 @@ def framed(axes: Axes, tasks: Sequence[Examined]) -> None:
 
 
 def after(step: int) -> str:
-    return f"after {numbers.count(step, 'step')}" if step else "before the first"
+    return f"after {formatting.count(step, 'step')}" if step else "before the first"
 
 
 def worded(members: Sequence[Shown], count: int, metric: str) -> str:
@@ -101,7 +101,7 @@ def worded(members: Sequence[Shown], count: int, metric: str) -> str:
     words = []
     for each in members:
         pairs = [
-            f"{numbers.score(float(task.scores[0]), metric)} to {numbers.score(float(task.scores[-1]), metric)}"
+            f"{formatting.score(float(task.scores[0]), metric)} to {formatting.score(float(task.scores[-1]), metric)}"
             for task in each.tasks[:count]
         ]
         words.append(f"{each.algorithm} {', '.join(pairs)}")

@@ -9,11 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.analysis.pairs import Arena, Pair, arenas, to_best
 from metabench.report.collect.configurations import Group
-from metabench.report.figures import scores as figures
-from metabench.report.figures import style
+from metabench.report.figures import scores, style
 from metabench.report.figures.scores import Drawn
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Interval
@@ -45,13 +44,13 @@ def improvement(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | N
 
 
 def difference(value: Interval, metric: str) -> str:
-    return numbers.difference(value.mean, value.half, metric)
+    return formatting.difference(value.mean, value.half, metric)
 
 
 def of_differences(axes: Axes, best: Group) -> str:
     """In points for a share, otherwise in the metric's unit."""
     unit = "" if best.higher_is_better else ", lower is better"
-    if numbers.is_share(best.metric):
+    if formatting.is_share(best.metric):
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
         unit = f", points{unit}"
     return f"{best.metric} minus that of {best.algorithm}{unit}"
@@ -62,7 +61,7 @@ def chance(pair: Pair) -> Interval | None:
 
 
 def share(value: Interval, _: str) -> str:
-    return numbers.with_interval(value.mean, value.half, "accuracy")
+    return formatting.with_interval(value.mean, value.half, "accuracy")
 
 
 def of_chances(axes: Axes, best: Group) -> str:
@@ -84,7 +83,7 @@ def forest(groups: Sequence[Group], looks: Mapping[str, Look], measure: Measure)
         for height, pair in enumerate(shown):
             if (value := measure.value(pair)) is None:
                 continue
-            strokes = figures.strokes(looks[pair.second.algorithm], opened=not pair.apart)
+            strokes = scores.strokes(looks[pair.second.algorithm], opened=not pair.apart)
             axes.errorbar(value.mean, height, xerr=value.half, capsize=3, markersize=6, **strokes)
             finding = "" if pair.apart else ", no finding"
             said.append(f"{pair.second.algorithm} {measure.words(value, pair.first.metric)}{finding}")

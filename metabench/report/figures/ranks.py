@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import all_pairs
 from metabench.report.collect.configurations import Group
@@ -18,7 +18,7 @@ from metabench.report.figures import style
 from metabench.report.figures.pairs import ROW, contests, differences, improvement, panels, rows, title
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
-from metabench.report.statistics import aggregates as aggregate
+from metabench.report.statistics import aggregates
 from metabench.report.statistics.intervals import stack
 
 BAR = 0.035
@@ -32,16 +32,16 @@ def profiles(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None
         return None
     figure, axes = style.canvas(3.1)
     cells = [stack(group.final) for group in scored]
-    higher, levels = scored[0].higher_is_better, aggregate.thresholds(cells)
+    higher, levels = scored[0].higher_is_better, aggregates.thresholds(cells)
     middle = float(np.median(np.concatenate([each.ravel() for each in cells])))
     words = []
     for group, scores in zip(scored, cells):
-        found, look = aggregate.profile(scores, levels, higher_is_better=higher), looks[group.algorithm]
+        found, look = aggregates.profile(scores, levels, higher_is_better=higher), looks[group.algorithm]
         low, high = (np.clip([getattr(each, end) for each in found], 0, 1) for end in ("low", "high"))
         name, dashed = figures.name(group, groups), figures.second(group, groups)
         figures.band(axes, levels, list(low), list(high), look)
         figures.line(axes, levels, np.array([each.mean for each in found]), look, name, dashed=dashed)
-        (there,) = aggregate.profile(scores, np.array([middle]), higher_is_better=higher)
+        (there,) = aggregates.profile(scores, np.array([middle]), higher_is_better=higher)
         words.append(f"{name} {100 * there.mean:.0f}%")
     axes.set_ylabel("share of tasks that reach it")
     axes.set_ylim(-0.02, 1.02)
@@ -52,7 +52,7 @@ def profiles(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None
     if not higher:
         axes.invert_xaxis()
     style.legend(figure, axes)
-    return figure, f"tasks that reach {numbers.score(middle, scored[0].metric)}: {'; '.join(words)}"
+    return figure, f"tasks that reach {formatting.score(middle, scored[0].metric)}: {'; '.join(words)}"
 
 
 def critical(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
@@ -66,7 +66,7 @@ def critical(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None
         ranking = ranks.over_tasks(members)
         joined = ranks.together(ranking.names, all_pairs(members))
         diagram(axes, ranking, joined, looks)
-        tasks = numbers.count(ranking.blocks, "test task")
+        tasks = formatting.count(ranking.blocks, "test task")
         axes.set_xlabel(f"{title(arena, several)}average rank over {tasks}, 1 is best")
         order = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks))
         alike = "; ".join(" = ".join(ranking.names[first : last + 1]) for first, last in joined)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.collect.configurations import Group
 from metabench.report.figures import style
 from metabench.report.figures.style import Look
@@ -81,7 +81,7 @@ def adaptation(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
         line(axes, steps, middle, look, name(group, groups), dashed=second(group, groups))
         means += list(middle)
         longest = max(longest, len(after) - 1)
-        first, last = (numbers.score(value, group.metric) for value in (middle[0], middle[-1]))
+        first, last = (formatting.score(value, group.metric) for value in (middle[0], middle[-1]))
         words.append(f"{name(group, groups)} from {first} before the first to {last} after {len(after) - 1}")
     axes.set_xlabel("inner steps on the support set")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -106,8 +106,8 @@ def curves(figure: Figure, axes: Axes, groups: Sequence[Group], looks: Mapping[s
             line(axes, places, values.mean(0), look, group.algorithm, dashed=False)
             means += list(values.mean(0))
             ends.append(float(places[-1]))
-            unit = f"{numbers.amount(places[-1])} s" if by_time else f"{places[-1]:,.0f} updates"
-            first, last = (numbers.score(values.mean(0)[place], group.metric) for place in (0, -1))
+            unit = f"{formatting.amount(places[-1])} s" if by_time else f"{places[-1]:,.0f} updates"
+            first, last = (formatting.score(values.mean(0)[place], group.metric) for place in (0, -1))
             words.append(f"{group.algorithm} from {first} to {last} in {unit}")
         elif score is not None:
             level = float(values.mean()) if values.size else score.mean
@@ -115,7 +115,7 @@ def curves(figure: Figure, axes: Axes, groups: Sequence[Group], looks: Mapping[s
             label = f"{group.algorithm} ({note})"
             axes.axhline(level, color=look.colour, dashes=(4, 3), linewidth=1.3, label=label)
             means.append(level)
-            words.append(f"{label} at {numbers.score(level, group.metric)}")
+            words.append(f"{label} at {formatting.score(level, group.metric)}")
     axes.set_xlabel("training time (seconds of meta-updates)" if by_time else "meta-updates")
     axes.set_xlim(0, max(ends) * 1.02 or 1.0)
     style.scale("y", axes, means, groups[0], prefix="validation ")
@@ -168,7 +168,9 @@ def under_both(groups: Sequence[Group]) -> bool:
 def listed(groups: Sequence[Group]) -> str:
     found = [(name(group, groups), group.score(), group.metric) for group in groups]
     return "; ".join(
-        f"{label} {numbers.with_interval(score.mean, score.half, metric)}" for label, score, metric in found if score
+        f"{label} {formatting.with_interval(score.mean, score.half, metric)}"
+        for label, score, metric in found
+        if score
     )
 
 

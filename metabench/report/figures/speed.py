@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.analysis import speed
 from metabench.report.collect.configurations import Group
 from metabench.report.figures import grid, style
@@ -39,13 +39,15 @@ def to_target(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | Non
             rows(axes, members, values, looks, longest)
             axes.set_xlabel(unit if column == len(goals) // 2 else "", fontsize=grid.SMALL)
             axes.grid(visible=False, axis="y")
-        goal = numbers.score(target, members[0].metric)
+        goal = formatting.score(target, members[0].metric)
         grid.title(panels[0, column], f"{goal}\n({share:.0%} of the way)")
         for group, points in zip(members, found):
             time = speed.median(point.train_seconds if point else None for point in points)
             count = sum(point is not None for point in points)
-            took = f"in {numbers.amount(time)} s" if numbers.known(time) else "not by most" if count else "never"
-            seeds = numbers.count(len(points), "seed")
+            took = (
+                f"in {formatting.amount(time)} s" if formatting.known(time) else "not by most" if count else "never"
+            )
+            seeds = formatting.count(len(points), "seed")
             words.append(f"{group.algorithm} to {goal} {took} (reached by {count} of {seeds})")
     return figure, "; ".join(words)
 
@@ -56,8 +58,8 @@ def rows(
     """One target: a row an algorithm, NaN at the right."""
     for height, (group, seeds) in enumerate(zip(members, values)):
         look = looks[group.algorithm]
-        hit = [value for value in seeds if numbers.known(value)]
-        middle = speed.median(value if numbers.known(value) else None for value in seeds)
+        hit = [value for value in seeds if formatting.known(value)]
+        middle = speed.median(value if formatting.known(value) else None for value in seeds)
         axes.scatter(hit, [height] * len(hit), s=13, color=look.colour, marker=look.marker, alpha=0.7, linewidths=0)
         axes.plot([middle, middle], [height - 0.3, height + 0.3], color=look.colour, linewidth=1.8)
         if missed := len(seeds) - len(hit):
@@ -76,10 +78,10 @@ def equal_cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | No
     """The best validation score within the time of the quickest, and within the updates of the shortest training."""
     members = speed.once(groups)
     seconds, updates = speed.least(members)
-    if not numbers.known(seconds):
+    if not formatting.known(seconds):
         return None
     sides = (
-        (f"within {numbers.amount(seconds)} s", lambda each: speed.best_of_seed(each, seconds=seconds)),
+        (f"within {formatting.amount(seconds)} s", lambda each: speed.best_of_seed(each, seconds=seconds)),
         (f"within {updates:,.0f} updates", lambda each: speed.best_of_seed(each, updates=updates)),
     )
     figure, panels = grid.panels(1, 2, max(1.8, 0.9 + 0.3 * len(members)), share_x="all", share_y="all")
@@ -91,7 +93,7 @@ def equal_cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | No
             means.append(speed.mean(seeds))
             axes.scatter(seeds, [height + 0.24] * len(seeds), s=9, color=look.colour, alpha=0.7, linewidths=0)
             axes.plot([means[-1]], [height], color=look.colour, marker=look.marker, markersize=6)
-            words.append(f"{title} {group.algorithm} {numbers.score(means[-1], group.metric)}")
+            words.append(f"{title} {group.algorithm} {formatting.score(means[-1], group.metric)}")
         grid.title(axes, title)
         axes.grid(visible=False, axis="y")
     for axes in panels[0]:
@@ -110,7 +112,7 @@ COSTS: tuple[tuple[str, Callable[[Group], float]], ...] = (
 def cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
     """Test score against the time to adapt to one task, the peak memory and the tasks a second of training."""
     members = list({group.algorithm: group for group in reversed(groups) if group.score()}.values())[::-1]
-    shown = [(name, values) for name, of in COSTS if any(map(numbers.known, values := [of(g) for g in members]))]
+    shown = [(name, values) for name, of in COSTS if any(map(formatting.known, values := [of(g) for g in members]))]
     if not shown:
         return None
     figure, panels = grid.panels(1, len(shown), 2.4, share_y="all")
@@ -118,12 +120,12 @@ def cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
     for axes, (name, values) in zip(panels[0], shown):
         for group, value in zip(members, values):
             score, look = group.score(), looks[group.algorithm]
-            if score is None or not numbers.known(value):
+            if score is None or not formatting.known(value):
                 continue
             axes.errorbar(value, score.mean, yerr=score.half, capsize=2, markersize=6, **strokes(look, opened=False))
             means.append(score.mean)
-            words.append(f"{group.algorithm} {name.replace(chr(10), ' ')} {numbers.amount(value)}")
-        axes.set_xlim(0, 1.15 * max(filter(numbers.known, values)) or 1.0)
+            words.append(f"{group.algorithm} {name.replace(chr(10), ' ')} {formatting.amount(value)}")
+        axes.set_xlim(0, 1.15 * max(filter(formatting.known, values)) or 1.0)
         axes.set_xlabel(name)
         axes.locator_params(axis="x", nbins=4)
     for axes in panels[0]:

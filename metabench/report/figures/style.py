@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.collect.configurations import Group
 
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
@@ -115,7 +115,7 @@ def wrap(name: str, width: int) -> str:
 def scale(axis: str, axes: Axes, values: Iterable[float], group: Group, *, prefix: str = "") -> None:
     """Name the metric on an axis ("x" or "y"): a percentage, or a logarithm for errors that differ much."""
     name, lower = prefix + (group.metric or "score"), not group.higher_is_better
-    known = [value for value in values if numbers.known(value)]
+    known = [value for value in values if formatting.known(value)]
     logarithmic = lower and bool(known) and min(known) > 0 and max(known) > 5 * min(known)
     notes = (["lower is better"] if lower else []) + (["log scale"] if logarithmic else [])
     getattr(axes, f"set_{axis}label")(f"{name}\n({', '.join(notes)})" if notes else name)
@@ -126,7 +126,7 @@ def scale(axis: str, axes: Axes, values: Iterable[float], group: Group, *, prefi
         target.set_major_locator(LogLocator(subs=(1, 2, 5)))
         target.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         target.set_minor_formatter(NullFormatter())
-    elif numbers.is_share(group.metric):
+    elif formatting.is_share(group.metric):
         target.set_major_formatter(FuncFormatter(percent))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.collect.configurations import Group
 from metabench.report.figures import grid, style
 from metabench.report.figures.scores import Drawn, Kind, listed, name, second, strokes
@@ -51,7 +51,7 @@ def distribution(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | 
     axes.grid(visible=False, axis="y")
     words = []
     for label, group, scores in zip(names, known, values):
-        low, middle, high = (numbers.score(float(q), group.metric) for q in np.quantile(scores, QUARTERS))
+        low, middle, high = (formatting.score(float(q), group.metric) for q in np.quantile(scores, QUARTERS))
         words.append(f"{label} median {middle}, half of the tasks from {low} to {high}")
     return figure, "; ".join(words)
 
@@ -156,7 +156,7 @@ def protocols(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | Non
                 axes.errorbar(score.mean, place, xerr=score.half, capsize=2, markersize=6, **drawn)
         gap = difference(found["transductive"].final, found["inductive"].final)
         means += middle
-        words.append(f"{label} transductive by {numbers.difference(gap.mean, gap.half, metric)}")
+        words.append(f"{label} transductive by {formatting.difference(gap.mean, gap.half, metric)}")
     grid.name_rows(axes, list(both))
     axes.grid(visible=False, axis="y")
     style.scale("x", axes, means, groups[0])

@@ -10,17 +10,16 @@ import msgspec
 import pandas as pd
 
 from metabench.records.record import Record
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.analysis import findings
 from metabench.report.analysis.summary import summary
 from metabench.report.collect import tuning as tuned
 from metabench.report.collect.configurations import Group, shortfalls
 from metabench.report.collect.labels import labels, slugs, text
 from metabench.report.collect.provenance import provenance
-from metabench.report.figures import parallel as studio
-from metabench.report.figures import style
+from metabench.report.figures import parallel, style
 from metabench.report.figures.catalogue import Picture
-from metabench.report.page import trial_details as details
+from metabench.report.page import trial_details
 
 Rows = list[dict[str, Any]]
 
@@ -68,10 +67,10 @@ def compose(title: str, records: Sequence[Record], groups: Sequence[Group]) -> t
     table = summary(groups)
     looks = style.looks(group.algorithm for group in groups)
     names = slugs(sorted({group.suite for group in groups}))
-    jobs = [studio.Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
+    jobs = [parallel.Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
     sections = tuple(
         section(job, [group for group in groups if group.suite == job.suite], table, drawn)
-        for job, drawn in zip(jobs, studio.draw(jobs))
+        for job, drawn in zip(jobs, parallel.draw(jobs))
     )
     selections = tuple(sorted({record.selection for record in records if record.selection}))
     page = Page(
@@ -87,7 +86,7 @@ def compose(title: str, records: Sequence[Record], groups: Sequence[Group]) -> t
         selections=selections,
         tuning=tuned.lines(groups),
         provenance=provenance(records),
-        trials=details.encoded(records, labels(records)),
+        trials=trial_details.encoded(records, labels(records)),
     )
     return page, table
 
@@ -99,7 +98,9 @@ def ranked(suite: str, groups: Sequence[Group], table: pd.DataFrame) -> list[Gro
     return sorted(scored, key=lambda group: place[suite, group.algorithm, group.protocol])
 
 
-def section(job: studio.Job, groups: Sequence[Group], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
+def section(
+    job: parallel.Job, groups: Sequence[Group], table: pd.DataFrame, pictures: tuple[Picture, ...]
+) -> Section:
     """One suite: its rows, best first, and its figures in that order."""
     rows = [shown(row) for row in table[table["suite"] == job.suite].to_dict("records")]
     notes = []
@@ -125,19 +126,19 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "protocol": row["protocol"],
         "standing": row["standing"],
         "metric": metric,
-        "score": numbers.with_interval(row["score"], row["ci95"], metric),
-        "behind": numbers.difference(row["behind"], row["behind_ci95"], metric),
+        "score": formatting.with_interval(row["score"], row["ci95"], metric),
+        "behind": formatting.difference(row["behind"], row["behind_ci95"], metric),
         "ok": row["ok"],
         "seeds": row["seeds"],
         "counted": f"{row['ok']}" if row["ok"] == row["seeds"] else f"{row['ok']} of {row['seeds']}",
-        "spread": numbers.score(row["seed_sd"], metric),
+        "spread": formatting.score(row["seed_sd"], metric),
         "transductive": {True: "yes", False: "no"}.get(row["transductive"], "–"),
         "updates": f"{row['updates']:,}",
         "meta_batch_size": row["meta_batch_size"],
         "test_steps": row["test_steps"],
-        "train_seconds": numbers.amount(row["train_seconds"]),
-        "adapt_ms": numbers.amount(row["adapt_ms"]),
-        "peak_memory_mb": numbers.amount(row["peak_memory_mb"]),
+        "train_seconds": formatting.amount(row["train_seconds"]),
+        "adapt_ms": formatting.amount(row["adapt_ms"]),
+        "peak_memory_mb": formatting.amount(row["peak_memory_mb"]),
         "precision": row["precision"],
         "strategy": row["strategy"] or "–",
         "exact": row,
@@ -149,11 +150,11 @@ def headline(records: Sequence[Record], groups: Sequence[Group]) -> str:
     good = len({record.trial.id for group in groups for record in group.counted})
     tasks = sorted({record.trial.budget.test_tasks for record in records})
     each = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
-    seeds = numbers.count(len({record.trial.seed for record in records}), "seed")
-    algorithms = numbers.count(len({group.algorithm for group in groups}), "algorithm")
-    of_suites = numbers.count(len({group.suite for group in groups}), "suite")
+    seeds = formatting.count(len({record.trial.seed for record in records}), "seed")
+    algorithms = formatting.count(len({group.algorithm for group in groups}), "algorithm")
+    of_suites = formatting.count(len({group.suite for group in groups}), "suite")
     ended = "all ended well" if good == len(records) else f"{good:,} ended well"
-    trials = numbers.count(len(records), "trial")
+    trials = formatting.count(len(records), "trial")
     return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {each} test tasks."
 
 

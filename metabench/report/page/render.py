@@ -13,8 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from metabench.report.figures.catalogue import Picture
-from metabench.report.page import inline_svg as inline
-from metabench.report.page import latex
+from metabench.report.page import inline_svg, latex
 from metabench.report.page.model import Page
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -54,7 +53,7 @@ def html(page: Page) -> str:
         style=Markup((TEMPLATES / "page.css").read_text()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        letters=Markup(inline.letters([picture.svg for picture in pictures])),
+        letters=Markup(inline_svg.letters([picture.svg for picture in pictures])),
         trials=Markup(page.trials),
     )
 
@@ -75,7 +74,7 @@ def markdown(page: Page) -> str:
 
 def picture_element(picture: Picture, prefix: str) -> Markup:
     """Its SVG as an element; matplotlib wrote it, and every text that is added is escaped."""
-    return Markup(inline.element(picture.svg, prefix, picture.alternative, picture.titles))
+    return Markup(inline_svg.element(picture.svg, prefix, picture.alternative, picture.titles))
 
 
 def exact(value: Any) -> str:

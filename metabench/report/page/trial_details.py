@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from metabench.records.record import Record
-from metabench.report import formatting as numbers
-from metabench.report.collect import provenance as origins
+from metabench.report import formatting
+from metabench.report.collect import provenance
 from metabench.report.collect.labels import Label, text
 
 LOG = 6_000
@@ -52,16 +52,16 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
     score = next((test.score for test in record.tests.values()), None)
     trace = str(record.provenance.get("traceback", ""))
     log = "\n\n".join(filter(None, (record.reason, trace if len(trace) <= LOG else f"…\n{trace[-LOG:]}")))
-    environment = origins.flat({k: v for k, v in record.provenance.items() if k not in ("traceback", "finished")})
+    environment = provenance.flat({k: v for k, v in record.provenance.items() if k not in ("traceback", "finished")})
     return {
         "id": of.id,
         "cells": [
             of.id, label.algorithm, label.suite, of.seed, record.status,
-            cell(numbers.score(score, record.metric), score), measured(record.train_seconds),
+            cell(formatting.score(score, record.metric), score), measured(record.train_seconds),
             measured(record.adapt_ms), measured(record.peak_memory_mb),
         ],
         "tests": [
-            [protocol, record.metric, numbers.with_interval(test.score, test.ci95, record.metric)]
+            [protocol, record.metric, formatting.with_interval(test.score, test.ci95, record.metric)]
             for protocol, test in record.tests.items()
         ],
         "settings": [pool.place(pairs(each)) for each in (
@@ -88,7 +88,7 @@ def cell(shown: str, value: float | None) -> list[Any]:
 
 
 def measured(value: float | None) -> list[Any]:
-    return cell(numbers.amount(value), value)
+    return cell(formatting.amount(value), value)
 
 
 def rounded(value: float | None) -> float | None:

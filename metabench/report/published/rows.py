@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.report import formatting as numbers
+from metabench.report import formatting
 from metabench.report.published.comparison import STEPS, Beside
 
 COLUMNS = (
@@ -40,8 +40,8 @@ def shown(row: Beside) -> dict[str, Any]:
         "algorithm": row.algorithm,
         "protocol": row.protocol,
         "steps": row.steps,
-        "ours": numbers.with_interval(row.ours.mean, row.ours.half, row.metric),
-        "published": numbers.with_interval(row.theirs.value, row.theirs.half, row.metric),
+        "ours": formatting.with_interval(row.ours.mean, row.ours.half, row.metric),
+        "published": formatting.with_interval(row.theirs.value, row.theirs.half, row.metric),
         "gap": gap(row),
         "differences": list(row.differences),
         "not_said": list(row.not_said),
@@ -54,8 +54,10 @@ def shown(row: Beside) -> dict[str, Any]:
 def gap(row: Beside) -> str:
     """`−3.10 ± 0.42 points`; without an interval where they give none."""
     if row.half is not None:
-        return numbers.difference(row.gap, row.half, row.metric)
-    return numbers.difference(row.gap, 0.0, row.metric).partition(" ±")[0] + " points" * numbers.is_share(row.metric)
+        return formatting.difference(row.gap, row.half, row.metric)
+    return formatting.difference(row.gap, 0.0, row.metric).partition(" ±")[0] + " points" * formatting.is_share(
+        row.metric
+    )
 
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
