@@ -21,7 +21,7 @@ bench-harness: setup  ## what everything around the engine costs, and how an upd
 	$(BIN)/python -m benchmarks.scaling
 
 chaos: setup  ## kill, starve and hang trials at random; what is left must be what an undisturbed run leaves
-	$(BIN)/python tests/chaos.py
+	$(BIN)/python tests/end_to_end/chaos.py
 
 lint: setup
 	$(BIN)/ruff check .

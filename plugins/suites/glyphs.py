@@ -6,7 +6,7 @@ Armenian and Georgian (120). A letter that is to the eye the same as another of 
 another split, is left out: no Latin O in training, since the test has the Armenian Oh.
 
 Nearest neighbour on raw pixels, 5-way 1-shot on the test split: 48.1% (85.5% without the
-distortion); `pytest -s tests/test_glyphs.py` measures both again.
+distortion); `pytest -s tests/plugins/test_glyphs.py` measures both again.
 """
 
 from __future__ import annotations

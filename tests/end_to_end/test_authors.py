@@ -6,14 +6,14 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from blocks import blocks, commands
 
 from metabench.cli.gallery import gallery
 from metabench.errors import UserError
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin, kit
+from tests.blocks import blocks, commands
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 TUTORIAL = blocks(DOCS / "authors.md")
 HOOKS = {"algorithms": "one_rate.py", "suites": "exponentials.py"}
 SHELL = [words for kind, text in TUTORIAL if kind == "sh" for words in commands(text)]

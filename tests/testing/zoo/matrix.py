@@ -10,7 +10,7 @@ from metabench.testing import Result
 from metabench.testing.checks import Check
 from metabench.testing.conformance import ALGORITHM, SUITE, kit_of
 from metabench.testing.other_processes import digests_elsewhere
-from zoo import algorithms, suites
+from tests.testing.zoo import algorithms, suites
 
 HERE = Path(__file__).parent
 MARKS = {"failed": "●", "passed": "·", "skipped": "–"}

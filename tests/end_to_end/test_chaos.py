@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-from chaos import Load, chaos
+from tests.end_to_end.chaos import Load, chaos
 
 
 def test_killed_and_starved_trials_leave_the_records_of_undisturbed_ones():

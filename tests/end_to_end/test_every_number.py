@@ -20,7 +20,7 @@ from scipy import stats
 
 from metabench.report import formatting
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
 ALPHA = 0.05
 MOST_TASKS = 10**6

@@ -6,11 +6,11 @@ import json
 import re
 
 import pytest
-from test_report import HOSTILE, everything, failure, outcome, trial
 
 from benchmarks import browser
 from metabench.records import store
 from metabench.report import write_report
+from tests.report.test_report import HOSTILE, everything, failure, outcome, trial
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from blocks import blocks, commands
 
-BLOCKS = blocks(Path(__file__).resolve().parent.parent / "README.md")
+from tests.blocks import blocks, commands
+
+BLOCKS = blocks(Path(__file__).resolve().parents[2] / "README.md")
 PLUGIN = next(text for kind, text in BLOCKS if kind == "python" and "@hookimpl" in text)
 NOTEBOOK = next(text for kind, text in BLOCKS if kind == "python" and "metabench.run" in text)
 COMMANDS = [words for kind, text in BLOCKS if kind == "sh" for words in commands(text)]

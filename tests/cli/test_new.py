@@ -14,7 +14,7 @@ import pytest
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "metabench" / "templates"
 
 

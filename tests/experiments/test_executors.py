@@ -123,10 +123,10 @@ def test_asked_to_stop_a_trial_that_only_prepares_is_ended_at_once(tmp_path):
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = f"""
-        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         if __name__ == "__main__":
             from pathlib import Path
-            from test_executors import run, trial
+            from tests.experiments.test_executors import run, trial
             run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
     """
     script = tmp_path / "driver.py"

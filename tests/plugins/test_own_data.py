@@ -27,7 +27,7 @@ from metabench_plugins.suites.tabular import tabular
 
 SMALL = {"size": 16, "ways": 2, "shots": 1, "queries": 2, "model": "conv_strided", "filters": 4}
 SPLIT = {"a": "train", "b": "train", "c": "validation", "d": "validation", "e": "test", "f": "test"}
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)

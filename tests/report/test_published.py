@@ -18,7 +18,7 @@ from metabench.report import write_report
 from metabench.report.collect import configurations
 from metabench.report.published import comparison, rows, source
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "plugins" / "published.toml"
 BOOK = source.open_book(str(FILE))
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from zoo import algorithms, matrix, suites
 
 import metabench
 from metabench.api import Recipe
@@ -19,8 +18,9 @@ from metabench.testing.checks import where
 from metabench.testing.conformance import ALGORITHM, SUITE
 from metabench.testing.suite_task_checks import SuiteCase
 from metabench.testing.toy_suites import clouds, lines
+from tests.testing.zoo import algorithms, matrix, suites
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 AUTHORS = """
 from metabench.testing import kit
 test_state = kit("state-not-saved", plugin={file!r}, expected_failures={{"state-round-trip": "the optimiser is away",

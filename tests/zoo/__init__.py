@@ -1,1 +1,0 @@
-"""Plugins that are wrong on purpose, each caught by the check that is named for it: `python tests/zoo`."""
