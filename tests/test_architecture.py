@@ -1,4 +1,4 @@
-"""Imports point one way, over the syntax trees; what must not need torch does not."""
+"""Who may import whom, nine rows; what must not need torch does not; the public names; no plugin is named inside."""
 
 from __future__ import annotations
 
@@ -6,48 +6,43 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# From the bottom up: a module imports from rows above its own only.
-LAYERS = [
-    {"errors", "files", "trees", "streams", "trials", "hookspecs", "units", "interrupts"},
-    {"autodiff", "checkpoints", "data", "parameters"},
-    {"store"},
-    {"inner", "claims"},
-    {"api", "report", "executors", "options"},
-    {"problem", "outer", "registry", "measure", "recipes"},
-    {"strategies"},
-    {"compiled"},
-    {"lift"},
-    {"evaluate", "choice", "assembly", "examples", "resume"},
-    {"engine", "planning"},
-    {"work", "sofar"},
-    {"testing", "experiment", "console", "upkeep", "gallery"},
-    {"single", "verify", "watch", "templates", "tune"},
-    {"commands"},
-    {"", "cli"},
-    {"__main__"},
-]
-ONLY = {
-    "report": {"errors", "store", "trials"},
-    "executors": {"checkpoints", "errors", "files", "trials"},
-    "options": {"errors", "trials", "units"},
-    "store": {"checkpoints", "errors", "files", "trials"},
-    "claims": {"files", "store", "trials"},
+MAY_IMPORT = {
+    "errors": set(),
+    "units": set(),
+    "records": {"errors", "units"},
+    "api": {"errors", "records"},
+    "registry": {"errors", "records"},
+    "engine": {"api", "registry", "records", "errors"},
+    "experiments": {"engine", "registry", "records", "api", "errors", "units"},
+    "report": {"registry", "records", "errors"},
+    "testing": {"engine", "registry", "api", "records", "errors"},
 }
-
-
-def modules() -> list[tuple[str, Path]]:
-    """(top name below metabench, file) of every module."""
-    found = []
-    for path in sorted((ROOT / "metabench").rglob("*.py")):
-        parts = path.relative_to(ROOT / "metabench").with_suffix("").parts
-        found.append(("" if parts == ("__init__",) else parts[0], path))
-    return found
+"""`cli` and the two files above everything may import it all."""
+EXECUTORS = {"records", "errors"}
+"""What `experiments/executors/` may import, beside itself."""
+PUBLIC = {
+    "metabench": {"load", "load_tasks", "run"},
+    "metabench.registry": {"load_registry"},
+    "metabench.report": {"write_report"},
+    "metabench.testing": {"Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"},
+}
+PLUGINS_IMPORT = {"metabench.api"}
+TORCH_FREE = [
+    "metabench",
+    "metabench.records.store",
+    "metabench.registry.discovery",
+    "metabench.report",
+    "metabench.cli.main",
+    "metabench.experiments.experiment",
+    "metabench.experiments.executors.local",
+]
 
 
 def imported(path: Path) -> set[str]:
@@ -66,47 +61,86 @@ def imported(path: Path) -> set[str]:
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(path.read_text()))
+    visit(ast.parse(path.read_text("utf-8")))
     return names
 
 
-def rank(name: str) -> int:
-    """The layer of a module."""
-    return next(i for i, layer in enumerate(LAYERS) if name in layer)
+def packages_imported(path: Path) -> set[str]:
+    """The packages of metabench that a file imports; `__init__` for metabench itself."""
+    names = (name.split(".") for name in imported(path))
+    return {[*name, "__init__"][1] for name in names if name[0] == "metabench"}
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: Path(str(value)).name)
-def test_imports_point_down(name, path):
-    ours = {other.split(".")[1] for other in imported(path) if other.startswith("metabench.")} - {name}
-    assert {other for other in ours if rank(other) >= rank(name)} == set()
-    if name in ONLY:
-        assert ours <= ONLY[name]
+def package_files() -> dict[str, list[Path]]:
+    """The files of each package, or the file itself, below metabench/."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted((ROOT / "metabench").rglob("*.py")):
+        found.setdefault(path.relative_to(ROOT / "metabench").parts[0].removesuffix(".py"), []).append(path)
+    return found
 
 
-def test_every_module_has_a_layer():
-    assert {name for name, _ in modules()} == set().union(*LAYERS)
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_follow_the_table(package):
+    for path in package_files()[package]:
+        assert packages_imported(path) - {package} <= MAY_IMPORT[package], path
+
+
+def test_executors_know_records_and_errors_alone():
+    for path in (ROOT / "metabench/experiments/executors").glob("*.py"):
+        ours = {name for name in imported(path) if name.startswith("metabench.")}
+        outside = {name for name in ours if not name.startswith("metabench.experiments.executors")}
+        assert {name.split(".")[1] for name in outside} <= EXECUTORS, path
+
+
+def test_every_package_is_in_the_table():
+    assert package_files().keys() == {*MAY_IMPORT, "cli", "__init__", "__main__"}
+
+
+def test_packages_do_not_import_each_other_in_circles():
+    known: set[str] = set()
+    while ready := {name for name, ours in MAY_IMPORT.items() if ours <= known} - known:
+        known |= ready
+    assert known == MAY_IMPORT.keys()
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_public_names(module):
+    found = import_module(module)
+    assert set(found.__all__) == PUBLIC[module]
+    assert all(hasattr(found, name) for name in found.__all__)
+
+
+def test_the_contract_is_what_plugins_import():
+    for path in (ROOT / "plugins").rglob("*.py"):
+        ours = {name for name in imported(path) if name.split(".")[0] == "metabench"}
+        assert ours <= PLUGINS_IMPORT, path
 
 
 def test_nothing_in_metabench_imports_the_plugins():
-    for _, path in modules():
+    for path in (ROOT / "metabench").rglob("*.py"):
         assert not any(name.startswith(("metabench_plugins", "learn2learn")) for name in imported(path)), path
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_imports_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 ENGLISH = {"nearest"}
 """Algorithms named by a plain word: errors name the nearest match, figures show the point nearest to the pointer."""
 
 
-def spelt(name: str) -> re.Pattern[str]:
-    """A name anywhere in a text, in either case; as a word of its own also as R2-D2, meta_sgd, Proto Net are."""
-    letters = re.sub(r"[^a-z0-9]", "", name)
-    apart = "[-_+ ]?".join(letters)
-    return re.compile(rf"{re.escape(name.rstrip('+'))}|(?<![a-z0-9]){apart}(?![a-z0-9])", re.IGNORECASE)
+def whole_word(name: str) -> re.Pattern[str]:
+    """A name as a whole word, in either case; also with its parts apart, as in R2-D2, meta_sgd, Proto Net."""
+    letters = "[-_+ ]?".join(re.sub(r"[^a-z0-9]", "", name))
+    return re.compile(rf"(?<![a-z0-9]){letters}(?![a-z0-9])", re.IGNORECASE)
 
 
 def test_nothing_in_metabench_names_an_algorithm(registry):
-    names = {name: spelt(name) for name in registry.algorithms.keys() - ENGLISH}
+    names = {name: whole_word(name) for name in registry.algorithms.keys() - ENGLISH}
     assert len(names) > 10
-    assert all(spelt(name).search(text) for name, text in (("metasgd", "Meta-SGD,"), ("maml++", "of MAML's")))
+    assert all(whole_word(name).search(text) for name, text in (("metasgd", "Meta-SGD,"), ("maml++", "of MAML's")))
     files = [path for path in (ROOT / "metabench").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     assert len(files) > 100
     found = [
@@ -117,26 +151,3 @@ def test_nothing_in_metabench_names_an_algorithm(registry):
         if pattern.search(line)
     ]
     assert found == []
-
-
-def test_plugins_import_the_contract_only():
-    for path in (ROOT / "plugins").rglob("*.py"):
-        ours = {name for name in imported(path) if name.split(".")[0] == "metabench"}
-        assert ours <= {"metabench.api"}, path
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "metabench",
-        "metabench.records.trials",
-        "metabench.records.store",
-        "metabench.report",
-        "metabench.cli.main",
-        "metabench.experiments.executors.local",
-        "metabench.experiments.experiment",
-    ],
-)
-def test_imports_no_torch(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

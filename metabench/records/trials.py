@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -16,8 +16,26 @@ Strategy = Literal["auto", "vectorised", "compiled", "threaded"]
 Precision = Literal["float32", "bf16", "float64"]
 
 
+def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
+    """What a trial's id is the hash of: its first fields, and those added later that are not at their default.
+
+    So a field that is added renames no trial that was run before there was one.
+    """
+    found = {}
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if field.name in part.first_fields or value != field.default:
+            found[field.name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
+    return found
+
+
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much a trial trains, and how it is judged."""
+
+    first_fields: ClassVar = frozenset(
+        ("updates", "meta_batch_size", "validations", "validation_tasks", "test_tasks", "test_steps")
+    )
+    """See identity; nothing is added here."""
 
     updates: int = 1000
     """Meta-updates."""
@@ -47,6 +65,9 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a trial's parameters were found: by `metabench tune`, on validation tasks alone."""
 
+    first_fields: ClassVar = frozenset(("trials", "updates", "score", "recipe", "changed"))
+    """See identity; nothing is added here."""
+
     trials: int
     """Candidates that were tried, the pruned ones among them."""
     updates: int
@@ -61,6 +82,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One algorithm on one suite at one seed. Device, threads and executor are not part of it."""
+
+    first_fields: ClassVar = frozenset(
+        ("algorithm", "algorithm_parameters", "suite", "suite_parameters", "seed", "budget", "protocol")
+    )
+    """See identity; nothing is added here."""
 
     algorithm: str
     algorithm_parameters: dict[str, Any]
@@ -85,13 +111,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def id(self) -> str:
-        """Its name on disk: readable, and unique by the hash of its canonical JSON."""
-        fields = msgspec.to_builtins(self)
-        fields["bars"] = list(fields["bars"])
-        for name, usual in (("precision", "float32"), ("bars", []), ("tuning", None)):
-            if fields[name] == usual:
-                del fields[name]  # so that trials from before there was a choice keep their names
-        digest = hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()
+        """Its name on disk: readable, and unique by the hash of its identity in canonical JSON."""
+        digest = hashlib.sha256(msgspec.json.encode(identity(self), order="sorted")).hexdigest()
         return f"{self.suite}-{self.algorithm}-s{self.seed}-{digest[:10]}"
 
 

@@ -1,0 +1,62 @@
+"""Records that earlier versions wrote, and their tables and ids: read as before, whatever is rewritten."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import metabench
+from metabench.records import store
+from metabench.records.trials import Budget, Trial
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+VERSIONS = ("v1", "v2", "v3")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_tables_are_as_they_were(version):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is skipped
+        tables = {"trials": metabench.load(GOLDEN / version), "tasks": metabench.load_tasks(GOLDEN / version)}
+    for name, frame in tables.items():
+        expected = (GOLDEN / f"{version}.{name}.csv").read_text("utf-8")
+        assert frame.to_csv(index=False, lineterminator="\n") == expected
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_ids_are_as_they_were(version):
+    for folder in (path.parent for path in (GOLDEN / version).glob("*/record.json")):
+        trial = msgspec.json.decode((folder / "record.json").read_bytes(), type=store.Record).trial
+        assert trial.id == folder.name
+
+
+def test_every_status_that_is_no_accident_is_among_them():
+    seen = {record.status for version in VERSIONS for record in store.records(GOLDEN / version)}
+    assert seen == {"ok", "unfit", "pruned", "diverged"}
+    assert any(record.trial.tuning for record in store.records(GOLDEN / "v3"))
+
+
+class LaterBudget(Budget, frozen=True, kw_only=True):
+    """A budget with a field that was added later."""
+
+    patience: int = 0
+
+
+class LaterTrial(Trial, frozen=True, kw_only=True):
+    """A trial with a field that was added later."""
+
+    budget: LaterBudget = LaterBudget()
+    shift: str = ""
+
+
+def test_a_field_added_later_is_hashed_only_where_it_is_not_its_default():
+    for folder in (path.parent for path in GOLDEN.glob("*/*/record.json")):
+        fields = msgspec.json.decode((folder / "record.json").read_bytes())["trial"]
+        later = msgspec.convert(fields, LaterTrial)
+        assert later.id == folder.name
+        assert msgspec.structs.replace(later, shift="rotated").id != folder.name
+        patient = msgspec.structs.replace(later.budget, patience=3)
+        assert msgspec.structs.replace(later, budget=patient).id != folder.name
