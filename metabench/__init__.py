@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = ["load", "load_tasks", "run"]
+__version__ = version("metabench")
 
 
 def run(config: str | Path | None = None, **options: Any) -> DataFrame:

@@ -17,6 +17,7 @@ from metabench.api.contract import (
     Suite,
     Task,
     hookimpl,
+    requires,
 )
 from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, read_member
 from metabench.api.inner_loops import Inner, adam, partial_sgd, query_loss, sgd, trajectory, unroll
@@ -48,6 +49,7 @@ __all__ = [
     "partial_sgd",
     "query_loss",
     "read_member",
+    "requires",
     "sgd",
     "trajectory",
     "unroll",

@@ -7,7 +7,7 @@ Shapes: `s` support points, `q` query points, `n` tasks, `...` the shape of one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import pluggy
 import torch
@@ -16,6 +16,23 @@ from torch import Generator, Tensor, nn
 from metabench.api.trees import Tree
 
 hookimpl = pluggy.HookimplMarker("metabench")
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+def requires(module: str, install: str) -> Callable[[Factory], Factory]:
+    """Mark a factory that needs a module which its package does not install; `install` is the command that does.
+
+    Where it is missing, `metabench list` says so, and a run that asks for it ends before its first trial. A factory
+    that is marked imports the module when it is called, not before.
+    """
+
+    def marked(factory: Factory) -> Factory:
+        factory.metabench_requires = (module, install)  # type: ignore[attr-defined]
+        return factory
+
+    return marked
+
 
 Params = dict[str, Tensor]
 """A model's weights by name, as `nn.Module.named_parameters` names them."""

@@ -41,6 +41,12 @@ class Entry(NamedTuple):
         """The first line of its docstring."""
         return str(self.factory.__doc__ or "").strip().split("\n")[0]
 
+    @property
+    def missing(self) -> str:
+        """The module that it needs and that is not installed, with the command that installs it; mostly empty."""
+        module, install = getattr(self.factory, "metabench_requires", ("", ""))
+        return f"{module} is not installed: {install}" if module and not is_installed(module) else ""
+
     def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
         """Every parameter with its value; raises UserError for what does not fit."""
         return resolve(self.owner, self.parameters, given)
@@ -67,6 +73,8 @@ class Registry(NamedTuple):
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
         entries = self.algorithms if kind == "algorithm" else self.suites
         if name in entries:
+            if missing := entries[name].missing:
+                raise UserError(f"Cannot use {entries[name].owner}: {missing}")
             return entries[name]
         broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in self.broken)
         raise UserError(unknown(kind, name, entries) + broken)
@@ -119,6 +127,14 @@ def discover(files: tuple[str, ...]) -> Iterator[Found]:
     for file in dict.fromkeys(os.path.realpath(name) for name in (*listed, *files) if name):
         path = Path(file)
         yield Found(path.stem, file, f"sha256 {digest_of(path)}", partial(import_file, path))
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be found; it is not imported."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # set to None in sys.modules, as tests do
+        return False
 
 
 def digest_of(path: Path) -> str:

@@ -38,12 +38,12 @@ def kit_of(
     given = dict(parameters or {})
     if name in registry.algorithms:
         elsewhere = elsewhere or by_name(registry, "algorithm", name, given)
-        entry = registry.algorithms[name]
+        entry = registry.get("algorithm", name)
         factory = partial(entry.factory, **entry.resolve(given)) if given else entry.factory
         cases = {label: Case(suite(), factory, label, elsewhere) for label, suite in TOYS.items()}
         return Kit(ALGORITHM, cases, expected_failures)
     if name in registry.suites:
-        entry = registry.suites[name]
+        entry = registry.get("suite", name)
         values = entry.resolve(given)
         try:
             suite = entry.factory(**values)

@@ -15,27 +15,38 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl
+from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl, requires
+
+needs_learn2learn = requires(
+    "learn2learn",
+    "pip install 'metabench[learn2learn]' && pip install --no-deps --no-build-isolation --use-pep517 "
+    "--config-settings=--global-option=build_ext learn2learn==0.2.0",
+)
+"""Built from its .pyx, since its C files no longer compile; alone, since it does not use all that it names."""
 
 
+@needs_learn2learn
 def l2l_maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
     """learn2learn's MAML, second order (learn2learn.algorithms.MAML)."""
     wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=False)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
+@needs_learn2learn
 def l2l_fomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
     """learn2learn's MAML, first order (learn2learn.algorithms.MAML, first_order=True)."""
     wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=True)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
+@needs_learn2learn
 def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
     """learn2learn's Meta-SGD: a learnt step size for every weight, beginning at `inner_lr`."""
     wrapper = algorithms().MetaSGD(problem.module(), lr=inner_lr)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
+@needs_learn2learn
 def l2l_metacurvature(
     problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
 ) -> Learner:

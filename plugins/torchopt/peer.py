@@ -1,7 +1,7 @@
 """TorchOpt's differentiable optimisers behind the Learner interface: another peer in our harness.
 
 Ren et al. 2023, "TorchOpt: An Efficient Library for Differentiable Optimization", arXiv 2211.06934. Optional:
-`pip install 'metabench[peers]'`.
+the extra `torchopt`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl
+from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl, requires
 
 Weights = tuple[Tensor, ...]
 
 
+@requires("torchopt", "pip install 'metabench[torchopt]'")
 def torchopt_maml(
     problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
 ) -> Learner:
     """MAML, second order, through TorchOpt's functional SGD (torchopt.FuncOptimizer), task by task."""
-    try:
-        import torchopt
-    except ImportError as error:
-        raise ValueError(f"it needs TorchOpt ({error}): pip install 'metabench[peers]'") from None
+    import torchopt
 
     return Maml(problem, lambda: torchopt.FuncOptimizer(torchopt.sgd(lr=inner_lr)), inner_steps, outer_lr)
 

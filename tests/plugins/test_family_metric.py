@@ -220,16 +220,9 @@ def test_meta_curvature_agrees_with_learn2learn(suite):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_maml_agrees_with_torchopt(name):
-    pytest.importorskip("torchopt")
     suite = KINDS[name]()
     ours, theirs = (
         after_training(make(problem_of(suite), inner_lr=0.1, inner_steps=2, outer_lr=0.01), suite)
         for make in (maml, torchopt_maml)
     )
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-
-
-def test_without_torchopt_its_peer_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "torchopt", None)
-    with pytest.raises(ValueError, match=r"needs TorchOpt .*: pip install 'metabench\[peers\]'"):
-        torchopt_maml(problem_of(lines()))

@@ -32,6 +32,8 @@ def list_(
             source = f"  [dim]plugin {entry.plugin}[/dim]" if entry.plugin != entry.name else ""
             console.print(f"  [bold]{entry.name}[/bold]{source}", highlight=False)
             say(f"      {entry.summary}")
+            if entry.missing:
+                say(f"      Not usable: {entry.missing}")
             for parameter in entry.parameters.values():
                 option = f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}"
                 say(f"      {option}   {type_name(parameter.type)}")
@@ -45,9 +47,17 @@ def plugins(plugin: Plugin = None) -> None:
     from metabench.cli.terminal import plain_table
     from metabench.registry.discovery import load_registry
 
+    registry = load_registry(tuple(plugin or ()))
+    missing = {entry.plugin: entry.missing for entry in (*registry.algorithms.values(), *registry.suites.values())}
     rows = (
-        (found.name, ", ".join(found.provides), found.version, found.source, found.problem)
-        for found in load_registry(tuple(plugin or ())).plugins
+        (
+            found.name,
+            ", ".join(found.provides),
+            found.version,
+            found.source,
+            found.problem or missing.get(found.name, ""),
+        )
+        for found in registry.plugins
     )
     console.print(plain_table(("plugin", "provides", "version", "source", "problem"), rows))
 
