@@ -12,7 +12,7 @@ import torch
 from benchmarks.contenders import Unsupported, tensors
 from benchmarks.workloads import Arrays, Workload
 from metabench.api import Algorithm, Batch, Predict, Problem, Suite, Task
-from metabench.engine.learner import Lifted, adapt_fully, lift
+from metabench.engine.learner import BatchedLearner, adapt_fully, lift
 from metabench.engine.measure import keep_freed_memory
 from metabench.engine.problem import build_problem
 from metabench_plugins.algorithms.fomaml import fomaml
@@ -38,10 +38,10 @@ class Metabench:
         self.initial = copy.deepcopy(self.learner.state_dict())
         self.support, self.query_x = Batch(tasks.support_x[:1], tasks.support_y[:1]), tasks.query_x[0]
 
-    def lifted(self, made: Algorithm, threads: int) -> Lifted:
+    def lifted(self, made: Algorithm, threads: int) -> BatchedLearner:
         """The learner, ready to be timed. Raises Unsupported where the strategy gave way to another one."""
         learner = lift(made, self.strategy, threads, self.rematerialise)
-        assert isinstance(learner, Lifted)
+        assert isinstance(learner, BatchedLearner)
         learner.prepare(self.tasks)
         if learner.mapper.problem:
             raise Unsupported(learner.mapper.problem)
@@ -88,7 +88,7 @@ class Compiled(Metabench):
 
     strategy = "compiled"
 
-    def lifted(self, made: Algorithm, threads: int) -> Lifted:
+    def lifted(self, made: Algorithm, threads: int) -> BatchedLearner:
         """See Metabench."""
         if self.workload.image_size:
             raise Unsupported("left out: minutes of compilation, and slower than threaded (see 'What was tried')")

@@ -19,9 +19,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from metabench.cli.live_scores import SoFar
+from metabench.cli.live_scores import LiveScores
 from metabench.records import record as data
-from metabench.records.record import Record, left_out
+from metabench.records.record import Record, skipped_pairs
 from metabench.records.trials import Trial
 
 
@@ -48,7 +48,7 @@ def notices(records: Iterable[Record]) -> list[str]:
         if choice and choice["strategy"] != record.strategy:
             name = f"{record.trial.algorithm} on {record.trial.suite}"
             found[name] = f"Note: {name} ran {record.strategy}, {choice['reason']}"
-    return [*left_out(records), *found.values()]
+    return [*skipped_pairs(records), *found.values()]
 
 
 def number(value: float) -> str:
@@ -58,7 +58,7 @@ def number(value: float) -> str:
 
 @contextmanager
 def live(
-    console: Console, trials: tuple[Trial, ...], sofar: SoFar | None = None
+    console: Console, trials: tuple[Trial, ...], sofar: LiveScores | None = None
 ) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
     """Two functions: one takes signs of life, the other finished records. Silent but for records in a log.
 

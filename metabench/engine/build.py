@@ -18,7 +18,7 @@ def build_suite(registry: Registry, trial: Trial) -> Suite:
         raise UserError(f"Suite '{trial.suite}': {error}") from None
 
 
-def make_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
+def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
     """What the trial's algorithm makes of the suite's model; raises UnfitError if it is not made for it."""
     entry = registry.get("algorithm", trial.algorithm)
     problem = build_problem(suite, trial.seed, device, DTYPES[trial.precision], trial.precision)

@@ -47,7 +47,7 @@ def examples(learner: Learner, tasks: Task, steps: int, protocol: str, *, alone:
 def collect(learner: Learner, tasks: Task, steps: int, protocol: str, alone: bool) -> Examples | None:
     """See examples."""
     images = of_images(tasks)
-    if not images and not of_numbers(tasks):
+    if not images and not is_scalar_regression(tasks):
         return None
     after = sorted({each for each in AFTER if each < steps} | {steps})
     support, query = kept(tasks, images)
@@ -87,7 +87,7 @@ def of_images(tasks: Task) -> bool:
     return x.dim() == 5 and x.shape[2] in (1, 3) and y.dim() == 2 and not y.is_floating_point()
 
 
-def of_numbers(tasks: Task) -> bool:
+def is_scalar_regression(tasks: Task) -> bool:
     """Whether points and targets are one number each."""
     return all(
         leaf.is_floating_point() and leaf.dim() in (2, 3) and math.prod(leaf.shape[2:]) == 1 for leaf in tasks.query

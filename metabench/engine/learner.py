@@ -13,7 +13,7 @@ from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.api.autodiff import value_and_grad
 from metabench.api.trees import Tree, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import Outer
-from metabench.engine.strategies.base import Direction, Mapper, by_rule
+from metabench.engine.strategies.base import Mapper, MetaGradFn, by_rule
 from metabench.engine.strategies.compiled import Compiled
 from metabench.engine.strategies.threaded import Threaded
 from metabench.engine.strategies.vectorised import Vectorised
@@ -22,7 +22,7 @@ from metabench.engine.strategies.vectorised import Vectorised
 class Adapted(Sequence[Predict]):
     """One predictor a task, after some inner steps: stacked, so that scoring can be batched too."""
 
-    def __init__(self, learner: Lifted, fast: Tree) -> None:
+    def __init__(self, learner: BatchedLearner, fast: Tree) -> None:
         self.learner = learner
         self.fast = fast
 
@@ -42,14 +42,14 @@ class Adapted(Sequence[Predict]):
         )
 
 
-class Lifted:
+class BatchedLearner:
     """The Learner made of an Algorithm: its outer loop and a strategy."""
 
     def __init__(self, algorithm: Algorithm, mapper: Mapper) -> None:
         self.algorithm = algorithm
         self.mapper = mapper
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
-        self.of_one_task: Direction = algorithm.meta_grad or exact_gradient(algorithm)
+        self.task_meta_grad: MetaGradFn = algorithm.meta_grad or exact_gradient(algorithm)
         self.outer = Outer(algorithm)
         mapper.settle(self.meta)
 
@@ -62,19 +62,19 @@ class Lifted:
     def prepare(self, tasks: Task) -> None:
         """Get the strategy ready for tasks of these shapes: compile, choose a layout. The state stays as it is."""
         if self.trainable:
-            self.mapper.prepare(self.of_one_task, self.outer, tasks)
+            self.mapper.prepare(self.task_meta_grad, self.outer, tasks)
 
     @torch.no_grad()
     def direction(self, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """The mean loss of n tasks and the mean direction to step against."""
-        return self.mapper.mean(self.of_one_task, self.meta, tasks, progress)
+        return self.mapper.mean(self.task_meta_grad, self.meta, tasks, progress)
 
     @torch.no_grad()
     def update(self, tasks: Task, progress: float) -> Tensor:
         """One meta-update against the mean direction of n tasks; returns the mean loss."""
         if not self.trainable:
             raise ValueError("This algorithm has neither objective nor meta_grad: there is nothing to train.")
-        return self.mapper.step(self.of_one_task, self.outer, tasks, progress)
+        return self.mapper.step(self.task_meta_grad, self.outer, tasks, progress)
 
     @torch.no_grad()
     def adapt(self, support: Batch, steps: int) -> Iterator[Adapted]:
@@ -95,7 +95,7 @@ class Lifted:
         self.outer.load_state_dict(state)
 
 
-def exact_gradient(algorithm: Algorithm) -> Direction:
+def exact_gradient(algorithm: Algorithm) -> MetaGradFn:
     """The value and the gradient of an algorithm's objective on one task."""
     return value_and_grad(algorithm.objective)  # type: ignore[arg-type]
 
@@ -106,10 +106,10 @@ def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, re
         return made
     if strategy == "auto":
         strategy = by_rule(made.init())
-    return Lifted(made, mapper_of(strategy, threads, rematerialise))
+    return BatchedLearner(made, make_strategy(strategy, threads, rematerialise))
 
 
-def mapper_of(strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
+def make_strategy(strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
     """The strategy of that name."""
     mappers: dict[str, Callable[[], Mapper]] = {
         "vectorised": lambda: Vectorised(threads=threads),
@@ -121,7 +121,7 @@ def mapper_of(strategy: str, threads: int = 1, rematerialise: bool = False) -> M
 
 def strategy_of(learner: Learner) -> str:
     """How a learner batches its tasks; `own` for one that is not ours."""
-    return learner.mapper.name if isinstance(learner, Lifted) else "own"
+    return learner.mapper.name if isinstance(learner, BatchedLearner) else "own"
 
 
 def adapt_fully(learner: Learner, support: Batch, steps: int) -> Sequence[Predict]:

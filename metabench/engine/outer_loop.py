@@ -21,7 +21,7 @@ class Outer:
         leaves, self.spec = flatten(algorithm.init())
         self.leaves = [leaf.detach().clone(memory_format=torch.contiguous_format) for leaf in leaves]
         self.optimizer = fused(algorithm.optimizer(self.leaves))
-        self.first_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
 
     @property
     def meta(self) -> Meta:
@@ -31,7 +31,7 @@ class Outer:
     def rates(self, progress: float) -> list[float]:
         """The learning rate of each group of parameters at a progress from 0 to 1."""
         factor = self.algorithm.schedule(progress)
-        return [rate * factor for rate in self.first_rates]
+        return [rate * factor for rate in self.base_lrs]
 
     def descend(self, direction: Meta, rates: list[Any]) -> None:
         """One step of the optimiser against a direction."""
@@ -59,7 +59,7 @@ class Outer:
         for group in copy.optimizer.param_groups:
             group |= {"differentiable": True, "foreach": False, "fused": None}  # the plain form of torch's optimisers
         plain = inspect.unwrap(type(copy.optimizer).step).__get__(copy.optimizer)
-        copy.optimizer.step = lambda: counting_in(copy.optimizer, plain)  # type: ignore
+        copy.optimizer.step = lambda: with_float_step_counters(copy.optimizer, plain)  # type: ignore
         return copy
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Outer:
         self.optimizer.load_state_dict(state["optimizer"])
 
 
-def counting_in(optimizer: torch.optim.Optimizer, step: Callable[[], Any]) -> None:
+def with_float_step_counters(optimizer: torch.optim.Optimizer, step: Callable[[], Any]) -> None:
     """A step whose counters have the dtype of the parameters while it lasts: torch keeps them in float32, and powers
     of Adam's betas would be rounded to that."""
     counters = {leaf: state["step"] for leaf, state in optimizer.state.items() if "step" in state}

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Tree, map_tree
-from metabench.engine.seeds import seed_of, stream
+from metabench.engine.seeds import derive_seed, stream
 from metabench.errors import UserError
 from metabench.records.trials import Precision
 
@@ -35,12 +35,12 @@ def build_problem(
     Raises UserError for a model that cannot be batched over tasks.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(seed, "init"))
+        torch.manual_seed(derive_seed(seed, "init"))
         module = suite.model()
 
     def wrap(extend: Callable[[nn.Module], nn.Module]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(seed, "wrap"))
+            torch.manual_seed(derive_seed(seed, "wrap"))
             return extend(copy.deepcopy(module))
 
     return problem_around(suite, module.to(device=device, dtype=dtype), seed, wrap, precision)

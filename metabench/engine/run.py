@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from metabench.api import Algorithm, Learner, Task
-from metabench.engine.build import build_suite, make_algorithm, refuse_overlap
+from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.environment import bits, provenance, version_of
 from metabench.engine.evaluate import (
     DivergedError,
@@ -27,13 +27,13 @@ from metabench.engine.evaluate import (
 )
 from metabench.engine.examples import examples
 from metabench.engine.learner import strategy_of
-from metabench.engine.measure import Clock, be_deterministic, keep_freed_memory, peak_memory_mb, reset_peak_memory
+from metabench.engine.measure import Clock, keep_freed_memory, peak_memory_mb, reset_peak_memory, set_deterministic
 from metabench.engine.problem import DTYPES, cast
 from metabench.engine.seeds import seed_everything, set_random_state, stream
 from metabench.engine.select_strategy import Choice, prepared
 from metabench.engine.training import Checkpoints, PrunedError, Training
 from metabench.errors import UnfitError, UserError, one_line
-from metabench.records.checkpoints import Keeper, Nowhere
+from metabench.records.checkpoints import CheckpointStore, NullCheckpointStore
 from metabench.records.record import Examples, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry, load_registry
@@ -53,7 +53,7 @@ def run_trial(
     report: Report,
     registry: Registry | None = None,
     *,
-    keeper: Keeper | None = None,
+    keeper: CheckpointStore | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Run one trial from its seed, or from the checkpoint in its keeper, to its record.
@@ -62,7 +62,7 @@ def run_trial(
     and StoppedError raised.
     """
     run = Run(trial, execution, report, registry or load_registry(execution.plugins))
-    run.keeper, run.stopping = keeper or Nowhere(), stopping
+    run.keeper, run.stopping = keeper or NullCheckpointStore(), stopping
     status: Status = "ok"
     reason = ""
     try:
@@ -89,7 +89,7 @@ def run_trial(
 class Run:
     """One trial while it runs: all that is known of it so far, so that a failure loses nothing."""
 
-    keeper: Keeper
+    keeper: CheckpointStore
     stopping: Callable[[], bool]
     checkpoints: Checkpoints | None = None
 
@@ -115,7 +115,7 @@ class Run:
             self.clocks = {name: Clock(self.device) for name in CLOCKS}
             raise UserError(f"There is no device '{asked}' on this machine.")
         torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
-        be_deterministic(self.execution.deterministic)
+        set_deterministic(self.execution.deterministic)
         keep_freed_memory()
         reset_peak_memory(self.device)
 
@@ -139,7 +139,7 @@ class Run:
         self.suite = build_suite(self.registry, self.trial)
         self.suite.prepare()
         refuse_overlap(self.trial.suite, self.suite)
-        made = make_algorithm(self.registry, self.suite, self.trial, self.device)
+        made = build_algorithm(self.registry, self.suite, self.trial, self.device)
         learner: Learner
         if isinstance(made, Algorithm):
             with self.clocks["prepare"].running():

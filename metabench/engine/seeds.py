@@ -11,7 +11,7 @@ import torch
 from torch import Generator
 
 
-def seed_of(*names: str | int) -> int:
+def derive_seed(*names: str | int) -> int:
     """A 63-bit seed from a path of names, such as (seed, "train", update)."""
     text = "/".join(str(name) for name in names)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
@@ -19,14 +19,14 @@ def seed_of(*names: str | int) -> int:
 
 def stream(*names: str | int) -> Generator:
     """A CPU generator at the beginning of the stream of that name."""
-    return Generator().manual_seed(seed_of(*names))
+    return Generator().manual_seed(derive_seed(*names))
 
 
 def seed_everything(seed: int) -> None:
     """Begin the global random streams anew, for foreign learners that draw from them."""
-    torch.manual_seed(seed_of(seed, "global"))
-    random.seed(seed_of(seed, "global"))
-    np.random.seed(seed_of(seed, "global") % 2**32)
+    torch.manual_seed(derive_seed(seed, "global"))
+    random.seed(derive_seed(seed, "global"))
+    np.random.seed(derive_seed(seed, "global") % 2**32)
 
 
 def random_state() -> dict[str, Any]:

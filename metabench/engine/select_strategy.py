@@ -14,7 +14,7 @@ import torch
 from metabench.api import Algorithm, Task
 from metabench.api.datasets import cache_dir
 from metabench.engine.environment import cpu_name
-from metabench.engine.learner import Lifted, mapper_of
+from metabench.engine.learner import BatchedLearner, make_strategy
 from metabench.engine.measure import synchronise
 from metabench.engine.strategies.base import by_rule
 from metabench.engine.strategies.compiled import package_of
@@ -62,7 +62,7 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
 
 def prepared(
     made: Algorithm, tasks: Task, trial: Trial, execution: Execution, choice: Choice | None = None
-) -> tuple[Lifted, Choice]:
+) -> tuple[BatchedLearner, Choice]:
     """The algorithm under the strategy that was asked for or chosen, ready for such tasks; and why that one.
 
     A `choice` that was made before, when the trial began, is kept to. A deterministic trial measures nothing.
@@ -72,7 +72,7 @@ def prepared(
     elif choice is None and execution.deterministic:
         choice = Choice(by_rule(made.init()), {}, "by rule: deterministic")
     choice = choice or choose(made, tasks, trial, execution)
-    learner = Lifted(made, mapper_of(choice.strategy, execution.threads, execution.rematerialise))
+    learner = BatchedLearner(made, make_strategy(choice.strategy, execution.threads, execution.rematerialise))
     learner.prepare(tasks)
     if learner.mapper.problem:
         choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.mapper.problem}")
@@ -82,8 +82,8 @@ def prepared(
 def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> Choice:
     """Time the eager strategies; then compile if that can still pay, and time it too."""
 
-    def learner(strategy: str) -> Lifted:
-        lifted = Lifted(made, mapper_of(strategy, execution.threads))
+    def learner(strategy: str) -> BatchedLearner:
+        lifted = BatchedLearner(made, make_strategy(strategy, execution.threads))
         if strategy != "compiled":  # that one is worth a thought first
             lifted.prepare(tasks)
         return lifted
@@ -106,7 +106,7 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
     return Choice(strategy, milliseconds, f"measured; {reason or 'compiled too'}")
 
 
-def quickest(learner: Lifted, tasks: Task, device: str, limit: float, repeats: int = 5) -> float:
+def quickest(learner: BatchedLearner, tasks: Task, device: str, limit: float, repeats: int = 5) -> float:
     """The seconds of the quickest of a few updates after two; fewer where even those are over the limit."""
 
     def once() -> float:
@@ -120,10 +120,10 @@ def quickest(learner: Lifted, tasks: Task, device: str, limit: float, repeats: i
     return first if first > limit else min(once() for _ in range(repeats))
 
 
-def worth_compiling(learner: Lifted, tasks: Task, best: float, updates: int) -> str:
+def worth_compiling(learner: BatchedLearner, tasks: Task, best: float, updates: int) -> str:
     """Why not to compile: it cannot save as much as it costs. An empty string where it may."""
     try:
-        graph, inputs = learner.mapper.trace(learner.of_one_task, learner.outer, tasks)  # type: ignore[attr-defined]
+        graph, inputs = learner.mapper.trace(learner.task_meta_grad, learner.outer, tasks)  # type: ignore[attr-defined]
     except Exception as error:
         return f"cannot be traced: {one_line(error)[:300]}"
     operations, known = len(graph.graph.nodes), package_of(graph, inputs).exists()

@@ -14,7 +14,7 @@ from torch import Tensor
 from metabench.api import Learner
 from metabench.engine.seeds import random_state
 from metabench.errors import one_line
-from metabench.records.checkpoints import Header, Keeper, opened, sealed
+from metabench.records.checkpoints import CheckpointStore, Header, opened, sealed
 from metabench.records.files import DamagedError
 from metabench.records.record import Point
 from metabench.records.trials import Execution, Trial
@@ -71,7 +71,7 @@ class Training:
 class Checkpoints:
     """The checkpoints of one trial: whether there is one, when the next is due, and what is in it."""
 
-    def __init__(self, trial: Trial, execution: Execution, keeper: Keeper, code: dict[str, Any]) -> None:
+    def __init__(self, trial: Trial, execution: Execution, keeper: CheckpointStore, code: dict[str, Any]) -> None:
         self.trial = trial
         self.seconds, self.updates = execution.checkpoint_seconds, execution.checkpoint_updates
         self.keeper = keeper

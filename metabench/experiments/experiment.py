@@ -18,8 +18,8 @@ from metabench.experiments.setup import execution_of, folder, open_registry, pre
 from metabench.experiments.work import work
 from metabench.records import store
 from metabench.records.files import DamagedError
-from metabench.records.locks import Claims
-from metabench.records.record import FINE, Outcome, Progress
+from metabench.records.locks import TrialLocks
+from metabench.records.record import NOT_FAILURES, Outcome, Progress
 from metabench.records.trials import Execution, Trial
 from metabench.units import bytes_of, seconds_of
 
@@ -60,7 +60,7 @@ class Experiment(NamedTuple):
         `more` says which further trials an outcome leads to.
         When `stopping` turns true, or after a failure under --fail-fast, running trials are checkpointed and left.
         """
-        claims = Claims(self.out, self.options.retry_failed)
+        claims = TrialLocks(self.out, self.options.retry_failed)
         timeout, memory = self.options.trial_timeout, self.options.memory_limit
         limits = Limits(seconds_of(timeout) if timeout else None, bytes_of(memory) if memory else None)
         queue = Queue(self.pending, claims, limits)
@@ -70,7 +70,7 @@ class Experiment(NamedTuple):
                 self.write(outcome)
                 claims.release(outcome.record.trial)
                 queue.waiting.extend(more(outcome))
-                if self.options.fail_fast and outcome.record.status not in FINE:
+                if self.options.fail_fast and outcome.record.status not in NOT_FAILURES:
                     failed.set()
                 yield outcome
         finally:
@@ -123,7 +123,7 @@ def check(options: Options, dry: bool) -> Experiment:
         prepare(registry, pending)
         pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
         try:
-            store.add_to_plan(out, trials)
+            store.record_request(out, trials)
         except OSError as error:
             raise store.unwritable(out, error) from None
     return Experiment(out, options, trials, pending, execution, jobs, notices)

@@ -15,9 +15,9 @@ from metabench.errors import UserError, unknown
 from metabench.records.trials import Budget, Precision, Protocol, Strategy
 from metabench.units import bytes_of, seconds_of
 
-MOST_SEEDS = 10_000
-LARGEST_SEED = 2**63 - 1
-LARGEST_FILE = 10**6
+MAX_SEEDS = 10_000
+MAX_SEED = 2**63 - 1
+MAX_FILE_BYTES = 10**6
 """Bytes of a configuration file."""
 
 
@@ -98,13 +98,13 @@ def named(name: str, read: Callable[[str], Any], text: str) -> None:
 
 def check_seeds(seeds: int | tuple[int, ...]) -> None:
     """Raise ValueError for none, for too many, and for those that are out of range."""
-    if (isinstance(seeds, int) and seeds > MOST_SEEDS) or (isinstance(seeds, tuple) and len(seeds) > MOST_SEEDS):
-        raise ValueError(f"seeds must be {MOST_SEEDS:,} at most; to name one, write a list of it")
+    if (isinstance(seeds, int) and seeds > MAX_SEEDS) or (isinstance(seeds, tuple) and len(seeds) > MAX_SEEDS):
+        raise ValueError(f"seeds must be {MAX_SEEDS:,} at most; to name one, write a list of it")
     if (isinstance(seeds, int) and seeds < 1) or seeds == ():
         raise ValueError(f"seeds must be a number of at least 1 or a list of them, not {seeds}")
     for seed in seeds if isinstance(seeds, tuple) else ():
-        if not 0 <= seed <= LARGEST_SEED:
-            raise ValueError(f"seeds must be from 0 to {LARGEST_SEED}, not {seed}")
+        if not 0 <= seed <= MAX_SEED:
+            raise ValueError(f"seeds must be from 0 to {MAX_SEED}, not {seed}")
 
 
 def as_tuple(seeds: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -142,9 +142,9 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
 def read_text(path: Path) -> str:
     """A small file of UTF-8; raises OSError or ValueError. It need not be a regular one: `--config <(...)`."""
     with open(path, "rb") as file:
-        content = file.read(LARGEST_FILE + 1)
-    if len(content) > LARGEST_FILE:
-        raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it is larger than {MAX_FILE_BYTES:,} bytes")
     return content.decode()
 
 

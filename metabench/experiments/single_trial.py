@@ -14,14 +14,14 @@ from metabench.experiments.options import Options
 from metabench.experiments.setup import open_registry, plugin_files, use_data
 from metabench.experiments.work import work
 from metabench.records import store
-from metabench.records.checkpoints import InFolder
+from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
-from metabench.records.locks import Claims
+from metabench.records.locks import TrialLocks
 from metabench.records.record import Record, StoppedError
 from metabench.records.trials import Execution, Trial
 
 
-def run_single(path: Path, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
+def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
     """Run the trial in a file and write its record; the record, or None and the signal that stopped it.
 
     A record that is there already is left as it is, unless it is damaged. Where it lies in a results folder, as
@@ -32,7 +32,7 @@ def run_single(path: Path, place: Path, options: Options, threads: int) -> tuple
     open_registry(options)
     claims = None
     if place.name == "record.json" and place.parent.name == trial.id:
-        claims = Claims(place.parent.parent)
+        claims = TrialLocks(place.parent.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         if claims is None and present(place, trial):
@@ -52,7 +52,7 @@ def run_single(path: Path, place: Path, options: Options, threads: int) -> tuple
 
 
 def run_here(trial: Trial, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
-    """See run_single."""
+    """See run_trial_file."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     execution = Execution(
@@ -63,7 +63,7 @@ def run_here(trial: Trial, place: Path, options: Options, threads: int) -> tuple
         deterministic=options.deterministic,
         **options.checkpoints,
     )
-    keeper = InFolder(place.parent)
+    keeper = FolderCheckpointStore(place.parent)
     trains = threading.Event()
 
     def hurry() -> None:
@@ -79,7 +79,7 @@ def run_here(trial: Trial, place: Path, options: Options, threads: int) -> tuple
             store.write_outcome(place, outcome)
         except OSError as error:
             raise UserError(f"Cannot write '{place}': {error.strerror or error}.") from None
-    if outcome.record.status in store.REPEATABLE:
+    if outcome.record.status in store.FINAL_STATUSES:
         keeper.path.unlink(missing_ok=True)
     return outcome.record, 0
 

@@ -18,7 +18,7 @@ from metabench.experiments.options import Options
 from metabench.experiments.setup import open_registry, plugin_files, use_data
 from metabench.experiments.work import work
 from metabench.records import store
-from metabench.records.locks import Claims
+from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Record, Scores
 from metabench.records.trials import Execution, Trial
 
@@ -54,7 +54,7 @@ def verify(root: Path, sample: int, jobs: int, plugins: tuple[str, ...], data: s
         def order(trial: Trial) -> Order:
             return Order(trial, execution_of(good[trial.id], files), folder / trial.id)
 
-        queue = Queue([good[name].trial for name in chosen], Claims(folder), Limits())
+        queue = Queue([good[name].trial for name in chosen], TrialLocks(folder), Limits())
         for outcome in Local(order, work, jobs).run(queue, lambda sign: None, lambda: False):
             record = good[outcome.record.trial.id]
             yield compare(record, store.scores(root, record), outcome)

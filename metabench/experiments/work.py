@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from metabench.records.checkpoints import Keeper
+from metabench.records.checkpoints import CheckpointStore
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 
@@ -14,7 +14,7 @@ def work(
     execution: Execution,
     report: Callable[[Progress], None],
     *,
-    keeper: Keeper,
+    keeper: CheckpointStore,
     stopping: Callable[[], bool],
 ) -> Outcome:
     """See engine.run_trial."""

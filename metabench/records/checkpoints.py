@@ -28,7 +28,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Of the state."""
 
 
-class Keeper(Protocol):
+class CheckpointStore(Protocol):
     """Where the checkpoint of one trial is kept."""
 
     def save(self, content: bytes, update: int) -> None:
@@ -44,39 +44,39 @@ class Keeper(Protocol):
         ...
 
 
-class Nowhere:
+class NullCheckpointStore:
     """Keeps nothing."""
 
     def save(self, content: bytes, update: int) -> None:
-        """See Keeper."""
+        """See CheckpointStore."""
 
     def load(self) -> bytes | None:
-        """See Keeper."""
+        """See CheckpointStore."""
         return None
 
     def refuse(self, reason: str) -> None:
-        """See Keeper."""
+        """See CheckpointStore."""
 
 
-class InFolder:
+class FolderCheckpointStore:
     """Keeps the checkpoint in the trial's folder of the results."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
 
     def save(self, content: bytes, update: int) -> None:
-        """See Keeper."""
+        """See CheckpointStore."""
         write_atomically(self.path, content)
 
     def load(self) -> bytes | None:
-        """See Keeper."""
+        """See CheckpointStore."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
             return None
 
     def refuse(self, reason: str) -> None:
-        """See Keeper: it is set aside."""
+        """See CheckpointStore: it is set aside."""
         set_aside(self.path)
 
 

@@ -15,7 +15,7 @@ from metabench.records.checkpoints import NAME as CHECKPOINT
 from metabench.records.checkpoints import header_of
 from metabench.records.files import TEMPORARY
 from metabench.records.locks import running
-from metabench.records.record import FINE, Record
+from metabench.records.record import NOT_FAILURES, Record
 from metabench.units import describe
 
 
@@ -60,7 +60,7 @@ def status_of(root: Path) -> Status:
     failures = [
         f"{record.trial.id}: {record.status}, {record.reason}"
         for record in records.values()
-        if record.status not in FINE
+        if record.status not in NOT_FAILURES
     ]
     if at_work:
         counts["running"] = len(at_work)
@@ -89,7 +89,7 @@ def clean(root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials:
     for name in trials:
         if name not in known:
             raise UserError(missing("There is no trial", name, known))
-    failures = {r.trial.id for r in store.records(root) if r.status not in store.REPEATABLE} if failed else set()
+    failures = {r.trial.id for r in store.records(root) if r.status not in store.FINAL_STATUSES} if failed else set()
     wanted: dict[str, list[Path]] = {}
     for name in sorted(known):
         folder = root / name

@@ -17,7 +17,7 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 """What file systems without locks answer: there one command at a time is safe, and no more."""
 
 
-class Claims:
+class TrialLocks:
     """Locks of the operating system on files in the results folder: they end with the process that holds them."""
 
     def __init__(self, root: Path, retry_failed: bool = False) -> None:
@@ -37,7 +37,7 @@ class Claims:
             if error.errno not in WITHOUT_LOCKS:
                 raise store.unwritable(self.root, error) from None
         if self.settled(trial):
-            self.let_go(lock)
+            self.unlock(lock)
             return "settled"
         sweep(self.root / trial.id)
         self.held[trial.id] = lock
@@ -54,15 +54,15 @@ class Claims:
         """Somebody else may have it: its record is written, or we stop."""
         lock = self.held.pop(trial.id, None)
         if lock:
-            self.let_go(lock)
+            self.unlock(lock)
 
     def release_all(self) -> None:
         """Give everything back."""
         for lock in list(self.held.values()):
-            self.let_go(lock)
+            self.unlock(lock)
         self.held.clear()
 
-    def let_go(self, lock: BaseFileLock) -> None:
+    def unlock(self, lock: BaseFileLock) -> None:
         """Unlock; the file is removed while we hold it, so that nobody can hold it and another one of its name."""
         with suppress(OSError):
             Path(lock.lock_file).unlink()

@@ -18,7 +18,7 @@ Status = Literal["ok", "unfit", "pruned", "diverged", "error", "timeout", "lost"
 given up. The others but `ok` are failures."""
 
 
-FINE = ("ok", "unfit", "pruned")
+NOT_FAILURES = ("ok", "unfit", "pruned")
 """Statuses that are no failure."""
 
 
@@ -135,7 +135,7 @@ class Progress(msgspec.Struct, frozen=True):
     """On the validation tasks, right after it was measured."""
 
 
-def left_out(records: Iterable[Record]) -> list[str]:
+def skipped_pairs(records: Iterable[Record]) -> list[str]:
     """A line for each algorithm that is not made for a suite, and why."""
     pairs = {(r.trial.algorithm, r.trial.suite): r.reason for r in records if r.status == "unfit"}
     return [f"Left out: {algorithm} on {suite}: {reason}." for (algorithm, suite), reason in sorted(pairs.items())]

@@ -23,7 +23,7 @@ from metabench.records.trials import Trial
 if TYPE_CHECKING:
     pass
 
-REPEATABLE = ("ok", "unfit", "diverged", "pruned")
+FINAL_STATUSES = ("ok", "unfit", "diverged", "pruned")
 """Statuses that running the trial again would only repeat; after the others it may be tried again."""
 PLANS = "plans"
 EXAMPLES = "examples.json"
@@ -53,7 +53,7 @@ def write(root: Path, outcome: Outcome) -> None:
     """Add a finished trial: the scores first, the record last, each atomically; then its checkpoint can go."""
     folder = root / outcome.record.trial.id
     write_outcome(folder / "record.json", outcome)
-    if outcome.record.status in REPEATABLE:  # a failed trial may go on from it: --retry-failed
+    if outcome.record.status in FINAL_STATUSES:  # a failed trial may go on from it: --retry-failed
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -153,7 +153,7 @@ def existing(root: str | Path) -> Path:
 
 def settled(record: Record | None, retry_failed: bool) -> bool:
     """Whether a trial need not run: it has a record, and not one of a failure that is to be tried again."""
-    return record is not None and (record.status in REPEATABLE or not retry_failed)
+    return record is not None and (record.status in FINAL_STATUSES or not retry_failed)
 
 
 def read_scores(root: str | Path, record: Record) -> bytes:
@@ -211,7 +211,7 @@ def plan(root: Path) -> tuple[Trial, ...]:
     return tuple(found.values())
 
 
-def add_to_plan(root: Path, trials: Iterable[Trial]) -> None:
+def record_request(root: Path, trials: Iterable[Trial]) -> None:
     """Remember what was asked for, so that `metabench status` knows what is left: a file a command."""
     content = msgspec.json.encode(list(trials))
     path = root / PLANS / f"{checksum(content)[:12]}.json"

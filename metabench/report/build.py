@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench.errors import UserError
 from metabench.records import store
-from metabench.records.record import left_out
+from metabench.records.record import skipped_pairs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -71,7 +71,7 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
     from metabench.report.published import rows as beside
     from metabench.report.published import source
 
-    book = source.open_book(against) if against else None
+    book = source.load_published(against) if against else None
     merged = merge.merge(folders)
     records = merged.records
     if not records:
@@ -79,10 +79,15 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
         raise UserError(f"There is no finished trial in '{named}'. `metabench run --out {folders[0]}` makes some.")
     fit = [record for record in records if record.status != "unfit"]
     if not fit:
-        raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(left_out(records))}")
+        raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(skipped_pairs(records))}")
     gathered = configurations.gather(fit, merged.roots)
     rows = published.against(gathered, book) if book else []
-    lines = [*tuning.cautions(gathered), *merged.notes, *left_out(records), *provenance_differences.mixtures(fit)]
+    lines = [
+        *tuning.cautions(gathered),
+        *merged.notes,
+        *skipped_pairs(records),
+        *provenance_differences.mixtures(fit),
+    ]
     if book and not rows:
         lines.append(published.nothing(gathered, book))
     content, summary = model.compose(merged.name, fit, gathered)

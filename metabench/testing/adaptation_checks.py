@@ -8,7 +8,7 @@ import torch
 
 from metabench.api import Batch, Learner, Task
 from metabench.api.trees import Tree, map_tree
-from metabench.engine.learner import Lifted
+from metabench.engine.learner import BatchedLearner
 from metabench.testing.cases import Case, copied, gap, losses, parts, predictions, require_equal
 from metabench.testing.checks import Check, FailureError, where
 
@@ -187,7 +187,7 @@ def adapts(case: Case) -> None:
 
 def sets_out_downhill(case: Case, learner: Learner, tasks: Task) -> bool:
     """Whether a hundredth of the first inner step lowers the support loss; not to be seen of a Learner of its own."""
-    if not isinstance(learner, Lifted):
+    if not isinstance(learner, BatchedLearner):
         return False
     algorithm, meta = learner.algorithm, learner.meta
 

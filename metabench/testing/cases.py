@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.api import Algorithm, Learner, Problem, Suite, Task
 from metabench.api.trees import Tree, flatten, map_tree
-from metabench.engine.learner import Lifted, adapt_fully, lift, map_tasks
+from metabench.engine.learner import BatchedLearner, adapt_fully, lift, map_tasks
 from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import seed_everything, stream
 from metabench.testing.checks import FailureError, NotApplicableError
@@ -72,7 +72,7 @@ class Case(NamedTuple):
 
 def parts(learner: Learner) -> tuple[Any, ...]:
     """The functions in which a mistake may lie, for `where`."""
-    if isinstance(learner, Lifted):
+    if isinstance(learner, BatchedLearner):
         one = learner.algorithm
         return one.step, one.start, one.objective, one.meta_grad, one.init
     return type(learner).adapt, type(learner).update

@@ -19,10 +19,10 @@ def body_of(problem: Problem) -> Problem:
     """The problem of the body alone: its `apply` gives features (s, d). Raises UnfitError if there is no body."""
     if len(problem.init()) == len(problem.head):
         raise UnfitError("it needs a model of more than one layer")
-    return problem.wrap(lambda module: beheaded(module, problem.head))
+    return problem.wrap(lambda module: without_head(module, problem.head))
 
 
-def beheaded(module: nn.Module, head: tuple[str, ...]) -> nn.Module:
+def without_head(module: nn.Module, head: tuple[str, ...]) -> nn.Module:
     """The module, its last layer replaced by one that flattens features to (s, d)."""
     path, _, name = head[0].rpartition(".")[0].rpartition(".")
     setattr(module.get_submodule(path), name, nn.Flatten())

@@ -38,10 +38,10 @@ COPIES = 2
 STYLES = 12
 
 SAME = 0.02
-"""The unlikeness under which two letters of one split count as one."""
+"""The dissimilarity under which two letters of one split count as one."""
 
 ALIKE = 0.3
-"""The unlikeness under which two letters may not be in two splits."""
+"""The dissimilarity under which two letters may not be in two splits."""
 
 
 @hookimpl
@@ -133,7 +133,7 @@ def choose(files: Sequence[Path]) -> dict[str, tuple[str, ...]]:
     found = sorted(written, key=lambda letter: list(SCRIPTS).index(written[letter]))
     upright = [path for path in files if path.stem in {"DejaVuSans", "DejaVuSerif"}]
     drawn = [lettering.shapes(found, path) for path in upright]
-    apart = np.minimum.reduce([lettering.unlikeness(shapes, shapes) for shapes in drawn])
+    apart = np.minimum.reduce([lettering.dissimilarity(shapes, shapes) for shapes in drawn])
     origin = np.array([written[letter] for letter in found])
     least = np.where(origin[:, None] == origin[None], SAME, ALIKE)
     kept: list[int] = []

@@ -80,7 +80,7 @@ def shapes(text: Sequence[str], path: Path) -> np.ndarray:
     return np.stack(rows)
 
 
-def unlikeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def dissimilarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distance as a share of the fainter shape's squared ink: 0 for equals, about 1 for strangers."""
     ink_a, ink_b = (a * a).sum(1), (b * b).sum(1)
     return (ink_a[:, None] + ink_b[None] - 2 * a @ b.T) / np.minimum(ink_a[:, None], ink_b[None])

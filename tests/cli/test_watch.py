@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from metabench.cli.live_scores import SoFar
+from metabench.cli.live_scores import LiveScores
 from metabench.cli.terminal import live
 from metabench.cli.watch import look, watch
 from metabench.records import store
-from metabench.records.locks import Claims
+from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Progress, Record
 from metabench.records.record import Test as Judged
 from metabench.records.trials import Budget, Trial
@@ -45,7 +45,7 @@ def text(console: Console, content) -> str:
 
 
 def test_the_scores_so_far():
-    sofar = SoFar(map(trial, range(4)))
+    sofar = LiveScores(map(trial, range(4)))
     for score in (0.2, 0.4, 0.8):
         sofar.sign(Progress(trial(2).id, "train", 1, 10, score=score))
     sofar.sign(Progress(trial(2).id, "train", 2, 10, loss=1.0))
@@ -62,7 +62,7 @@ def test_the_scores_so_far():
 def test_live_bars_with_the_table_and_without(watching):
     console = terminal()
     trials = tuple(map(trial, range(2)))
-    with live(console, trials, SoFar(trials) if watching else None) as (on_progress, on_record):
+    with live(console, trials, LiveScores(trials) if watching else None) as (on_progress, on_record):
         on_progress(Progress(trial(0).id, "train", 5, 10, loss=0.25))
         on_progress(Progress(trial(0).id, "train", 5, 10, score=0.4))
         on_record(outcome(0).record)
@@ -73,9 +73,9 @@ def test_live_bars_with_the_table_and_without(watching):
 
 
 def test_what_is_in_a_folder(tmp_path):
-    store.add_to_plan(tmp_path, map(trial, range(3)))
+    store.record_request(tmp_path, map(trial, range(3)))
     store.write(tmp_path, outcome(0))
-    claims = Claims(tmp_path)
+    claims = TrialLocks(tmp_path)
     claims.claim(trial(1))
     view = look(tmp_path, 140)
     seen = text(Console(width=140), view.content)
@@ -93,7 +93,7 @@ def test_what_is_in_a_folder(tmp_path):
 def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
     root, page = tmp_path / "r", tmp_path / "page"
     store.prepare(root)
-    store.add_to_plan(root, map(trial, range(2)))
+    store.record_request(root, map(trial, range(2)))
     waited, pages = [], []
 
     def sleep(seconds: float) -> None:
@@ -114,7 +114,7 @@ def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
 
 
 def test_ctrl_c_ends_watching_and_nothing_else(tmp_path):
-    store.add_to_plan(tmp_path, [trial(0)])
+    store.record_request(tmp_path, [trial(0)])
 
     def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
@@ -123,7 +123,7 @@ def test_ctrl_c_ends_watching_and_nothing_else(tmp_path):
 
 
 def test_a_log_gets_one_look(here, tmp_path):
-    store.add_to_plan(tmp_path / "r", [trial(0), trial(1)])
+    store.record_request(tmp_path / "r", [trial(0), trial(1)])
     store.write(tmp_path / "r", outcome(0))
     seen = here("watch", "r")
     assert not seen.returncode, seen.stderr

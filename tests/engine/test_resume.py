@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metabench.engine.run import run_trial
-from metabench.records.checkpoints import InFolder, opened
+from metabench.records.checkpoints import FolderCheckpointStore, opened
 from metabench.records.record import StoppedError
 from metabench.records.trials import Budget, Execution, Trial
 
@@ -18,7 +18,7 @@ BUDGET = Budget(updates=12, meta_batch_size=4, validations=4, validation_tasks=1
 
 
 class InMemory:
-    """A Keeper that keeps every checkpoint it was ever given."""
+    """A CheckpointStore that keeps every checkpoint it was ever given."""
 
     def __init__(self, content=None):
         self.content = content
@@ -142,7 +142,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_trial_begins_anew(registry, t
         damage = content[: len(content) // 2]
     elif damage == "flipped":
         damage = content[:-100] + bytes([content[-100] ^ 1]) + content[-99:]
-    folder = InFolder(tmp_path)
+    folder = FolderCheckpointStore(tmp_path)
     folder.save(damage, 1)
     again = run(trial, registry, folder)
     assert same(again, whole)

@@ -19,7 +19,7 @@ from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.engine import select_strategy
-from metabench.engine.learner import Lifted, lift
+from metabench.engine.learner import BatchedLearner, lift
 from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import stream
 from metabench.engine.strategies import compiled
@@ -105,7 +105,7 @@ def test_strategies_agree_in_value_and_gradient(name, tasks, chunk, threads, see
     suite = SUITES[name]()
     batch = tasks_of(suite, tasks, seed)
     mappers = (Vectorised(64), Vectorised(chunk, threads), Threaded(threads), Threaded(threads, rematerialise=True))
-    first, *others = (vector(Lifted(maml(suite), mapper).direction(batch, 0.5)) for mapper in mappers)
+    first, *others = (vector(BatchedLearner(maml(suite), mapper).direction(batch, 0.5)) for mapper in mappers)
     for other in others:
         assert torch.allclose(first, other, rtol=1e-9, atol=1e-11)
 
@@ -114,7 +114,7 @@ def test_strategies_agree_in_value_and_gradient(name, tasks, chunk, threads, see
 def test_the_bits_do_not_depend_on_the_threads(mapper):
     suite = images(normed)
     batch = tasks_of(suite, 7)
-    alone, *others = (vector(Lifted(maml(suite), mapper(threads=n)).direction(batch, 0.5)) for n in (1, 2, 3))
+    alone, *others = (vector(BatchedLearner(maml(suite), mapper(threads=n)).direction(batch, 0.5)) for n in (1, 2, 3))
     assert all(torch.equal(alone, other) for other in others)
 
 
@@ -127,7 +127,7 @@ OPTIMIZERS = {
 
 def after_updates(made: Algorithm, mapper, suite: Suite) -> torch.Tensor:
     """The losses and the last meta-parameters of a few updates with a schedule."""
-    learner = Lifted(made._replace(schedule=lambda progress: 1 - progress / 2), mapper)
+    learner = BatchedLearner(made._replace(schedule=lambda progress: 1 - progress / 2), mapper)
     losses = [learner.update(tasks_of(suite, 5, i), i / 4) for i in range(4)]
     return torch.cat([torch.stack(losses), *(leaf.reshape(-1) for leaf in learner.outer.leaves)])
 
@@ -174,7 +174,7 @@ def test_an_error_in_the_algorithm_is_not_the_compilers(programs):
     def broken(meta, task, progress):
         raise KeyError("head")
 
-    learner = Lifted(maml(lines())._replace(objective=broken), compiled.Compiled())
+    learner = BatchedLearner(maml(lines())._replace(objective=broken), compiled.Compiled())
     with pytest.raises(KeyError, match="head"):
         learner.update(tasks_of(lines(), 2), 0.0)
 
@@ -201,7 +201,7 @@ def test_a_process_outlives_its_threads():
 
 def prepared(model) -> Threaded:
     mapper, suite = Threaded(2), images(model)
-    learner = Lifted(maml(suite), mapper)
+    learner = BatchedLearner(maml(suite), mapper)
     before = vector(learner.direction(tasks_of(suite, 3), 0.0))
     learner.prepare(tasks_of(suite, 3))
     assert torch.allclose(vector(learner.direction(tasks_of(suite, 3), 0.0)), before, rtol=1e-9, atol=1e-11)
@@ -231,7 +231,7 @@ def test_channels_last_only_while_the_direction_stays_the_same():
         return torch.ones(()), map_tree(lambda leaf: leaf if usual else 1.01 * leaf, meta)
 
     made = maml(suite)._replace(objective=None, meta_grad=sensitive)
-    Lifted(made, mapper).prepare(tasks_of(suite, 2))
+    BatchedLearner(made, mapper).prepare(tasks_of(suite, 2))
     assert not mapper.channels_last
 
 
@@ -318,6 +318,6 @@ def test_bf16_trains_a_convolution_with_batchnorm(mapper):
     suite = images(normed)
     batch = cast(tasks_of(suite, 4), "cpu")
     made = (maml(suite, dtype=torch.float32, precision=precision) for precision in ("float32", "bf16"))
-    exact, rounded = (vector(Lifted(each, mapper()).direction(batch, 0.0)) for each in made)
+    exact, rounded = (vector(BatchedLearner(each, mapper()).direction(batch, 0.0)) for each in made)
     assert rounded.dtype == torch.float32
     assert 0 < torch.linalg.vector_norm(rounded - exact) < 0.1 * torch.linalg.vector_norm(exact)

@@ -19,7 +19,7 @@ from metabench.experiments.executors.subprocesses import ChildDiedError, call
 from metabench.experiments.executors.worker_process import Order
 from metabench.records import store
 from metabench.records.checkpoints import NAME
-from metabench.records.locks import LOCKS, Claims, running
+from metabench.records.locks import LOCKS, TrialLocks, running
 from metabench.records.record import Outcome, Progress, Record, StoppedError
 from metabench.records.trials import Execution, Trial
 
@@ -64,7 +64,7 @@ def run(folder, *trials, jobs=2, limits=None, stopping=lambda: False, shared=Tru
     """The outcomes by algorithm, and what the driver was told on the way."""
     told = []
     executor = Local(lambda t: Order(t, Execution(), folder / t.id if shared else None), behave, jobs)
-    queue = Queue(trials, claims or Claims(folder), limits or Limits())
+    queue = Queue(trials, claims or TrialLocks(folder), limits or Limits())
     outcomes = {
         outcome.record.trial.algorithm: outcome.record for outcome in executor.run(queue, told.append, stopping)
     }
@@ -143,7 +143,7 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
 
 
 def test_a_trial_belongs_to_one_driver(tmp_path):
-    one, other = Claims(tmp_path), Claims(tmp_path)
+    one, other = TrialLocks(tmp_path), TrialLocks(tmp_path)
     assert one.claim(trial("good")) == "mine"
     assert other.claim(trial("good")) == "taken"
     assert other.claim(trial("fine")) == "mine"
@@ -151,13 +151,13 @@ def test_a_trial_belongs_to_one_driver(tmp_path):
     store.write(tmp_path, Outcome(Record(trial=trial("good"), status="ok"), {}))
     one.release(trial("good"))
     assert other.claim(trial("good")) == "settled"
-    assert Claims(tmp_path, retry_failed=True).claim(trial("good")) == "settled"
+    assert TrialLocks(tmp_path, retry_failed=True).claim(trial("good")) == "settled"
     other.release_all()
     assert not (tmp_path / LOCKS).exists()
 
 
 def test_a_trial_that_another_driver_has_is_waited_for(tmp_path):
-    class Busy(Claims):
+    class Busy(TrialLocks):
         looks = 0
 
         def claim(self, trial):
@@ -173,7 +173,7 @@ def test_a_claim_clears_up_after_a_writer_that_was_killed(tmp_path):
     folder.mkdir()
     (folder / ".metabench-abc").write_text("half")
     (folder / "mine.txt").write_text("the user's own")
-    Claims(tmp_path).claim(trial("good"))
+    TrialLocks(tmp_path).claim(trial("good"))
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 

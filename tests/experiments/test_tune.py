@@ -19,7 +19,7 @@ from metabench.errors import UserError
 from metabench.experiments.options import Options
 from metabench.experiments.planning import plan
 from metabench.experiments.recipes import RecipeFile, Tuned, TunedSuite, encoded, is_file, read_recipe
-from metabench.experiments.tuning.plan import FIRST_SEED, Wish, plan_tuning
+from metabench.experiments.tuning.plan import FIRST_SEED, TuningRequest, plan_tuning
 from metabench.experiments.tuning.search import LEAST, ROUND, Search, Spec
 from metabench.experiments.tuning.space import Dimension, default_space, given_space, spaces
 from metabench.records import store
@@ -271,7 +271,7 @@ def test_what_cannot_be_tuned_is_one_clear_line(here, tmp_path, words, message):
 def test_a_failed_candidate_ends_no_tuning(tmp_path):
     """It counts; `fail_fast` in a --config is for runs."""
     options = Options(algos=("maml",), suites=("sinusoid",), fail_fast=True, out=str(tmp_path / "t"))
-    assert not plan_tuning(options, Wish(2, 1, 0, {})).options.fail_fast
+    assert not plan_tuning(options, TuningRequest(2, 1, 0, {})).options.fail_fast
 
 
 def recipe_file() -> RecipeFile:

@@ -39,7 +39,7 @@ def test_no_letter_looks_like_one_of_another_split(suite, style):
     path = next(path for path in lettering.font_files() if path.name == style)
     drawn = {split: lettering.shapes(sorted(suite.groups(split)), path) for split in SCRIPTS}
     for one, other in itertools.combinations(SCRIPTS, 2):
-        assert lettering.unlikeness(drawn[one], drawn[other]).min() >= ALIKE
+        assert lettering.dissimilarity(drawn[one], drawn[other]).min() >= ALIKE
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.records import store
-from metabench.records.checkpoints import Header, InFolder, sealed
+from metabench.records.checkpoints import FolderCheckpointStore, Header, sealed
 from metabench.records.folder import clean, status_of
-from metabench.records.locks import Claims
+from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Record
 from metabench.records.trials import Budget, Trial
 
@@ -39,11 +39,11 @@ def outcome(seed, status="ok", seconds=8.0):
 @pytest.fixture
 def folder(tmp_path):
     """Five trials: done, done, failed, half done, not begun; and something of the user's."""
-    store.add_to_plan(tmp_path, map(trial, range(5)))
+    store.record_request(tmp_path, map(trial, range(5)))
     for seed, status in ((0, "ok"), (1, "diverged"), (2, "error")):
         store.write(tmp_path, outcome(seed, status))
     header = Header(trial=trial(3).id, code={}, update=5, updates=10, seconds=6.0)
-    InFolder(tmp_path / trial(3).id).save(sealed(header, b"state"), 5)
+    FolderCheckpointStore(tmp_path / trial(3).id).save(sealed(header, b"state"), 5)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("the user's own")
     (tmp_path / trial(0).id / "mine.txt").write_text("the user's own")
@@ -61,7 +61,7 @@ def test_status_counts_and_estimates(folder):
     assert found.failures == [f"{trial(seed).id}: {word}, a reason" for seed, word in ((1, "diverged"), (2, "error"))]
     assert found.running == [(trial(3).id, "interrupted", "5/10", "6 s")]
     assert found.seconds == pytest.approx(6.0 + 8.0)  # half of 12 s, and one like the others
-    claims = Claims(folder)
+    claims = TrialLocks(folder)
     claims.claim(trial(3))
     again = status_of(folder)
     assert (again.counts["running"], again.left, again.running[0][1]) == (1, 1, "running")
@@ -89,7 +89,7 @@ def test_clean_removes_what_is_named_and_nothing_else(folder):
 
 
 def test_clean_leaves_a_running_trial_alone(folder):
-    claims = Claims(folder)
+    claims = TrialLocks(folder)
     claims.claim(trial(3))
     before = tree(folder)
     with pytest.raises(UserError, match="is running; stop it first"):

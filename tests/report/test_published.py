@@ -20,7 +20,7 @@ from metabench.report.published import comparison, rows, source
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "plugins" / "published.toml"
-BOOK = source.open_book(str(FILE))
+BOOK = source.load_published(str(FILE))
 
 OMNIGLOT = {"ways": 5, "shots": 1, "queries": 15, "split": "background", "rotations": True, "model": "conv"}
 
@@ -165,7 +165,7 @@ def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path)
     (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
     code = (
         "import sys; from metabench.report.published import source;"
-        "found = papers.installed(); book = papers.open_book('paper');"
+        "found = papers.installed(); book = papers.load_published('paper');"
         f"assert {str(package / 'published.toml')!r} in map(str, found), found;"
         f"assert len(book.numbers) >= {len(BOOK.numbers)};"
         "sys.exit('torch' in sys.modules)"
@@ -189,7 +189,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError, match=message):
-        source.open_book(str(path))
+        source.load_published(str(path))
 
 
 def test_the_report_has_them(here, tmp_path):

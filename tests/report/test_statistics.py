@@ -176,7 +176,7 @@ def test_nothing_is_found_where_nothing_is(tmp_path):
 
 
 def test_pairs_are_judged_on_common_seeds_and_tasks(three):
-    (members,) = pairs.arenas(three).values()
+    (members,) = pairs.comparison_groups(three).values()
     assert [group.algorithm for group in members] == ["c", "b", "a"] or members[0].algorithm == "c"
     judged = pairs.all_pairs(members)
     assert [pair.apart for pair in judged] == [True, True, False]
@@ -190,7 +190,7 @@ def test_pairs_are_judged_on_common_seeds_and_tasks(three):
 
 def test_lower_is_better_is_turned_round(tmp_path):
     found = gathered(tmp_path, *made({"a": 0.5, "c": 0.7}, metric="mse"))
-    (members,) = pairs.arenas(found).values()
+    (members,) = pairs.comparison_groups(found).values()
     (pair,) = pairs.all_pairs(members)
     assert pair.first.algorithm == "a"
     assert pair.gap.mean < 0

@@ -142,11 +142,11 @@ def write_each(folder: Path, trials: Any) -> None:
 
 def finish(planned: Any, watch: bool) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
-    from metabench.cli.live_scores import SoFar
+    from metabench.cli.live_scores import LiveScores
     from metabench.cli.terminal import live, notices, results_table
     from metabench.experiments.interrupts import asked_to_stop
-    from metabench.records.record import FINE
-    from metabench.records.store import REPEATABLE, records
+    from metabench.records.record import NOT_FAILURES
+    from metabench.records.store import FINAL_STATUSES, records
     from metabench.report.build import summary_table
 
     skipped = len(planned.trials) - len(planned.pending)
@@ -157,7 +157,7 @@ def finish(planned: Any, watch: bool) -> None:
         with asked_to_stop(
             lambda: say("Stopping: running trials make a checkpoint; Ctrl-C again stops at once.")
         ) as asked:
-            sofar = SoFar(planned.pending) if watch else None
+            sofar = LiveScores(planned.pending) if watch else None
             with live(console, planned.pending, sofar) as (on_progress, on_record):
                 for outcome in planned.outcomes(on_progress, asked):
                     on_record(outcome.record)
@@ -173,9 +173,9 @@ def finish(planned: Any, watch: bool) -> None:
     for notice in notices(mine):
         say(notice)
     say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
-    bad = [record for record in mine if record.status not in FINE]
+    bad = [record for record in mine if record.status not in NOT_FAILURES]
     if bad:
-        failed = any(record.status not in REPEATABLE for record in bad)
+        failed = any(record.status not in FINAL_STATUSES for record in bad)
         again = "; --retry-failed runs them again" if failed else ""
         say(f"{len(bad)} of {len(mine)} trials did not end well; `metabench report` lists their reasons{again}.")
     if len(mine) < len(ids):

@@ -56,7 +56,7 @@ def tune(
     from metabench.experiments.options import read_options
     from metabench.experiments.recipes import is_file
     from metabench.experiments.tuning.drive import Tuning
-    from metabench.experiments.tuning.plan import Wish, plan_tuning
+    from metabench.experiments.tuning.plan import TuningRequest, plan_tuning
     from metabench.experiments.tuning.space import spaces
 
     given = {
@@ -74,7 +74,7 @@ def tune(
         raise UserError("Tuning begins at a suite's recipe, such as quick; --recipe takes no file here.")
     if options.protocol == "both":
         raise UserError("Tuning needs one score: --protocol transductive or inductive.")
-    plan = plan_tuning(options, Wish(trials, seeds, sampler_seed, spaces(space or [])))
+    plan = plan_tuning(options, TuningRequest(trials, seeds, sampler_seed, spaces(space or [])))
     finish(Tuning(plan), write or plan.out / "tuned.toml")
 
 
@@ -113,8 +113,8 @@ def finish(tuning: Any, path: Path) -> None:
         why = search.first_end
         say(f"{search.spec.name}: no candidate ended well, so it is not in the recipe. The first one: {why}.")
     if len(without) < len(plan.specs):
-        left_out = [search.spec for search in without]
-        tuned = [spec.base for spec in plan.specs if spec not in left_out]
+        skipped_pairs = [search.spec for search in without]
+        tuned = [spec.base for spec in plan.specs if spec not in skipped_pairs]
         say(f"Recipe:  {path}\nCompare: {comparison(plan.options, tuned, path)}")
     if without:
         raise typer.Exit(1)

@@ -25,8 +25,8 @@ def worker(
     """Run one trial in this process; the same command goes on from its checkpoint."""
     from metabench.cli.terminal import describe
     from metabench.experiments.options import read_options
-    from metabench.experiments.single_trial import run_single
-    from metabench.records.record import FINE
+    from metabench.experiments.single_trial import run_trial_file
+    from metabench.records.record import NOT_FAILURES
 
     options = read_options(
         None,
@@ -35,9 +35,9 @@ def worker(
             "checkpoint_every": checkpoint_every, "plugins": plugin, "data": data,
         },
     )  # fmt: skip
-    written, stopped = run_single(trial, record, options, threads)
+    written, stopped = run_trial_file(trial, record, options, threads)
     if written is None:
         say("Stopped; the same command goes on from its checkpoint." if stopped else f"'{record}' is there already.")
         raise typer.Exit(128 + stopped if stopped else 0)
     say(describe(written))
-    raise typer.Exit(0 if written.status in FINE else 1)
+    raise typer.Exit(0 if written.status in NOT_FAILURES else 1)

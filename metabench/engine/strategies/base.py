@@ -17,7 +17,7 @@ from metabench.api import Meta, Task
 from metabench.api.trees import Tree, flatten
 from metabench.engine.outer_loop import Outer
 
-Direction = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
+MetaGradFn = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
 """The loss and the direction to step against, of one task, at a progress from 0 to 1."""
 
 
@@ -36,11 +36,11 @@ class Mapper(Protocol):
         """The results for the tasks along the leading axis of the trees, stacked in their order."""
         ...
 
-    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+    def mean(self, direction: MetaGradFn, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """The mean loss and direction, summed in the tasks' order."""
         ...
 
-    def step(self, direction: Direction, outer: Outer, tasks: Task, progress: float) -> Tensor:
+    def step(self, direction: MetaGradFn, outer: Outer, tasks: Task, progress: float) -> Tensor:
         """One step of the outer loop against the mean direction; the mean loss."""
         loss, mean = self.mean(direction, outer.meta, tasks, progress)
         outer.descend(mean, outer.rates(progress))
@@ -50,7 +50,7 @@ class Mapper(Protocol):
         """See what will be learnt, before anything else is asked."""
         return
 
-    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
+    def prepare(self, direction: MetaGradFn, outer: Outer, tasks: Task) -> None:
         """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
         return
 

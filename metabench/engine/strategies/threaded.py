@@ -13,8 +13,8 @@ from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import Tree, flatten, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import Outer
 from metabench.engine.strategies.base import (
-    Direction,
     Mapper,
+    MetaGradFn,
     Workers,
     large_convolutions,
 )
@@ -51,7 +51,7 @@ class Threaded(Mapper):
         """See Mapper."""
         return stack(list(self.each(function, *trees)))
 
-    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+    def mean(self, direction: MetaGradFn, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """See Mapper."""
         laid_out = map_tree(channels_last, meta) if self.channels_last else meta
         results = self.each(lambda task: direction(laid_out, task, progress), tasks)
@@ -61,7 +61,7 @@ class Threaded(Mapper):
         count = leading_axis(tasks)
         return map_tree(lambda leaf: leaf / count, total)
 
-    def prepare(self, direction: Direction, outer: Outer, tasks: Task) -> None:
+    def prepare(self, direction: MetaGradFn, outer: Outer, tasks: Task) -> None:
         """Lay images and convolution weights out channels last if that is only a matter of rounding.
 
         torch's kernels are quicker for it on a CPU, but its BatchNorm then adds up with less care, which inner

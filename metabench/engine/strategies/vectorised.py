@@ -10,8 +10,8 @@ from torch import Tensor
 from metabench.api import Meta, Task
 from metabench.api.trees import Tree, concatenate, leading_axis, map_tree, slices
 from metabench.engine.strategies.base import (
-    Direction,
     Mapper,
+    MetaGradFn,
     Workers,
     large_convolutions,
 )
@@ -45,7 +45,7 @@ class Vectorised(Mapper):
         """See Mapper."""
         return concatenate(list(self.each(function, trees)))
 
-    def mean(self, direction: Direction, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
+    def mean(self, direction: MetaGradFn, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """See Mapper."""
         chunks = self.each(lambda task: direction(meta, task, progress), (tasks,))
         sums = [map_tree(lambda leaf: leaf.sum(0), chunk) for chunk in chunks]

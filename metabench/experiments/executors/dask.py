@@ -16,7 +16,7 @@ import msgspec
 from metabench.errors import UserError, one_line
 from metabench.experiments.executors.queue import Queue
 from metabench.experiments.executors.worker_process import RunTrial
-from metabench.records.checkpoints import InFolder
+from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 
@@ -26,7 +26,7 @@ try:
 except ImportError:
     raise UserError("--executor dask needs Dask: pip install 'metabench[dask]'.") from None
 
-from metabench.experiments.executors.dask_cluster import GPU, Crew, connected
+from metabench.experiments.executors.dask_cluster import GPU, WorkerPool, connected
 from metabench.experiments.executors.dask_worker import Job, run_job
 
 TICK = 0.1
@@ -57,7 +57,7 @@ class Dask:
         cuda = self.execution.device.startswith("cuda")
         try:
             with token_in(self.out) as token, connected(self.scheduler, self.jobs, cuda) as client:
-                dispatch = Dispatch(self, client, Crew(client, token, cuda), queue, plugins)
+                dispatch = Dispatch(self, client, WorkerPool(client, token, cuda), queue, plugins)
                 yield from dispatch.run(on_progress, stopping)
         except OSError as error:
             raise UserError(
@@ -66,7 +66,7 @@ class Dask:
             ) from None
 
 
-class Flight(NamedTuple):
+class InFlight(NamedTuple):
     """A trial that a worker has."""
 
     trial: Trial
@@ -82,7 +82,7 @@ class Dispatch:
     """
 
     def __init__(
-        self, dask: Dask, client: Client, crew: Crew, queue: Queue, plugins: tuple[tuple[str, bytes], ...]
+        self, dask: Dask, client: Client, crew: WorkerPool, queue: Queue, plugins: tuple[tuple[str, bytes], ...]
     ) -> None:
         self.dask = dask
         self.client = client
@@ -90,7 +90,7 @@ class Dispatch:
         self.queue = queue
         self.plugins = plugins
         self.mail = Mail(f"metabench-{uuid.uuid4().hex}", client)
-        self.flights: dict[str, Flight] = {}
+        self.flights: dict[str, InFlight] = {}
         """By the key of the task."""
         self.begun: set[str] = set()
         """Keys of tasks that have said so."""
@@ -108,7 +108,7 @@ class Dispatch:
                 over = [key for key, flight in self.flights.items() if flight.future.done()]
                 yield from self.hear(on_progress)
                 if self.until is None:
-                    yield from self.bury(over)
+                    yield from self.reap(over)
                 if self.until is None and stopping():
                     self.until = time.monotonic() + GRACE
                     self.client.cancel([flight.future for flight in self.flights.values()])
@@ -153,7 +153,7 @@ class Dispatch:
         future = self.client.submit(
             run_job, job, key=key, pure=False, retries=0, workers=[worker], resources=resources
         )
-        self.flights[key] = Flight(trial, future, worker)
+        self.flights[key] = InFlight(trial, future, worker)
         self.any_begun = True
 
     def hear(self, on_progress: Callable[[Any], None]) -> Iterator[Outcome]:
@@ -185,12 +185,12 @@ class Dispatch:
         """Note a checkpoint, and write it if the worker could not. Without it a lost trial begins farther back."""
         if content is not None:
             try:
-                InFolder(self.dask.out / trial.id).save(content, update)
+                FolderCheckpointStore(self.dask.out / trial.id).save(content, update)
             except OSError:
                 return
         self.queue.kept(trial, update)
 
-    def bury(self, over: list[str]) -> Iterator[Outcome]:
+    def reap(self, over: list[str]) -> Iterator[Outcome]:
         """Take back what was on a worker that is gone, or whose task ended without a word."""
         for key, flight in list(self.flights.items()):
             if key in over:
@@ -230,7 +230,7 @@ class Dispatch:
 def saved(folder: Path) -> bytes | None:
     """The last checkpoint in a trial's folder, if it can be read."""
     try:
-        return InFolder(folder).load()
+        return FolderCheckpointStore(folder).load()
     except OSError:
         return None
 

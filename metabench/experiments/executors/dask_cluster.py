@@ -87,7 +87,7 @@ class Member(NamedTuple):
     """Whether it sees the results folder."""
 
 
-class Crew:
+class WorkerPool:
     """The workers, as they come and go. One whose versions are not the driver's is given nothing."""
 
     def __init__(self, client: Client, token: Path, cuda: bool) -> None:

@@ -18,8 +18,8 @@ from distributed import Worker, get_worker
 from metabench.errors import one_line
 from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.worker_process import Kept, Order, RunTrial
-from metabench.records.checkpoints import Keeper
+from metabench.experiments.executors.worker_process import CheckpointSaved, Order, RunTrial
+from metabench.records.checkpoints import CheckpointStore
 from metabench.records.files import write_atomically
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
@@ -65,36 +65,36 @@ class Line:
 
     def pass_on(self, message: Any) -> None:
         """What the trial's process says."""
-        if isinstance(message, Kept):
+        if isinstance(message, CheckpointSaved):
             self.say("kept", (message.update, message.content))
         elif isinstance(message, Progress) and (message.score is not None or time.monotonic() >= self.quiet_until):
             self.quiet_until = time.monotonic() + QUIET
             self.say("progress", msgspec.to_builtins(message))
 
 
-class Granted:
+class NoLocks:
     """The claims on a worker: the driver has made them."""
 
     def claim(self, trial: Trial) -> str:
-        """See Claims."""
+        """See TrialLocks."""
         return "mine"
 
     def release(self, trial: Trial) -> None:
-        """See Claims."""
+        """See TrialLocks."""
 
 
 class Single(Queue):
     """The queue of one trial. What becomes of it is for the driver to judge."""
 
     def __init__(self, job: Job, line: Line) -> None:
-        super().__init__([job.trial], Granted(), job.limits)
+        super().__init__([job.trial], NoLocks(), job.limits)
         self.shared = job.folder is not None
         self.line = line
 
     def kept(self, trial: Trial, update: int) -> None:
         """See Queue. A checkpoint that is in no folder is told with its content."""
         if self.shared:
-            self.line.pass_on(Kept(update, None))
+            self.line.pass_on(CheckpointSaved(update, None))
 
     def died(self, trial: Trial, how: str) -> Outcome | None:
         """See Queue."""
@@ -147,7 +147,7 @@ def compute(
     execution: Execution,
     report: Callable[[Progress], None],
     *,
-    keeper: Keeper,
+    keeper: CheckpointStore,
     stopping: Callable[[], bool],
 ) -> Outcome:
     """In the trial's process: the driver's plugin files and no others; its data folder, if it is here too."""

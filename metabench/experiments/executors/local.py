@@ -9,7 +9,14 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from metabench.experiments.executors.queue import Queue, ended
-from metabench.experiments.executors.worker_process import Kept, Order, RunTrial, Slot, Stopped, message_of
+from metabench.experiments.executors.worker_process import (
+    CheckpointSaved,
+    Order,
+    RunTrial,
+    Slot,
+    TrialStopped,
+    message_of,
+)
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Trial
 
@@ -83,7 +90,7 @@ class Local:
         if isinstance(message, Progress):
             slot.trains = True
             on_progress(message)
-        elif isinstance(message, Kept):
+        elif isinstance(message, CheckpointSaved):
             queue.kept(trial, message.update)
             if message.content is not None:
                 on_progress(message)
@@ -92,7 +99,7 @@ class Local:
             if message.record.status == "error":  # whatever the plugin has broken, it broke for itself
                 self.retire(slot)
             yield message
-        elif isinstance(message, Stopped):
+        elif isinstance(message, TrialStopped):
             self.retire(slot, GOODBYE)
         else:
             outcome = queue.died(trial, self.retire(slot, patience=1.0))

@@ -14,7 +14,7 @@ LOOK_AGAIN = 1.0
 """Seconds between looks at trials that another driver has."""
 
 
-class Claims(Protocol):
+class TrialLocks(Protocol):
     """Who may run a trial: see metabench.records.locks."""
 
     def claim(self, trial: Trial) -> str:
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
 class Queue:
     """The trials that are left. A trial is handed out to one driver, and comes back if its process dies."""
 
-    def __init__(self, trials: Iterable[Trial], claims: Claims, limits: Limits) -> None:
+    def __init__(self, trials: Iterable[Trial], claims: TrialLocks, limits: Limits) -> None:
         self.waiting = deque(trials)
         self.claims = claims
         self.limits = limits

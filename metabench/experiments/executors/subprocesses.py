@@ -37,8 +37,8 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def answer(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """The other end of `call`."""
-    begin_child()
-    threading.Thread(target=end_with_parent, args=(connection,), daemon=True).start()
+    init_child()
+    threading.Thread(target=exit_with_parent, args=(connection,), daemon=True).start()
     try:
         result = function(*arguments)
     except Exception as error:
@@ -46,7 +46,7 @@ def answer(connection: Connection, function: Callable[..., Any], arguments: tupl
     connection.send(result)
 
 
-def begin_child() -> None:
+def init_child() -> None:
     """Leave Ctrl-C to the parent, in a group of processes that can be ended together; one thread a library."""
     with suppress(OSError):
         os.setpgrp()
@@ -56,7 +56,7 @@ def begin_child() -> None:
         os.environ.setdefault(name, "1")
 
 
-def end_with_parent(connection: Connection, take: Callable[[Any], None] = lambda message: None) -> None:
+def exit_with_parent(connection: Connection, take: Callable[[Any], None] = lambda message: None) -> None:
     """Hand on what the parent says, and end this process and all it began when the parent is gone."""
     while True:
         try:

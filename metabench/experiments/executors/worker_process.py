@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from metabench.experiments.executors.subprocesses import begin_child, end_with_parent
-from metabench.records.checkpoints import InFolder, Keeper
+from metabench.experiments.executors.subprocesses import exit_with_parent, init_child
+from metabench.records.checkpoints import CheckpointStore, FolderCheckpointStore
 from metabench.records.record import Outcome, Progress, StoppedError
 from metabench.records.trials import Execution, Trial
 
@@ -36,14 +36,14 @@ class Order(NamedTuple):
     """What was sent before, where there is no folder."""
 
 
-class Kept(NamedTuple):
+class CheckpointSaved(NamedTuple):
     """A checkpoint after some updates: in its folder, or here."""
 
     update: int
     content: bytes | None
 
 
-class Stopped(NamedTuple):
+class TrialStopped(NamedTuple):
     """The trial was checkpointed and left."""
 
 
@@ -108,7 +108,7 @@ class Slot:
 
 def serve(connection: Connection, function: RunTrial) -> None:
     """The worker's end: run what is ordered until told to stop, or until the driver is gone."""
-    begin_child()
+    init_child()
     orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
     stopping = threading.Event()
 
@@ -117,42 +117,42 @@ def serve(connection: Connection, function: RunTrial) -> None:
             stopping.set()
         orders.put(order)
 
-    threading.Thread(target=end_with_parent, args=(connection, take), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(connection, take), daemon=True).start()
     while (order := orders.get()) is not None:
-        keeper = Telling(order, connection)
+        keeper = ReportingCheckpointStore(order, connection)
         try:
             outcome = function(order.trial, order.execution, connection.send, keeper=keeper, stopping=stopping.is_set)
         except StoppedError:
-            connection.send(Stopped())
+            connection.send(TrialStopped())
             return
         connection.send(outcome)
 
 
-class Telling:
-    """A Keeper that tells the driver of each checkpoint, and sends it there if no folder is shared."""
+class ReportingCheckpointStore:
+    """A CheckpointStore that tells the driver of each checkpoint, and sends it there if no folder is shared."""
 
     def __init__(self, order: Order, connection: Connection) -> None:
-        self.files: Keeper | None = InFolder(order.folder) if order.folder else None
+        self.files: CheckpointStore | None = FolderCheckpointStore(order.folder) if order.folder else None
         self.content = order.checkpoint
         self.connection = connection
 
     def save(self, content: bytes, update: int) -> None:
-        """See Keeper."""
+        """See CheckpointStore."""
         if self.files:
             self.files.save(content, update)
-        self.connection.send(Kept(update, None if self.files else content))
+        self.connection.send(CheckpointSaved(update, None if self.files else content))
 
     def load(self) -> bytes | None:
-        """See Keeper."""
+        """See CheckpointStore."""
         return self.files.load() if self.files else self.content
 
     def refuse(self, reason: str) -> None:
-        """See Keeper."""
+        """See CheckpointStore."""
         if self.files:
             self.files.refuse(reason)
 
 
-Message = Progress | Kept | Stopped | Outcome
+Message = Progress | CheckpointSaved | TrialStopped | Outcome
 
 
 def message_of(connection: Connection) -> Any:

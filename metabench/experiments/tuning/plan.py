@@ -20,11 +20,11 @@ from metabench.records.trials import Execution, Trial
 
 FIRST_SEED = 1000
 """Seeds of tuning begin here, those of a comparison at 0."""
-MOST_SEEDS = 100
+MAX_SEEDS = 100
 MOST_TRIALS = 10_000
 
 
-class Wish(NamedTuple):
+class TuningRequest(NamedTuple):
     """What the user asks of tuning, besides the options of a run."""
 
     trials: int
@@ -44,9 +44,9 @@ class Plan(NamedTuple):
     jobs: int
 
 
-def plan_tuning(options: Options, wish: Wish) -> Plan:
+def plan_tuning(options: Options, wish: TuningRequest) -> Plan:
     """Check everything that can be checked; raises UserError. In a process of its own, as `experiment` does."""
-    for name, value, most in (("trials", wish.trials, MOST_TRIALS), ("seeds", wish.seeds, MOST_SEEDS)):
+    for name, value, most in (("trials", wish.trials, MOST_TRIALS), ("seeds", wish.seeds, MAX_SEEDS)):
         if not 1 <= value <= most:
             raise UserError(f"--{name} must be from 1 to {most:,}, not {value}.")
     if not options.algos or not options.suites:
@@ -64,7 +64,7 @@ def plan_tuning(options: Options, wish: Wish) -> Plan:
         ) from None
 
 
-def check(options: Options, wish: Wish) -> Plan:
+def check(options: Options, wish: TuningRequest) -> Plan:
     """See plan_tuning."""
     from metabench.engine.build import build_suite
     from metabench.experiments.planning import plan

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from metabench.report import formatting
 from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import ALPHA, Pair, all_pairs, arenas, paired
+from metabench.report.analysis.pairs import ALPHA, Pair, all_pairs, comparison_groups, paired
 from metabench.report.collect.configurations import Group
 from metabench.report.statistics import power
 
@@ -32,7 +32,7 @@ class Findings(NamedTuple):
 
 def findings(groups: Sequence[Group]) -> Findings:
     """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
-    several = {arena: members for arena, members in arenas(groups).items() if len(members) > 1}
+    several = {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
     found, undecided = [], []
     for (_, protocol), members in several.items():
         pairs = all_pairs(members)
@@ -108,7 +108,7 @@ def advice(pair: Pair) -> str:
     design = f"{formatting.count(seeds, 'seed')} and {formatting.count(tasks, 'task')}"
     ways = [formatting.count(more, "seed")] if more else []
     ways += [f"{formatting.count(wider, 'task')} with the seeds there are"] if wider else []
-    needed = f"would take about {' or '.join(ways)}" if ways else f"would take more than {power.MOST_SEEDS} seeds"
+    needed = f"would take about {' or '.join(ways)}" if ways else f"would take more than {power.MAX_SEEDS} seeds"
     return f" {design} find {smallest} or more, 8 times in 10; to find what was seen here {needed}."
 
 

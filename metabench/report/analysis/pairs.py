@@ -20,7 +20,7 @@ from metabench.report.statistics.intervals import Array, Interval, difference, i
 ALPHA = 0.05
 """How often a whole family of comparisons may find something where nothing is."""
 
-Arena = tuple[str, str]
+ComparisonGroup = tuple[str, str]
 """A suite and a protocol: who is compared with whom."""
 
 
@@ -49,10 +49,10 @@ class Pair:
         return (self.gap.mean >= 0) == self.first.higher_is_better
 
 
-def arenas(groups: Sequence[Group]) -> dict[Arena, list[Group]]:
+def comparison_groups(groups: Sequence[Group]) -> dict[ComparisonGroup, list[Group]]:
     """The groups that have scores, best first, by the suite and the protocol that they compete under."""
     own = {(group.suite, group.algorithm, group.protocol) for group in groups if group.steps}
-    found: dict[Arena, list[Group]] = {}
+    found: dict[ComparisonGroup, list[Group]] = {}
     for group in groups:
         for slot in group.slots if group.steps else ():
             if slot == group.protocol or (group.suite, group.algorithm, slot) not in own:

@@ -18,7 +18,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
 
-from metabench.report.analysis.pairs import ALPHA, Pair, arenas, holm
+from metabench.report.analysis.pairs import ALPHA, Pair, comparison_groups, holm
 from metabench.report.collect.configurations import Group
 from metabench.report.statistics.intervals import Array, stack
 
@@ -75,7 +75,7 @@ def over_suites(groups: Sequence[Group]) -> tuple[Ranking, dict[tuple[str, str],
     With it, p values of Wilcoxon's signed-rank test for every two, after Holm's correction.
     """
     by_suite: dict[str, list[Group]] = {}
-    for (suite, _), members in arenas(groups).items():
+    for (suite, _), members in comparison_groups(groups).items():
         by_suite.setdefault(suite, members)
     blocks = [{group.algorithm: gain(group) for group in members} for members in by_suite.values()]
     names = sorted(set.intersection(*map(set, blocks))) if blocks else []

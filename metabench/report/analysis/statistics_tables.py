@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, arenas, paired
+from metabench.report.analysis.pairs import Pair, all_pairs, comparison_groups, paired
 from metabench.report.collect.configurations import Group
 from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics import bootstrap
@@ -64,7 +64,7 @@ def aggregates(group: Group) -> dict[str, Any]:
 
 def pair_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
     """Every two algorithms of a suite and protocol."""
-    for (suite, protocol), members in arenas(groups).items():
+    for (suite, protocol), members in comparison_groups(groups).items():
         for pair in all_pairs(members):
             low, high = resampled(pair, (suite, protocol))
             yield {
@@ -86,7 +86,11 @@ def resampled(pair: Pair, arena: tuple[str, str]) -> tuple[float | None, float |
 
 def rank_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
     """Average ranks over the tasks of every suite and protocol, and over suites."""
-    found = [(*arena, ranks.over_tasks(members)) for arena, members in arenas(groups).items() if len(members) > 1]
+    found = [
+        (*arena, ranks.over_tasks(members))
+        for arena, members in comparison_groups(groups).items()
+        if len(members) > 1
+    ]
     if overall := ranks.over_suites(groups):
         found.append(("all suites", "", overall[0]))
     for suite, protocol, ranking in found:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from metabench.records.frames import COLUMNS, record_rows
 from metabench.records.record import Record
-from metabench.report.analysis.pairs import Arena, arenas, to_best
+from metabench.report.analysis.pairs import ComparisonGroup, comparison_groups, to_best
 from metabench.report.collect.configurations import Group
 from metabench.report.collect.labels import labels
 from metabench.report.statistics.intervals import Interval
@@ -89,8 +89,8 @@ def standings(groups: Sequence[Group]) -> list[Standing]:
     That is after Holm's correction over all pairs of that suite and protocol, so that one among several is not
     called different by chance; one whose own interval leaves 0 out may therefore be tied.
     """
-    found: dict[tuple[Arena, str, str], Standing] = {}
-    for arena, members in arenas(groups).items():
+    found: dict[tuple[ComparisonGroup, str, str], Standing] = {}
+    for arena, members in comparison_groups(groups).items():
         found[arena, members[0].algorithm, members[0].protocol] = Standing("best")
         for pair in to_best(members):
             mark = "" if pair.apart else "tied"

@@ -20,10 +20,10 @@ class Shown(NamedTuple):
 
     algorithm: str
     steps: tuple[int, ...]
-    tasks: tuple[Examined, ...]
+    tasks: tuple[ExampleTask, ...]
 
 
-class Examined(NamedTuple):
+class ExampleTask(NamedTuple):
     """A test task: points (points,) or images (points, h, w, channels); targets, and predictions [steps, points]."""
 
     support_x: Array
@@ -57,13 +57,13 @@ def shown(group: Group, kept: Examples) -> Shown:
     return Shown(group.algorithm, tuple(kept.steps), tasks)
 
 
-def examined(task: Example, kept: Examples, scores: Array) -> Examined:
+def examined(task: Example, kept: Examples, scores: Array) -> ExampleTask:
     """One task, its arrays checked against each other."""
     given = (task.support_y, task.query_y, task.predicted)
     support_y, query_y, predicted = (np.asarray(values, dtype=float) for values in given)
     if predicted.shape != (len(kept.steps), len(query_y)):
         raise ValueError("not a prediction for each step and point")
-    return Examined(
+    return ExampleTask(
         points(task.support_x, len(support_y), kept.shape), support_y,
         points(task.query_x, len(query_y), kept.shape), query_y,
         predicted, scores,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from metabench.records.record import Record
 from metabench.report.collect.provenance_differences import FIELDS, Field, short
-from metabench.report.compare.matching import Couple
+from metabench.report.compare.matching import BeforeAfter
 
 MEANT = ("metabench", "git commit", "the algorithm's plugin", "strategy")
 """Where a difference may be the change itself: it is told, and nothing is said against it."""
@@ -14,7 +14,7 @@ MACHINE = ("torch", "device", "processor", "threads")
 """Times are compared only where these are the same."""
 
 
-def machines(couples: Sequence[Couple]) -> list[str]:
+def machines(couples: Sequence[BeforeAfter]) -> list[str]:
     """A sentence for each fact that is not the same on both sides, with whom it concerns."""
     both = [couple for couple in couples if couple.before and couple.after]
     found: dict[str, list[str]] = {}

@@ -15,7 +15,7 @@ AT_TEST = ("test_steps",)
 """Fields of the budget without which two scores are not of the same thing; the first test tasks are common."""
 
 
-class Couple(NamedTuple):
+class BeforeAfter(NamedTuple):
     """A configuration before and after; None where there is none."""
 
     before: Group | None
@@ -26,7 +26,7 @@ class Couple(NamedTuple):
     """Why the two cannot be compared."""
 
 
-def pair(before: Sequence[Group], after: Sequence[Group]) -> list[Couple]:
+def pair(before: Sequence[Group], after: Sequence[Group]) -> list[BeforeAfter]:
     """Every configuration once: of equal settings, or alone of its suite and algorithm on both sides."""
     couples, left, right = [], list(before), list(after)
     for key in (exactly, on_the_same_tasks, by_name):
@@ -34,8 +34,8 @@ def pair(before: Sequence[Group], after: Sequence[Group]) -> list[Couple]:
             left.remove(first)
             right.remove(second)
             couples.append(couple(first, second))
-    couples += [Couple(group, None, obstacle="only before") for group in left]
-    couples += [Couple(None, group, obstacle="only after") for group in right]
+    couples += [BeforeAfter(group, None, obstacle="only before") for group in left]
+    couples += [BeforeAfter(None, group, obstacle="only after") for group in right]
     return couples
 
 
@@ -68,7 +68,7 @@ def by_name(group: Group) -> Hashable:
     return trial.suite, trial.algorithm
 
 
-def couple(before: Group, after: Group) -> Couple:
+def couple(before: Group, after: Group) -> BeforeAfter:
     """The two, with what differs."""
     one, two = before.records[0].trial, after.records[0].trial
     changed = differences(one, two)
@@ -81,7 +81,7 @@ def couple(before: Group, after: Group) -> Couple:
         reasons.append("scored after other numbers of inner steps")
     if before.steps and after.steps and before.metric != after.metric:
         reasons.append(f"{before.metric} before, {after.metric} after")
-    return Couple(before, after, changed, "; ".join(reasons))
+    return BeforeAfter(before, after, changed, "; ".join(reasons))
 
 
 def differences(one: Trial, two: Trial) -> tuple[str, ...]:

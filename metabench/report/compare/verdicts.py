@@ -18,7 +18,7 @@ from metabench.report.collect.labels import Label, labels
 from metabench.report.collect.merge import Merged
 from metabench.report.collect.provenance_differences import mixtures
 from metabench.report.compare.environment import machines, same_machine
-from metabench.report.compare.matching import Couple, pair
+from metabench.report.compare.matching import BeforeAfter, pair
 from metabench.report.statistics.intervals import Array, Interval, difference, interval, stack
 
 Verdict = Literal["improved", "worse", "noise", "same", "not comparable"]
@@ -73,7 +73,7 @@ def compare(before: Merged, after: Merged) -> Comparison:
     return Comparison(judge(couples, names), (*machines(couples), *notes))
 
 
-def judge(couples: Sequence[Couple], names: Mapping[str, Label]) -> tuple[Change, ...]:
+def judge(couples: Sequence[BeforeAfter], names: Mapping[str, Label]) -> tuple[Change, ...]:
     """Each couple's verdict, all of them one family of comparisons."""
     weighed = [weigh(couple, names) for couple in couples]
     gaps = [change.difference for change in weighed if change.difference]
@@ -82,7 +82,7 @@ def judge(couples: Sequence[Couple], names: Mapping[str, Label]) -> tuple[Change
     return tuple(sorted(changes, key=lambda change: (change.suite, change.algorithm, change.protocol)))
 
 
-def weigh(couple: Couple, names: Mapping[str, Label]) -> Change:
+def weigh(couple: BeforeAfter, names: Mapping[str, Label]) -> Change:
     """The two side by side, before it is known how many are compared."""
     one, two = couple.before, couple.after
     known = two or one

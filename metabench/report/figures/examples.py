@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from metabench.report import formatting
 from metabench.report.collect.configurations import Group
-from metabench.report.collect.example_tasks import Examined, Shown, of_suite
+from metabench.report.collect.example_tasks import ExampleTask, Shown, of_suite
 from metabench.report.figures import grid, style
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
@@ -70,7 +70,7 @@ def stroke(index: int, count: int) -> dict[str, Any]:
     return {"color": shade, "dashes": dashes, "linewidth": 1.3}
 
 
-def fitted(axes: Axes, steps: Sequence[int], task: Examined, strokes: Mapping[int, dict[str, Any]]) -> None:
+def fitted(axes: Axes, steps: Sequence[int], task: ExampleTask, strokes: Mapping[int, dict[str, Any]]) -> None:
     """One task and one algorithm."""
     order = np.argsort(task.query_x, kind="stable")
     order = order[grid.thinned(len(order), ALONG)]
@@ -82,7 +82,7 @@ def fitted(axes: Axes, steps: Sequence[int], task: Examined, strokes: Mapping[in
     axes.locator_params(nbins=4)
 
 
-def framed(axes: Axes, tasks: Sequence[Examined]) -> None:
+def framed(axes: Axes, tasks: Sequence[ExampleTask]) -> None:
     """Limits that the truth fits into, with as much room again for what is far from it."""
     true = np.concatenate([part for task in tasks for part in (task.support_y, task.query_y)])
     room = 0.5 * (true.max() - true.min()) or 1.0
@@ -144,7 +144,7 @@ def same(one: Shown, other: Shown) -> bool:
     return len(one.tasks) == len(other.tasks) and all(np.array_equal(a.query_x, b.query_x) for a, b in pairs)
 
 
-def rows_of(task: Examined, members: int) -> float:
+def rows_of(task: ExampleTask, members: int) -> float:
     """Height of a task's sheet, in images."""
     lines = sum(-(-len(values) // COLUMNS) for values in (task.support_y, task.query_y[:COLUMNS]))
     return lines * (1 + LINE) + 0.2 + LINE * members

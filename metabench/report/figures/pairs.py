@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from metabench.report import formatting
-from metabench.report.analysis.pairs import Arena, Pair, arenas, to_best
+from metabench.report.analysis.pairs import ComparisonGroup, Pair, comparison_groups, to_best
 from metabench.report.collect.configurations import Group
 from metabench.report.figures import scores, style
 from metabench.report.figures.scores import Drawn
@@ -94,9 +94,9 @@ def forest(groups: Sequence[Group], looks: Mapping[str, Look], measure: Measure)
     return figure, "; ".join(words)
 
 
-def contests(groups: Sequence[Group]) -> dict[Arena, list[Group]]:
-    """The arenas in which there is somebody to compare with."""
-    return {arena: members for arena, members in arenas(groups).items() if len(members) > 1}
+def contests(groups: Sequence[Group]) -> dict[ComparisonGroup, list[Group]]:
+    """The comparison_groups in which there is somebody to compare with."""
+    return {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
 
 
 def panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
@@ -113,6 +113,6 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
     style.sns.despine(ax=axes)
 
 
-def title(arena: Arena, several: Mapping[Arena, Sequence[Group]]) -> str:
+def title(arena: ComparisonGroup, several: Mapping[ComparisonGroup, Sequence[Group]]) -> str:
     """The protocol, where there are several."""
     return f"{arena[1]}: " if len(several) > 1 else ""

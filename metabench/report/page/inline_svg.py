@@ -15,7 +15,7 @@ LETTER = re.compile(r'<path id="([\w-]+-[0-9a-f]+)"[^>]*/>\s*')
 MARK = re.compile(r'<g id="(mark-(\d+)-\d+)">(.*?)(?=<g id="|\Z)', re.DOTALL)
 SHIFTED = re.compile(r' transform="translate\((\d+)(?:\.\d+)? 0\)"')
 """A letter's place in its word, in 1/2048 of the size of the font or so: no need of fractions."""
-FINE = re.compile(r"(\d\d\.\d)\d+")
+LONG_DECIMALS = re.compile(r"(\d\d\.\d)\d+")
 """A tenth of a point is less than a pixel; numbers below 10 are sizes and keep their digits."""
 NAMELESS = re.compile(r'<g id="[^"]*"')
 """Groups whose ids nothing refers to."""
@@ -30,7 +30,7 @@ def element(svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequ
     text = svg.decode()
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = SHIFTED.sub(r' x="\1"', re.sub(r"\s*\n\s*", "\n", text))
-    text = FINE.sub(r"\1", text)
+    text = LONG_DECIMALS.sub(r"\1", text)
     text = LETTER.sub("", re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href=", "href="))
     text = MARK.sub(lambda found: marked(found, titles), text)
     text = re.sub(r'<g id="legend_\d+"', '<g class="key"', text)

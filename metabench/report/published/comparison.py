@@ -11,7 +11,7 @@ import msgspec
 
 from metabench.report.collect.configurations import Group
 from metabench.report.collect.labels import text
-from metabench.report.published.source import Book, Number
+from metabench.report.published.source import Number, PublishedResults
 from metabench.report.statistics.intervals import Interval, interval, stack
 
 STEPS = "test_steps"
@@ -50,7 +50,7 @@ class Beside:
         return math.hypot(self.ours.half, self.theirs.half)
 
 
-def against(groups: Sequence[Group], book: Book) -> list[Beside]:
+def against(groups: Sequence[Group], book: PublishedResults) -> list[Beside]:
     """Every published number that one of our configurations can be put beside, in the order of the groups."""
     found = []
     for group in groups:
@@ -82,7 +82,7 @@ def is_nearest(group: Group, groups: Iterable[Group], number: Number) -> bool:
     return not any(twin.steps and transductive(twin) == wanted for twin in twins)
 
 
-def beside(group: Group, number: Number, book: Book) -> Beside:
+def beside(group: Group, number: Number, book: PublishedResults) -> Beside:
     """The two, and what tells them apart."""
     reached = min(len(scores) for scores in group.steps.values()) - 1
     wanted = number.protocol.get(STEPS, reached)
@@ -141,7 +141,7 @@ def words(value: Any) -> str:
     return value if isinstance(value, str) else text(value)
 
 
-def nothing(groups: Iterable[Group], book: Book) -> str:
+def nothing(groups: Iterable[Group], book: PublishedResults) -> str:
     """The line in place of a table where nothing can be compared."""
     ours = ", ".join(sorted({group.suite for group in groups}))
     theirs = ", ".join(sorted({number.suite for number in book.numbers})) or "no suite"

@@ -74,7 +74,7 @@ class Number(NamedTuple):
     note: str
 
 
-class Book(NamedTuple):
+class PublishedResults(NamedTuple):
     """All that is known to compare with."""
 
     numbers: tuple[Number, ...]
@@ -82,14 +82,16 @@ class Book(NamedTuple):
     """By name of a fact: what it is known to do to a number."""
 
 
-def open_book(against: str) -> Book:
+def load_published(against: str) -> PublishedResults:
     """`paper` for the installed files, or else the path of one. Raises UserError."""
     paths = installed() if against == PAPER else [Path(against)]
     if not paths:
         raise UserError(f"No installed plugin package has a {NAME}. Name a file: --against FILE.toml.")
     files = [read(path) for path in paths]
     effects = {fact: text for file in files for fact, text in file.effects.items()}
-    return Book(tuple(number for file in files for table in file.table for number in numbers(table)), effects)
+    return PublishedResults(
+        tuple(number for file in files for table in file.table for number in numbers(table)), effects
+    )
 
 
 def installed() -> list[Path]:

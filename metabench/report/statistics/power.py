@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from metabench.report.statistics.intervals import Array, mean_squares, spread
 
 POWER = 0.8
-MOST_SEEDS, MOST_TASKS = 200, 1_000_000
+MAX_SEEDS, MOST_TASKS = 200, 1_000_000
 """Beyond these, more of the same is no advice."""
 
 
@@ -57,7 +57,7 @@ def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -
 
 def seeds_needed(parts: Components, gap: float, tasks: int, alpha: float = 0.05) -> int | None:
     """The fewest seeds, with as many tasks as now, that would find a true difference of `gap`."""
-    return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha) <= abs(gap), MOST_SEEDS)
+    return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha) <= abs(gap), MAX_SEEDS)
 
 
 def tasks_needed(parts: Components, gap: float, seeds: int, alpha: float = 0.05) -> int | None:
