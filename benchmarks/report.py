@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import browser
 from metabench.records import store
-from metabench.records.record import Outcome, Point, Record, Test
+from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report import write_report
 
@@ -38,13 +38,13 @@ def outcome(suite: int, algorithm: int, seed: int) -> Outcome:
     cells = np.clip(level + steps + 0.08 * task + 0.05 * own.normal(size=(STEPS + 1, TASKS)), 0, 1)
     times = {"train_seconds": 100.0 + algorithm, "adapt_ms": 5.0 + algorithm, "peak_memory_mb": 500.0 + seed}
     curve = [
-        Point(
+        ValidationPoint(
             update=100 * at, train_seconds=10.0 * at, train_loss=2 / (1 + at), score=level - 0.2 / (1 + at), ci95=0.02
         )
         for at in range(11)
     ]
     means = cells.mean(1)
-    test = Test(transductive=True, score=float(means[-1]), ci95=0.01, adaptation={"accuracy": means.tolist()})
+    test = TestScore(transductive=True, score=float(means[-1]), ci95=0.01, adaptation={"accuracy": means.tolist()})
     record = Record(
         trial=trial, status="ok", metric="accuracy", tests={"transductive": test}, curve=curve, **times,
         selection="best on validation", selected_update=1000, strategy="vectorised",

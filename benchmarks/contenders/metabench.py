@@ -12,7 +12,7 @@ import torch
 from benchmarks.contenders import Unsupported, tensors
 from benchmarks.workloads import Arrays, Workload
 from metabench.api import Algorithm, Batch, Predict, Problem, Suite, Task
-from metabench.engine.learner import BatchedLearner, adapt_fully, lift
+from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner
 from metabench.engine.measure import keep_freed_memory
 from metabench.engine.problem import build_problem
 from metabench_plugins.algorithms.fomaml import fomaml
@@ -33,18 +33,18 @@ class Metabench:
         tasks = tensors.Tasks(arrays)
         self.tasks = tasks_of(workload, tasks)
         self.learner = self.lifted(algorithm(workload, problem(workload, arrays)), threads)
-        pieces = math.ceil(workload.tasks / getattr(self.learner.mapper, "chunk", 1))
+        pieces = math.ceil(workload.tasks / getattr(self.learner.strategy, "chunk", 1))
         self.cores = min(threads, pieces)
         self.initial = copy.deepcopy(self.learner.state_dict())
         self.support, self.query_x = Batch(tasks.support_x[:1], tasks.support_y[:1]), tasks.query_x[0]
 
     def lifted(self, made: Algorithm, threads: int) -> BatchedLearner:
         """The learner, ready to be timed. Raises Unsupported where the strategy gave way to another one."""
-        learner = lift(made, self.strategy, threads, self.rematerialise)
+        learner = as_learner(made, self.strategy, threads, self.rematerialise)
         assert isinstance(learner, BatchedLearner)
         learner.prepare(self.tasks)
-        if learner.mapper.problem:
-            raise Unsupported(learner.mapper.problem)
+        if learner.strategy.problem:
+            raise Unsupported(learner.strategy.problem)
         return learner
 
     def gradient(self) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from metabench.cli.terminal import plain_table, results_table
 from metabench.records import store
-from metabench.records.folder import Status, status_of
+from metabench.records.folder import FolderStatus, folder_status
 from metabench.records.locks import running
 from metabench.report.build import build_report, save_report, summary_table
 from metabench.units import describe
@@ -35,7 +35,7 @@ class View(NamedTuple):
 
 def look(root: Path, width: int) -> View:
     """How far the trials are, and the scores of those that have ended. Raises UserError for no results folder."""
-    found = status_of(root)
+    found = folder_status(root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged record is a trial that is left
         summary = summary_table(store.records(root), root)
@@ -47,7 +47,7 @@ def look(root: Path, width: int) -> View:
     return View(Group(*parts), not found.left and not running(root))
 
 
-def headline(root: Path, found: Status) -> str:
+def headline(root: Path, found: FolderStatus) -> str:
     """`results/one: 3 ok, 1 running; 2 left of 6, about 5 min of computing.`"""
     counts = ", ".join(f"{number} {name}" for name, number in found.counts.items())
     rest = f", about {describe(found.seconds)} of computing" if found.seconds else ""

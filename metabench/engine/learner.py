@@ -12,14 +12,14 @@ from torch import Tensor
 from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.api.autodiff import value_and_grad
 from metabench.api.trees import Tree, leading_axis, map_tree, stack
-from metabench.engine.outer_loop import Outer
-from metabench.engine.strategies.base import Mapper, MetaGradFn, by_rule
+from metabench.engine.outer_loop import OuterLoop
+from metabench.engine.strategies.base import MetaGradFn, Strategy, by_rule
 from metabench.engine.strategies.compiled import Compiled
 from metabench.engine.strategies.threaded import Threaded
 from metabench.engine.strategies.vectorised import Vectorised
 
 
-class Adapted(Sequence[Predict]):
+class AdaptedBatch(Sequence[Predict]):
     """One predictor a task, after some inner steps: stacked, so that scoring can be batched too."""
 
     def __init__(self, learner: BatchedLearner, fast: Tree) -> None:
@@ -37,7 +37,7 @@ class Adapted(Sequence[Predict]):
         """`function(predict, *one task of the trees)` for every task, stacked."""
         predict = self.learner.algorithm.predict
         meta = self.learner.meta
-        return self.learner.mapper.map(
+        return self.learner.strategy.map(
             lambda fast, *rest: function(partial(predict, meta, fast), *rest), self.fast, *trees
         )
 
@@ -45,13 +45,13 @@ class Adapted(Sequence[Predict]):
 class BatchedLearner:
     """The Learner made of an Algorithm: its outer loop and a strategy."""
 
-    def __init__(self, algorithm: Algorithm, mapper: Mapper) -> None:
+    def __init__(self, algorithm: Algorithm, strategy: Strategy) -> None:
         self.algorithm = algorithm
-        self.mapper = mapper
+        self.strategy = strategy
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
         self.task_meta_grad: MetaGradFn = algorithm.meta_grad or exact_gradient(algorithm)
-        self.outer = Outer(algorithm)
-        mapper.settle(self.meta)
+        self.outer = OuterLoop(algorithm)
+        strategy.settle(self.meta)
 
     @property
     def meta(self) -> Meta:
@@ -62,29 +62,29 @@ class BatchedLearner:
     def prepare(self, tasks: Task) -> None:
         """Get the strategy ready for tasks of these shapes: compile, choose a layout. The state stays as it is."""
         if self.trainable:
-            self.mapper.prepare(self.task_meta_grad, self.outer, tasks)
+            self.strategy.prepare(self.task_meta_grad, self.outer, tasks)
 
     @torch.no_grad()
     def direction(self, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """The mean loss of n tasks and the mean direction to step against."""
-        return self.mapper.mean(self.task_meta_grad, self.meta, tasks, progress)
+        return self.strategy.mean(self.task_meta_grad, self.meta, tasks, progress)
 
     @torch.no_grad()
     def update(self, tasks: Task, progress: float) -> Tensor:
         """One meta-update against the mean direction of n tasks; returns the mean loss."""
         if not self.trainable:
             raise ValueError("This algorithm has neither objective nor meta_grad: there is nothing to train.")
-        return self.mapper.step(self.task_meta_grad, self.outer, tasks, progress)
+        return self.strategy.step(self.task_meta_grad, self.outer, tasks, progress)
 
     @torch.no_grad()
-    def adapt(self, support: Batch, steps: int) -> Iterator[Adapted]:
+    def adapt(self, support: Batch, steps: int) -> Iterator[AdaptedBatch]:
         """See Learner."""
         algorithm, meta = self.algorithm, self.meta
-        fast = self.mapper.map(lambda batch: algorithm.start(meta, batch), support)
-        yield Adapted(self, fast)
+        fast = self.strategy.map(lambda batch: algorithm.start(meta, batch), support)
+        yield AdaptedBatch(self, fast)
         for i in range(steps):
-            fast = self.mapper.map(lambda one, batch, i=i: algorithm.step(meta, one, batch, i), fast, support)
-            yield Adapted(self, fast)
+            fast = self.strategy.map(lambda one, batch, i=i: algorithm.step(meta, one, batch, i), fast, support)
+            yield AdaptedBatch(self, fast)
 
     def state_dict(self) -> dict[str, Any]:
         """See Learner."""
@@ -100,7 +100,9 @@ def exact_gradient(algorithm: Algorithm) -> MetaGradFn:
     return value_and_grad(algorithm.objective)  # type: ignore[arg-type]
 
 
-def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, rematerialise: bool = False) -> Learner:
+def as_learner(
+    made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, rematerialise: bool = False
+) -> Learner:
     """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `choice` measures."""
     if not isinstance(made, Algorithm):
         return made
@@ -109,9 +111,9 @@ def lift(made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, re
     return BatchedLearner(made, make_strategy(strategy, threads, rematerialise))
 
 
-def make_strategy(strategy: str, threads: int = 1, rematerialise: bool = False) -> Mapper:
+def make_strategy(strategy: str, threads: int = 1, rematerialise: bool = False) -> Strategy:
     """The strategy of that name."""
-    mappers: dict[str, Callable[[], Mapper]] = {
+    mappers: dict[str, Callable[[], Strategy]] = {
         "vectorised": lambda: Vectorised(threads=threads),
         "compiled": Compiled,
         "threaded": lambda: Threaded(threads, rematerialise),
@@ -121,7 +123,7 @@ def make_strategy(strategy: str, threads: int = 1, rematerialise: bool = False) 
 
 def strategy_of(learner: Learner) -> str:
     """How a learner batches its tasks; `own` for one that is not ours."""
-    return learner.mapper.name if isinstance(learner, BatchedLearner) else "own"
+    return learner.strategy.name if isinstance(learner, BatchedLearner) else "own"
 
 
 def adapt_fully(learner: Learner, support: Batch, steps: int) -> Sequence[Predict]:
@@ -133,7 +135,7 @@ def adapt_fully(learner: Learner, support: Batch, steps: int) -> Sequence[Predic
 
 def map_tasks(adapted: Sequence[Predict], function: Callable[..., Tree], *trees: Tree) -> Tree:
     """`function(predict, *one task of the trees)` for every task, stacked, whoever made the predictors."""
-    if isinstance(adapted, Adapted):
+    if isinstance(adapted, AdaptedBatch):
         return adapted.map(function, *trees)
     return stack(
         [function(predict, *map_tree(lambda leaf, i=i: leaf[i], trees)) for i, predict in enumerate(adapted)]

@@ -13,7 +13,7 @@ from metabench.api import Algorithm, Meta
 from metabench.api.trees import flatten, unflatten
 
 
-class Outer:
+class OuterLoop:
     """What meta-training changes. `leaves` are the meta-parameters, in the order of their tree."""
 
     def __init__(self, algorithm: Algorithm) -> None:
@@ -33,7 +33,7 @@ class Outer:
         factor = self.algorithm.schedule(progress)
         return [rate * factor for rate in self.base_lrs]
 
-    def descend(self, direction: Meta, rates: list[Any]) -> None:
+    def step(self, direction: Meta, rates: list[Any]) -> None:
         """One step of the optimiser against a direction."""
         for leaf, slope in zip(self.leaves, flatten(direction)[0], strict=True):
             leaf.grad = slope.contiguous()  # torch's fused Adam takes every tensor for laid out like the parameter
@@ -52,10 +52,10 @@ class Outer:
             if isinstance(state[leaf][name], Tensor)
         ]
 
-    def traceable(self) -> Outer:
+    def traceable(self) -> OuterLoop:
         """A copy after a step of its own, whose next step consists of tensor operations alone."""
-        copy = Outer(self.algorithm)
-        copy.descend(unflatten([torch.ones_like(leaf) for leaf in copy.leaves], copy.spec), copy.rates(0.0))
+        copy = OuterLoop(self.algorithm)
+        copy.step(unflatten([torch.ones_like(leaf) for leaf in copy.leaves], copy.spec), copy.rates(0.0))
         for group in copy.optimizer.param_groups:
             group |= {"differentiable": True, "foreach": False, "fused": None}  # the plain form of torch's optimisers
         plain = inspect.unwrap(type(copy.optimizer).step).__get__(copy.optimizer)

@@ -34,7 +34,17 @@ from metabench.engine.select_strategy import Choice, prepared
 from metabench.engine.training import Checkpoints, PrunedError, Training
 from metabench.errors import UnfitError, UserError, one_line
 from metabench.records.checkpoints import CheckpointStore, NullCheckpointStore
-from metabench.records.record import Examples, Outcome, Point, Progress, Record, Scores, Status, StoppedError, Test
+from metabench.records.record import (
+    Examples,
+    Outcome,
+    Progress,
+    Record,
+    Scores,
+    Status,
+    StoppedError,
+    TestScore,
+    ValidationPoint,
+)
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry, load_registry
 
@@ -249,7 +259,7 @@ class Run:
         with self.clocks["train"].running():
             return learner.update(tasks, update / updates)
 
-    def validate(self, learner: Learner, blocks: list[Task], training: Training) -> Point:
+    def validate(self, learner: Learner, blocks: list[Task], training: Training) -> ValidationPoint:
         """The score on the validation tasks, and the mean training loss since the last one."""
         budget = self.trial.budget
         with self.clocks["validation"].running():
@@ -258,7 +268,7 @@ class Run:
         score, ci95 = mean_and_ci95(scores)
         if not math.isfinite(score):
             raise DivergedError(f"the validation score was {score} at update {training.update}")
-        return Point(
+        return ValidationPoint(
             update=training.update,
             train_seconds=round(self.clocks["train"].seconds, 4),
             train_loss=float(torch.stack(training.losses).mean()) if training.losses else None,
@@ -288,11 +298,11 @@ class Run:
         shown, by_itself = next(iter(alone.items()))
         self.examples = examples(learner, blocks[0], budget.test_steps, shown, alone=by_itself)
 
-    def summary(self, protocol: str) -> Test:
+    def summary(self, protocol: str) -> TestScore:
         """Mean and interval of the first metric, and the means of all after each inner step."""
         metrics = self.scores[protocol]
         score, ci95 = mean_and_ci95(metrics[self.fields["metric"]][-1])
-        return Test(
+        return TestScore(
             transductive=protocol == "transductive",
             score=score,
             ci95=ci95,

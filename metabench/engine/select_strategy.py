@@ -74,8 +74,8 @@ def prepared(
     choice = choice or choose(made, tasks, trial, execution)
     learner = BatchedLearner(made, make_strategy(choice.strategy, execution.threads, execution.rematerialise))
     learner.prepare(tasks)
-    if learner.mapper.problem:
-        choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.mapper.problem}")
+    if learner.strategy.problem:
+        choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.strategy.problem}")
     return learner, choice
 
 
@@ -97,10 +97,10 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
     reason = worth_compiling(compiled, tasks, best, trial.budget.updates)
     if not reason:
         timed = quickest(compiled, tasks, execution.device, float("inf"))
-        if compiled.mapper.name == "compiled":
+        if compiled.strategy.name == "compiled":
             seconds["compiled"] = timed
         else:
-            reason = f"cannot be compiled: {compiled.mapper.problem}"
+            reason = f"cannot be compiled: {compiled.strategy.problem}"
     strategy = min(seconds, key=lambda name: seconds[name])
     milliseconds = {name: round(1000 * value, 4) for name, value in seconds.items()}
     return Choice(strategy, milliseconds, f"measured; {reason or 'compiled too'}")
@@ -123,7 +123,7 @@ def quickest(learner: BatchedLearner, tasks: Task, device: str, limit: float, re
 def worth_compiling(learner: BatchedLearner, tasks: Task, best: float, updates: int) -> str:
     """Why not to compile: it cannot save as much as it costs. An empty string where it may."""
     try:
-        graph, inputs = learner.mapper.trace(learner.task_meta_grad, learner.outer, tasks)  # type: ignore[attr-defined]
+        graph, inputs = learner.strategy.trace(learner.task_meta_grad, learner.outer, tasks)  # type: ignore[attr-defined]
     except Exception as error:
         return f"cannot be traced: {one_line(error)[:300]}"
     operations, known = len(graph.graph.nodes), package_of(graph, inputs).exists()

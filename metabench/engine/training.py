@@ -16,7 +16,7 @@ from metabench.engine.seeds import random_state
 from metabench.errors import one_line
 from metabench.records.checkpoints import CheckpointStore, Header, opened, sealed
 from metabench.records.files import DamagedError
-from metabench.records.record import Point
+from metabench.records.record import ValidationPoint
 from metabench.records.trials import Execution, Trial
 
 
@@ -32,13 +32,13 @@ class Training:
         """1 if higher scores are better, else -1."""
         self.update = 0
         """Updates done."""
-        self.curve: list[Point] = []
+        self.curve: list[ValidationPoint] = []
         self.losses: list[Tensor] = []
         """Of the updates since the last point of the curve."""
         self.best: tuple[float, int, dict[str, Any]] | None = None
         """The best validation score, after how many updates, and the learner's state then."""
 
-    def add(self, point: Point, learner: Learner) -> None:
+    def add(self, point: ValidationPoint, learner: Learner) -> None:
         """One more validation; the learner's state is kept if it is the best so far."""
         self.curve.append(point)
         self.losses = []
@@ -63,7 +63,7 @@ class Training:
     def load_state_dict(self, state: dict[str, Any], device: str) -> None:
         """Put a state back."""
         self.update = state["update"]
-        self.curve = msgspec.convert(state["curve"], list[Point])
+        self.curve = msgspec.convert(state["curve"], list[ValidationPoint])
         self.losses = [] if state["losses"] is None else list(state["losses"].to(device).unbind())
         self.best = None if state["best"] is None else tuple(state["best"])
 

@@ -12,7 +12,7 @@ from metabench.errors import UserError
 from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.subprocesses import ChildDiedError, call
-from metabench.experiments.executors.worker_process import Order
+from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.experiments.options import Options
 from metabench.experiments.setup import execution_of, folder, open_registry, prepare, use_data
 from metabench.experiments.work import work
@@ -82,7 +82,7 @@ class Experiment(NamedTuple):
             from metabench.experiments.executors.dask import Dask
 
             return Dask(self.out.resolve(), self.execution, work, self.jobs, self.options.scheduler)
-        return Local(lambda trial: Order(trial, self.execution, self.out / trial.id), work, self.jobs)
+        return Local(lambda trial: TrialRequest(trial, self.execution, self.out / trial.id), work, self.jobs)
 
     def write(self, outcome: Outcome) -> None:
         """Put an outcome on disk."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from metabench.errors import UserError, unknown
-from metabench.records.trials import Budget, Precision, Protocol, Strategy
+from metabench.records.trials import Budget, Precision, Protocol, StrategyName
 from metabench.units import bytes_of, seconds_of
 
 MAX_SEEDS = 10_000
@@ -42,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     out: str | None = None
     jobs: int | None = None
     device: str = "auto"
-    strategy: Strategy = "auto"
+    strategy: StrategyName = "auto"
     rematerialise: bool = False
     plugins: tuple[str, ...] = ()
     data: str | None = None

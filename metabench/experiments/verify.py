@@ -13,7 +13,7 @@ import msgspec
 from metabench.errors import UserError
 from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.worker_process import Order
+from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.experiments.options import Options
 from metabench.experiments.setup import open_registry, plugin_files, use_data
 from metabench.experiments.work import work
@@ -51,8 +51,8 @@ def verify(root: Path, sample: int, jobs: int, plugins: tuple[str, ...], data: s
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def order(trial: Trial) -> Order:
-            return Order(trial, execution_of(good[trial.id], files), folder / trial.id)
+        def order(trial: Trial) -> TrialRequest:
+            return TrialRequest(trial, execution_of(good[trial.id], files), folder / trial.id)
 
         queue = Queue([good[name].trial for name in chosen], TrialLocks(folder), Limits())
         for outcome in Local(order, work, jobs).run(queue, lambda sign: None, lambda: False):

@@ -19,7 +19,7 @@ from metabench.records.record import NOT_FAILURES, Record
 from metabench.units import describe
 
 
-class Status(NamedTuple):
+class FolderStatus(NamedTuple):
     """How far an experiment is."""
 
     planned: int
@@ -34,7 +34,7 @@ class Status(NamedTuple):
     """Of computing that is left, from what like trials took; None where nothing tells."""
 
 
-def status_of(root: Path) -> Status:
+def folder_status(root: Path) -> FolderStatus:
     """What records, checkpoints and locks say; nothing is changed."""
     root = store.existing(root)
     with warnings.catch_warnings():
@@ -66,7 +66,7 @@ def status_of(root: Path) -> Status:
         counts["running"] = len(at_work)
     left = len(planned) - len(records) - len(at_work)
     known = seconds if len(records) < len(planned) and seconds == seconds else None
-    return Status(len(planned), counts or {"done": 0}, left, failures, sorted(rows), known)
+    return FolderStatus(len(planned), counts or {"done": 0}, left, failures, sorted(rows), known)
 
 
 def usual_seconds(records: Iterable[Record]) -> dict[tuple[str, str], float]:

@@ -22,7 +22,7 @@ NOT_FAILURES = ("ok", "unfit", "pruned")
 """Statuses that are no failure."""
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
+class ValidationPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One validation during training."""
 
     update: int
@@ -33,7 +33,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     ci95: float
 
 
-class Test(msgspec.Struct, frozen=True, kw_only=True):
+class TestScore(msgspec.Struct, frozen=True, kw_only=True):
     """The score over the test tasks under one protocol."""
 
     transductive: bool
@@ -55,9 +55,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     metric: str = ""
     higher_is_better: bool = True
-    tests: dict[str, Test] = {}
+    tests: dict[str, TestScore] = {}
     """By protocol."""
-    curve: list[Point] = []
+    curve: list[ValidationPoint] = []
     selection: str = ""
     """Which state was tested: the best on validation, the last, or the initial one."""
     selected_update: int = 0

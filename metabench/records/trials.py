@@ -12,7 +12,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
 """What algorithms and suites may be called: their names become names of folders."""
 
 Protocol = Literal["transductive", "inductive", "both"]
-Strategy = Literal["auto", "vectorised", "compiled", "threaded"]
+StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
 Precision = Literal["float32", "bf16", "float64"]
 
 
@@ -121,7 +121,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     device: str = "cpu"
     threads: int = 1
-    strategy: Strategy = "auto"
+    strategy: StrategyName = "auto"
     rematerialise: bool = False
     """Whether inner steps are computed twice rather than kept in memory."""
     plugins: tuple[str, ...] = ()

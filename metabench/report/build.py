@@ -80,7 +80,7 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
     fit = [record for record in records if record.status != "unfit"]
     if not fit:
         raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(skipped_pairs(records))}")
-    gathered = configurations.gather(fit, merged.roots)
+    gathered = configurations.collect(fit, merged.roots)
     rows = published.against(gathered, book) if book else []
     lines = [
         *tuning.cautions(gathered),
@@ -153,7 +153,7 @@ def summary_table(records: Iterable[Record], results: str | Path) -> DataFrame:
 
     if not (fit := [record for record in records if record.status != "unfit"]):
         return pd.DataFrame(columns=list(TERMINAL))
-    frame = table.summary(configurations.gather(fit, Path(results)))
+    frame = table.summary(configurations.collect(fit, Path(results)))
     parts = zip(frame["score"], frame["ci95"], frame["metric"])
     frame["score_text"] = [formatting.with_interval(*each) for each in parts]
     return frame[list(TERMINAL)]

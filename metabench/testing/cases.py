@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metabench.api import Algorithm, Learner, Problem, Suite, Task
 from metabench.api.trees import Tree, flatten, map_tree
-from metabench.engine.learner import BatchedLearner, adapt_fully, lift, map_tasks
+from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner, map_tasks
 from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import seed_everything, stream
 from metabench.testing.checks import FailureError, NotApplicableError
@@ -44,11 +44,11 @@ class Case(NamedTuple):
     def learner(self, strategy: str = "auto", **parameters: Any) -> Learner:
         """A fresh learner. Global random streams begin anew: who draws from them fails `reproducible` only."""
         seed_everything(0)
-        return lift(self.make(**parameters), strategy)
+        return as_learner(self.make(**parameters), strategy)
 
     def fresh(self) -> Learner:
         """A fresh learner, the global random streams left where they are."""
-        return lift(self.make())
+        return as_learner(self.make())
 
     def algorithm(self) -> Algorithm:
         """The algorithm, if it is one."""

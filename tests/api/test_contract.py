@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metabench.api import Batch, Suite, Task
-from metabench.engine.learner import lift
+from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem
 from metabench.engine.run import run_trial
 from metabench.records.trials import Budget, Execution, Trial
@@ -87,7 +87,7 @@ def test_other_kinds_of_suites_fit(suite):
 
 def test_a_policy_learns_by_meta_training():
     suite = navigation()
-    learner = lift(metasgd(build_problem(suite, 0), inner_lr=0.01))
+    learner = as_learner(metasgd(build_problem(suite, 0), inner_lr=0.01))
     tasks = suite.sample("train", 40, torch.Generator())
 
     def mean_return():

@@ -12,8 +12,7 @@ from metabench.cli.terminal import live
 from metabench.cli.watch import look, watch
 from metabench.records import store
 from metabench.records.locks import TrialLocks
-from metabench.records.record import Outcome, Progress, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Outcome, Progress, Record, TestScore
 from metabench.records.trials import Budget, Trial
 
 
@@ -24,7 +23,7 @@ def trial(seed: int) -> Trial:
 
 
 def outcome(seed: int, status: str = "ok", score: float = 0.5) -> Outcome:
-    test = Judged(transductive=True, score=score, ci95=0.1, adaptation={})
+    test = TestScore(transductive=True, score=score, ci95=0.1, adaptation={})
     good = status == "ok"
     record = Record(
         trial=trial(seed), status=status, reason="" if good else "why", metric="accuracy" if good else "",

@@ -45,8 +45,7 @@ from metabench.experiments.planning import plan
 from metabench.records import store
 from metabench.records.checkpoints import Header, opened, sealed
 from metabench.records.files import DamagedError
-from metabench.records.record import Outcome, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import load_registry
 from metabench.report import write_report
@@ -143,7 +142,7 @@ def trials():
 def finished(root: Path, trials: tuple[Trial, ...]) -> None:
     """Made-up records of the trials."""
     for trial in trials:
-        test = Judged(transductive=False, score=0.5, ci95=0.1, adaptation={"mse": [0.7, 0.5]})
+        test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={"mse": [0.7, 0.5]})
         record = Record(
             trial=trial, status="ok", metric="mse", tests={"transductive": test}, provenance={"note": "é"}
         )
@@ -1294,7 +1293,7 @@ def hostile(text: str, algorithm: str, suite: str, seed: int) -> Outcome:
     trial = Trial(algorithm=algorithm, algorithm_parameters=own, suite=suite, suite_parameters={}, seed=seed)
     if seed == 2:
         return Outcome(Record(trial=trial, status="error", reason=text, provenance={"traceback": text}), {})
-    test = Judged(transductive=False, score=0.5, ci95=0.1, adaptation={text: [0.7, 0.5]})
+    test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={text: [0.7, 0.5]})
     facts = {text: {"note": text}}
     record = Record(trial=trial, status="ok", metric=text, tests={"transductive": test}, provenance=facts)
     return Outcome(record, {"transductive": {text: [[0.1, 0.2, 0.3], [0.2, 0.3, 0.5]]}})

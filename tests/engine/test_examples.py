@@ -60,7 +60,7 @@ def test_the_predictions_are_those_that_were_scored(registry, tmp_path, suite, p
             score = (true == guess).mean() if is_share(outcome.record.metric) else ((true - guess) ** 2).mean()
             assert score == pytest.approx(scores[step][index], rel=2e-3, abs=1e-6)
     store.write(tmp_path, outcome)
-    (group,) = configurations.gather(store.records(tmp_path), tmp_path)
+    (group,) = configurations.collect(store.records(tmp_path), tmp_path)
     (shown,) = example_tasks.of_suite([group], images=suite == "glyphs")
     for index, task in enumerate(shown.tasks):
         assert list(task.scores) == [scores[step][index] for step in found.steps]

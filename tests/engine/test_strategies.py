@@ -19,7 +19,7 @@ from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.engine import select_strategy
-from metabench.engine.learner import BatchedLearner, lift
+from metabench.engine.learner import BatchedLearner, as_learner
 from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import stream
 from metabench.engine.strategies import compiled
@@ -105,16 +105,18 @@ def test_strategies_agree_in_value_and_gradient(name, tasks, chunk, threads, see
     suite = SUITES[name]()
     batch = tasks_of(suite, tasks, seed)
     mappers = (Vectorised(64), Vectorised(chunk, threads), Threaded(threads), Threaded(threads, rematerialise=True))
-    first, *others = (vector(BatchedLearner(maml(suite), mapper).direction(batch, 0.5)) for mapper in mappers)
+    first, *others = (vector(BatchedLearner(maml(suite), strategy).direction(batch, 0.5)) for strategy in mappers)
     for other in others:
         assert torch.allclose(first, other, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("mapper", [partial(Vectorised, chunk=2), Threaded])
-def test_the_bits_do_not_depend_on_the_threads(mapper):
+@pytest.mark.parametrize("strategy", [partial(Vectorised, chunk=2), Threaded])
+def test_the_bits_do_not_depend_on_the_threads(strategy):
     suite = images(normed)
     batch = tasks_of(suite, 7)
-    alone, *others = (vector(BatchedLearner(maml(suite), mapper(threads=n)).direction(batch, 0.5)) for n in (1, 2, 3))
+    alone, *others = (
+        vector(BatchedLearner(maml(suite), strategy(threads=n)).direction(batch, 0.5)) for n in (1, 2, 3)
+    )
     assert all(torch.equal(alone, other) for other in others)
 
 
@@ -125,9 +127,9 @@ OPTIMIZERS = {
 }
 
 
-def after_updates(made: Algorithm, mapper, suite: Suite) -> torch.Tensor:
+def after_updates(made: Algorithm, strategy, suite: Suite) -> torch.Tensor:
     """The losses and the last meta-parameters of a few updates with a schedule."""
-    learner = BatchedLearner(made._replace(schedule=lambda progress: 1 - progress / 2), mapper)
+    learner = BatchedLearner(made._replace(schedule=lambda progress: 1 - progress / 2), strategy)
     losses = [learner.update(tasks_of(suite, 5, i), i / 4) for i in range(4)]
     return torch.cat([torch.stack(losses), *(leaf.reshape(-1) for leaf in learner.outer.leaves)])
 
@@ -139,9 +141,9 @@ def test_compiled_agrees_and_is_kept_on_disk(programs, monkeypatch, optimizer):
     expected = after_updates(made, Vectorised(), suite)
     tolerance = 1e-6 if optimizer == "adam" else 1e-11  # torch counts Adam's steps in float32, and so do its powers
     for _ in range(2):
-        mapper = compiled.Compiled()
-        assert torch.allclose(after_updates(made, mapper, suite), expected, rtol=1e-9, atol=tolerance)
-        assert mapper.name == "compiled", mapper.problem
+        strategy = compiled.Compiled()
+        assert torch.allclose(after_updates(made, strategy, suite), expected, rtol=1e-9, atol=tolerance)
+        assert strategy.name == "compiled", strategy.problem
         monkeypatch.setattr(compiled, "compile_to", None)  # from now on it comes from the disk
 
 
@@ -153,10 +155,10 @@ def test_what_branches_on_the_progress_runs_vectorised(programs):
     def annealed(meta, task, progress):
         return objective(meta, task, progress) * (2.0 if progress > 0.5 else 1.0)
 
-    made, mapper = made._replace(objective=annealed), compiled.Compiled()
-    assert torch.equal(after_updates(made, mapper, suite), after_updates(made, Vectorised(), suite))
-    assert mapper.name == "vectorised"
-    assert mapper.problem
+    made, strategy = made._replace(objective=annealed), compiled.Compiled()
+    assert torch.equal(after_updates(made, strategy, suite), after_updates(made, Vectorised(), suite))
+    assert strategy.name == "vectorised"
+    assert strategy.problem
 
 
 def test_without_a_compiler_it_runs_vectorised(programs, monkeypatch):
@@ -164,10 +166,10 @@ def test_without_a_compiler_it_runs_vectorised(programs, monkeypatch):
         raise RuntimeError("no C++ compiler\nwas found")
 
     monkeypatch.setattr(compiled, "compile_to", fails)
-    made, mapper = maml(lines(), steps=4), compiled.Compiled()
-    assert torch.equal(after_updates(made, mapper, lines()), after_updates(made, Vectorised(), lines()))
-    assert mapper.name == "vectorised"
-    assert mapper.problem == "RuntimeError: no C++ compiler was found"
+    made, strategy = maml(lines(), steps=4), compiled.Compiled()
+    assert torch.equal(after_updates(made, strategy, lines()), after_updates(made, Vectorised(), lines()))
+    assert strategy.name == "vectorised"
+    assert strategy.problem == "RuntimeError: no C++ compiler was found"
 
 
 def test_an_error_in_the_algorithm_is_not_the_compilers(programs):
@@ -200,12 +202,12 @@ def test_a_process_outlives_its_threads():
 
 
 def prepared(model) -> Threaded:
-    mapper, suite = Threaded(2), images(model)
-    learner = BatchedLearner(maml(suite), mapper)
+    strategy, suite = Threaded(2), images(model)
+    learner = BatchedLearner(maml(suite), strategy)
     before = vector(learner.direction(tasks_of(suite, 3), 0.0))
     learner.prepare(tasks_of(suite, 3))
     assert torch.allclose(vector(learner.direction(tasks_of(suite, 3), 0.0)), before, rtol=1e-9, atol=1e-11)
-    return mapper
+    return strategy
 
 
 def test_channels_last_where_it_pays_and_the_model_can_view_it_so():
@@ -216,23 +218,23 @@ def test_channels_last_where_it_pays_and_the_model_can_view_it_so():
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_updates_agree_whatever_the_layout_of_the_gradient(optimizer):
-    suite, mapper = images(normed), Threaded(2)
+    suite, strategy = images(normed), Threaded(2)
     made = maml(suite)._replace(optimizer=OPTIMIZERS[optimizer])
-    mapper.channels_last = True
+    strategy.channels_last = True
     expected = after_updates(made, Vectorised(), suite)
-    assert torch.allclose(after_updates(made, mapper, suite), expected, rtol=1e-7, atol=1e-9)
+    assert torch.allclose(after_updates(made, strategy, suite), expected, rtol=1e-7, atol=1e-9)
 
 
 def test_channels_last_only_while_the_direction_stays_the_same():
-    mapper, suite = Threaded(), images(partial(normed, MANY))
+    strategy, suite = Threaded(), images(partial(normed, MANY))
 
     def sensitive(meta, task, progress):
         usual = task.support.x.is_contiguous()
         return torch.ones(()), map_tree(lambda leaf: leaf if usual else 1.01 * leaf, meta)
 
     made = maml(suite)._replace(objective=None, meta_grad=sensitive)
-    BatchedLearner(made, mapper).prepare(tasks_of(suite, 2))
-    assert not mapper.channels_last
+    BatchedLearner(made, strategy).prepare(tasks_of(suite, 2))
+    assert not strategy.channels_last
 
 
 def test_rematerialising_keeps_less():
@@ -297,9 +299,9 @@ def test_a_short_trial_goes_by_the_rule():
 
 def test_adam_is_fused_unless_its_author_chose_otherwise():
     made = maml(lines())
-    assert lift(made).outer.optimizer.param_groups[0]["fused"] is True
+    assert as_learner(made).outer.optimizer.param_groups[0]["fused"] is True
     chosen = made._replace(optimizer=lambda leaves: torch.optim.Adam(leaves, foreach=True))
-    assert lift(chosen).outer.optimizer.param_groups[0]["fused"] is None
+    assert as_learner(chosen).outer.optimizer.param_groups[0]["fused"] is None
 
 
 def test_bf16_is_close_and_float32_outside():
@@ -312,12 +314,12 @@ def test_bf16_is_close_and_float32_outside():
     assert torch.allclose(one, other, atol=0.05)
 
 
-@pytest.mark.parametrize("mapper", [Vectorised, Threaded])
-def test_bf16_trains_a_convolution_with_batchnorm(mapper):
+@pytest.mark.parametrize("strategy", [Vectorised, Threaded])
+def test_bf16_trains_a_convolution_with_batchnorm(strategy):
     """Their mixture of dtypes is what torch's batching rules have no backward for."""
     suite = images(normed)
     batch = cast(tasks_of(suite, 4), "cpu")
     made = (maml(suite, dtype=torch.float32, precision=precision) for precision in ("float32", "bf16"))
-    exact, rounded = (vector(BatchedLearner(each, mapper()).direction(batch, 0.0)) for each in made)
+    exact, rounded = (vector(BatchedLearner(each, strategy()).direction(batch, 0.0)) for each in made)
     assert rounded.dtype == torch.float32
     assert 0 < torch.linalg.vector_norm(rounded - exact) < 0.1 * torch.linalg.vector_norm(exact)

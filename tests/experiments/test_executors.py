@@ -16,7 +16,7 @@ import pytest
 from metabench.experiments.executors.local import GRACE, Local
 from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.subprocesses import ChildDiedError, call
-from metabench.experiments.executors.worker_process import Order
+from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.records import store
 from metabench.records.checkpoints import NAME
 from metabench.records.locks import LOCKS, TrialLocks, running
@@ -63,7 +63,7 @@ def behave(trial, execution, report, *, keeper, stopping):
 def run(folder, *trials, jobs=2, limits=None, stopping=lambda: False, shared=True, claims=None):
     """The outcomes by algorithm, and what the driver was told on the way."""
     told = []
-    executor = Local(lambda t: Order(t, Execution(), folder / t.id if shared else None), behave, jobs)
+    executor = Local(lambda t: TrialRequest(t, Execution(), folder / t.id if shared else None), behave, jobs)
     queue = Queue(trials, claims or TrialLocks(folder), limits or Limits())
     outcomes = {
         outcome.record.trial.algorithm: outcome.record for outcome in executor.run(queue, told.append, stopping)

@@ -23,8 +23,7 @@ from metabench.experiments.tuning.plan import FIRST_SEED, TuningRequest, plan_tu
 from metabench.experiments.tuning.search import LEAST, ROUND, Search, Spec
 from metabench.experiments.tuning.space import Dimension, default_space, given_space, spaces
 from metabench.records import store
-from metabench.records.record import Outcome, Point, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report.build import build_report
 from metabench.report.collect.labels import labels
@@ -57,7 +56,7 @@ def record_of(trial: Trial) -> Record:
     curve, bars = [], dict(trial.bars)
     for update in range(0, trial.budget.updates + 1, 20):
         score = loss(trial) + 1 - update / trial.budget.updates
-        curve.append(Point(update=update, train_seconds=0.0, train_loss=None, score=score, ci95=0.1))
+        curve.append(ValidationPoint(update=update, train_seconds=0.0, train_loss=None, score=score, ci95=0.1))
         if score > bars.get(update, float("inf")):
             return Record(trial=trial, status="pruned", reason="too bad", curve=curve)
     if trial.algorithm_parameters["inner_lr"] > 0.9:
@@ -415,7 +414,7 @@ def written(folder, trials) -> None:
     """Made-up records of tested trials."""
     for trial in trials:
         scores = {"transductive": {"mse": [[0.5 + 0.1 * trial.seed, 0.6]] * 2}}
-        test = Judged(transductive=False, score=0.55, ci95=0.1, adaptation={"mse": [0.55, 0.55]})
+        test = TestScore(transductive=False, score=0.55, ci95=0.1, adaptation={"mse": [0.55, 0.55]})
         record = Record(trial=trial, status="ok", metric="mse", higher_is_better=False, tests={"transductive": test})
         store.write(folder, Outcome(record, scores))
 

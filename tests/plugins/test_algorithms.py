@@ -7,7 +7,7 @@ import torch
 
 from metabench.api import Batch
 from metabench.api.trees import map_tree
-from metabench.engine.learner import lift
+from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
@@ -43,7 +43,7 @@ def test_every_algorithm_passes_the_kit(name):
 @pytest.mark.parametrize(("ours", "theirs"), [("maml", "l2l-maml"), ("fomaml", "l2l-fomaml")])
 def test_we_agree_with_learn2learn_after_30_updates(suite, ours, theirs):
     settings = {"inner_lr": 0.1, "inner_steps": 2, "outer_lr": 0.01}
-    one, other = (after(lift(make(name, suite, **settings)), suite, 30) for name in (ours, theirs))
+    one, other = (after(as_learner(make(name, suite, **settings)), suite, 30) for name in (ours, theirs))
     assert float((one - other).abs().max()) < 1e-5
 
 
@@ -64,7 +64,7 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights():
 
 def test_second_order_differs_from_first_order():
     suite = lines()
-    one, other = (after(lift(make(name, suite, inner_lr=0.1)), suite, 5) for name in ("maml", "fomaml"))
+    one, other = (after(as_learner(make(name, suite, inner_lr=0.1)), suite, 5) for name in ("maml", "fomaml"))
     assert float((one - other).abs().max()) > 1e-6
 
 
@@ -89,7 +89,7 @@ def test_reptile_moves_towards_where_the_task_ends_and_stops_at_the_end():
 
 def test_scratch_is_not_trained_and_starts_where_everybody_starts():
     algorithm = make("scratch", lines())
-    learner = lift(algorithm)
+    learner = as_learner(algorithm)
     assert not learner.trainable
     weights = build_problem(lines(), 0, dtype=torch.float64).init()
     assert all(torch.equal(algorithm.init()[name], weight) for name, weight in weights.items())

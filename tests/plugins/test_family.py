@@ -9,7 +9,7 @@ import torch
 
 from metabench.api import grad, map_tree, query_loss, trajectory, unroll
 from metabench.api.trees import flatten
-from metabench.engine.learner import lift, strategy_of
+from metabench.engine.learner import as_learner, strategy_of
 from metabench.engine.problem import build_problem, cast
 from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
@@ -47,7 +47,7 @@ def task_of(suite):
 
 
 def direction(algorithm, suite, progress):
-    return lift(algorithm).direction(tasks_of(suite, 3), progress)[1]
+    return as_learner(algorithm).direction(tasks_of(suite, 3), progress)[1]
 
 
 def assert_close(one, other, tolerance=1e-10):
@@ -63,7 +63,7 @@ def moved(before, after):
 @pytest.mark.parametrize("name", MEMBERS)
 def test_training_beats_none(name, suite):
     unseen = tasks_of(suite(), 50, "unseen")
-    learner = lift(make(name, suite(), outer_lr=0.02, **MEMBERS[name]))
+    learner = as_learner(make(name, suite(), outer_lr=0.02, **MEMBERS[name]))
 
     def loss():
         with torch.no_grad():
@@ -151,7 +151,7 @@ def test_each_step_of_maml_plus_plus_has_rates_and_normalisation_of_its_own():
 def test_the_rates_of_maml_plus_plus_may_be_learnt_more_slowly_than_its_weights():
     suite, ways = lines(), []
     for rates_lr in (0.0, 1e-5):
-        learner = lift(make("maml++", suite, outer_lr=1e-2, rates_lr=rates_lr))
+        learner = as_learner(make("maml++", suite, outer_lr=1e-2, rates_lr=rates_lr))
         before = map_tree(torch.clone, learner.meta)
         learner.update(tasks_of(suite, 4), 0.0)
         step = map_tree(lambda old, new: (new - old).abs().max(), before, learner.meta)
@@ -174,7 +174,7 @@ def test_the_gradient_of_maml_plus_plus_is_exact_where_no_share_is_first_order()
 def test_maml_plus_plus_branches_on_progress_and_so_is_not_compiled():
     suite = lines()
     learner, plain = (
-        lift(make("maml++", suite, first_order=0.5), strategy) for strategy in ("compiled", "vectorised")
+        as_learner(make("maml++", suite, first_order=0.5), strategy) for strategy in ("compiled", "vectorised")
     )
     tasks = tasks_of(suite, 4)
     learner.prepare(tasks)
@@ -240,7 +240,7 @@ def test_a_context_that_starts_at_zero_is_all_that_cavia_adapts(suite):
     assert moved({name: torch.zeros(4).double()}, start) == set()
     assert moved(start, after) == {name}
     assert_close(algorithm.predict(meta, start, task.query.x), problem.apply(problem.init(), task.query.x))
-    learner = lift(algorithm)
+    learner = as_learner(algorithm)
     learner.update(tasks_of(suite(), 4), 0.0)
     assert moved(meta, learner.meta) == set(meta) - {name}
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metabench.api import Batch, UnfitError, map_tree, unroll
-from metabench.engine.learner import adapt_fully, lift, map_tasks
+from metabench.engine.learner import adapt_fully, as_learner, map_tasks
 from metabench.engine.problem import build_problem
 from metabench.testing.toy_suites import WAYS, clouds, lines
 from metabench_plugins.algorithms.bodies import body_of, class_means
@@ -52,7 +52,7 @@ def task_of(suite):
 
 def after_training(made, suite, steps=2, updates=3):
     """The predictions for some query sets after a few updates."""
-    learner = lift(made)
+    learner = as_learner(made)
     for i in range(updates):
         learner.update(tasks_of(suite, 3, seed=i), i / updates)
     tasks = tasks_of(suite, 3, seed=100)
@@ -139,7 +139,7 @@ def test_permuting_the_labels_permutes_the_predictions(factory):
 
 @pytest.mark.parametrize("factory", [protonet, r2d2, nearest])
 def test_without_inner_steps_every_step_predicts_the_same(factory):
-    learner, tasks = lift(factory(problem_of(clouds()))), tasks_of(clouds(), 2)
+    learner, tasks = as_learner(factory(problem_of(clouds()))), tasks_of(clouds(), 2)
     predictions = [
         map_tasks(adapted, lambda predict, x: predict(x), tasks.query.x)
         for adapted in learner.adapt(tasks.support, 2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import metabench
 from metabench.errors import UserError
 from metabench.records import files, store
-from metabench.records.record import Outcome, Record, Test
+from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Trial, Tuning
 
 TRIAL = Trial(algorithm="a", algorithm_parameters={"lr": 0.1, "n": 2}, suite="s", suite_parameters={}, seed=0)
@@ -19,7 +19,7 @@ TRIAL = Trial(algorithm="a", algorithm_parameters={"lr": 0.1, "n": 2}, suite="s"
 
 def outcome(seed=0, status="ok"):
     trial = msgspec.structs.replace(TRIAL, seed=seed)
-    test = Test(transductive=True, score=0.5, ci95=0.1, adaptation={"acc": [0.2, 0.5]})
+    test = TestScore(transductive=True, score=0.5, ci95=0.1, adaptation={"acc": [0.2, 0.5]})
     record = Record(trial=trial, status=status, metric="acc", tests={"transductive": test} if status == "ok" else {})
     return Outcome(record, {"transductive": {"acc": [[0.1, 0.3], [0.4, 0.6]]}} if status == "ok" else {})
 

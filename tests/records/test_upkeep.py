@@ -16,7 +16,7 @@ import pytest
 from metabench.errors import UserError
 from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore, Header, sealed
-from metabench.records.folder import clean, status_of
+from metabench.records.folder import clean, folder_status
 from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Record
 from metabench.records.trials import Budget, Trial
@@ -55,7 +55,7 @@ def tree(root):
 
 
 def test_status_counts_and_estimates(folder):
-    found = status_of(folder)
+    found = folder_status(folder)
     assert (found.planned, found.left) == (5, 2)
     assert found.counts == {"ok": 1, "diverged": 1, "error": 1}
     assert found.failures == [f"{trial(seed).id}: {word}, a reason" for seed, word in ((1, "diverged"), (2, "error"))]
@@ -63,7 +63,7 @@ def test_status_counts_and_estimates(folder):
     assert found.seconds == pytest.approx(6.0 + 8.0)  # half of 12 s, and one like the others
     claims = TrialLocks(folder)
     claims.claim(trial(3))
-    again = status_of(folder)
+    again = folder_status(folder)
     assert (again.counts["running"], again.left, again.running[0][1]) == (1, 1, "running")
 
 

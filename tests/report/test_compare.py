@@ -11,11 +11,10 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.records import store
-from metabench.records.record import Outcome, Point, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report import sparklines
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import labels
 from metabench.report.collect.merge import merge
 from metabench.report.collect.provenance_differences import mixtures
@@ -50,12 +49,12 @@ def outcome(level: float, seed: int = 0, noise: int = 0, **changes) -> Outcome:
     values = level + tasks + np.random.default_rng([seed, noise]).normal(0, 0.02, trial.budget.test_tasks)
     steps = [values.tolist()] * (trial.budget.test_steps + 1)
     points = [
-        Point(update=u, train_seconds=u / 10, train_loss=None, score=level * (1 + u / 100), ci95=0.1)
+        ValidationPoint(update=u, train_seconds=u / 10, train_loss=None, score=level * (1 + u / 100), ci95=0.1)
         for u in (0, 50, 100)
     ]
     record = Record(
         trial=trial, status="ok", metric=metric, higher_is_better=metric == "accuracy", curve=points,
-        tests={"transductive": Judged(transductive=True, score=float(values.mean()), ci95=0.1, adaptation={})},
+        tests={"transductive": TestScore(transductive=True, score=float(values.mean()), ci95=0.1, adaptation={})},
         selection="last", train_seconds=seconds, provenance=facts,
     )  # fmt: skip
     return Outcome(record, {"transductive": {metric: steps}})
@@ -122,7 +121,9 @@ def test_a_change_that_does_nothing_is_noise_however_many_are_compared():
     for _ in range(100):
         tasks = rng.normal(0, 0.1, TASKS)
         sides = [
-            Group("s", name, "transductive", (record,), {s: [tasks + rng.normal(0, 0.05, TASKS)] for s in range(4)})
+            Configuration(
+                "s", name, "transductive", (record,), {s: [tasks + rng.normal(0, 0.05, TASKS)] for s in range(4)}
+            )
             for name, record in records.items()
             for _ in range(2)
         ]

@@ -11,8 +11,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from metabench.records import store
-from metabench.records.record import Example, Examples, Outcome, Point, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Example, Examples, Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations
@@ -56,8 +55,8 @@ def made(algorithm: str, seed: int, curve: list[float], pace: float, **changes) 
         values = cells if protocol == "transductive" else 0.9 * cells
         scores[protocol] = {metric: values.tolist()}
         mean = float(values[-1].mean())
-        tests[protocol] = Judged(transductive=True, score=mean, ci95=0.1, adaptation={})
-    times = [Point(update=20 * i, train_seconds=20 * i * pace, train_loss=None, score=score, ci95=0.1)
+        tests[protocol] = TestScore(transductive=True, score=mean, ci95=0.1, adaptation={})
+    times = [ValidationPoint(update=20 * i, train_seconds=20 * i * pace, train_loss=None, score=score, ci95=0.1)
              for i, score in enumerate(curve)]  # fmt: skip
     record = Record(
         trial=trial, status="ok", metric=metric, higher_is_better=metric == "accuracy", tests=tests,
@@ -67,10 +66,10 @@ def made(algorithm: str, seed: int, curve: list[float], pace: float, **changes) 
     return Outcome(record, scores, changes.pop("examples", None))
 
 
-def stored(root: Path, outcomes: list[Outcome]) -> tuple[configurations.Group, ...]:
+def stored(root: Path, outcomes: list[Outcome]) -> tuple[configurations.Configuration, ...]:
     for each in outcomes:
         store.write(root, each)
-    return configurations.gather(store.records(root), root)
+    return configurations.collect(store.records(root), root)
 
 
 def everything() -> list[Outcome]:
@@ -80,7 +79,7 @@ def everything() -> list[Outcome]:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory) -> tuple[configurations.Group, ...]:
+def known(tmp_path_factory) -> tuple[configurations.Configuration, ...]:
     return stored(tmp_path_factory.mktemp("results"), everything())
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.records import store
-from metabench.records.record import Outcome, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Trial
 from metabench.report import write_report
 from metabench.report.collect import configurations
@@ -45,7 +44,7 @@ def outcome(algorithm: str, suite: str, parameters: dict, seed: int = 0, **chang
             (level - 0.1 * (budget.test_steps - step) + noise).tolist() for step in range(budget.test_steps + 1)
         ]
         scores[protocol] = {metric: values}
-        tests[protocol] = Judged(transductive=protocol == "transductive", score=level, ci95=0.01, adaptation={})
+        tests[protocol] = TestScore(transductive=protocol == "transductive", score=level, ci95=0.01, adaptation={})
     record = Record(
         trial=trial, status="ok", metric=metric, higher_is_better=metric != "mse", tests=tests,
         selection="best on validation",
@@ -53,10 +52,10 @@ def outcome(algorithm: str, suite: str, parameters: dict, seed: int = 0, **chang
     return Outcome(record, scores)
 
 
-def gathered(root: Path, *outcomes: Outcome) -> tuple[configurations.Group, ...]:
+def gathered(root: Path, *outcomes: Outcome) -> tuple[configurations.Configuration, ...]:
     for each in outcomes:
         store.write(root, each)
-    return configurations.gather(store.records(root), root)
+    return configurations.collect(store.records(root), root)
 
 
 @pytest.mark.parametrize("number", BOOK.numbers, ids=lambda n: f"{n.suite}-{n.algorithms[0]}-{n.value:.4g}")

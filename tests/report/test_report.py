@@ -16,8 +16,7 @@ from scipy.stats import t as student
 
 from metabench.errors import UserError
 from metabench.records import store
-from metabench.records.record import Outcome, Point, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report import formatting, write_report
 from metabench.report.analysis import summary
@@ -56,14 +55,16 @@ def outcome(of: Trial, level: float, metric: str = "accuracy") -> Outcome:
     for protocol in configurations.protocols(of_record(of)):
         values = cells if protocol == "transductive" else 0.9 * cells
         scores[protocol] = {metric: values.tolist()}
-        tests[protocol] = Judged(
+        tests[protocol] = TestScore(
             transductive=protocol == "transductive",
             score=float(values[-1].mean()),
             ci95=0.01,
             adaptation={metric: values.mean(1).tolist()},
         )
     points = [
-        Point(update=u, train_seconds=u / 10 + of.seed, train_loss=None, score=level * (1 + u / 300), ci95=0.1)
+        ValidationPoint(
+            update=u, train_seconds=u / 10 + of.seed, train_loss=None, score=level * (1 + u / 300), ci95=0.1
+        )
         for u in range(0, 101, 20)
     ]
     record = Record(
@@ -184,8 +185,8 @@ def test_times_seeds_and_memory_are_those_of_the_records(report):
 
 
 def test_the_best_and_what_is_tied_with_it(results):
-    found = configurations.gather(store.records(results), results)
-    best: dict[tuple[str, str], configurations.Group] = {}
+    found = configurations.collect(store.records(results), results)
+    best: dict[tuple[str, str], configurations.Configuration] = {}
     for group, (standing, _, _) in zip(found, summary.standings(found)):
         if standing == "best":
             assert best.setdefault((group.suite, group.protocol), group) is group
@@ -293,7 +294,7 @@ def test_scores_that_cannot_be_read_are_a_reason_and_not_a_crash(tmp_path):
     good = outcome(trial("maml", "glyphs", 0), 0.5)
     store.write(tmp_path, good)
     (tmp_path / good.record.trial.id / "scores.json").write_text('{"transductive": {"accuracy": [[null]]}}')
-    found = configurations.gather(store.records(tmp_path), tmp_path)
+    found = configurations.collect(store.records(tmp_path), tmp_path)
     assert [reason for _, _, reason in configurations.shortfalls(found)] == [
         "its per-task scores are missing or not finite"
     ]
@@ -303,10 +304,10 @@ def test_an_algorithm_that_needs_no_other_query_points_competes_under_what_was_a
     store.write(tmp_path, outcome(trial("maml", "glyphs", 0), 0.5))
     better = outcome(trial("protonet", "glyphs", 0), 0.8)
     (test,) = better.record.tests.values()
-    record = {"tests": {"inductive": Judged(transductive=False, score=test.score, ci95=0.1, adaptation={})}}
+    record = {"tests": {"inductive": TestScore(transductive=False, score=test.score, ci95=0.1, adaptation={})}}
     fields = {name: getattr(better.record, name) for name in Record.__struct_fields__}
     store.write(tmp_path, Outcome(Record(**{**fields, **record}), {"inductive": better.scores["transductive"]}))
-    found = configurations.gather(store.records(tmp_path), tmp_path)
+    found = configurations.collect(store.records(tmp_path), tmp_path)
     standings = {group.algorithm: standing for group, (standing, _, _) in zip(found, summary.standings(found))}
     assert standings == {"maml": "", "protonet": "best"}
 

@@ -13,8 +13,7 @@ from scipy import stats
 
 from benchmarks import coverage
 from metabench.records import store
-from metabench.records.record import Outcome, Record
-from metabench.records.record import Test as Judged
+from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Trial
 from metabench.report.analysis import findings, pairs, ranks, statistics_tables
 from metabench.report.collect import configurations
@@ -41,7 +40,7 @@ def made(levels: dict[str, float], suite: str = "glyphs", seeds: int = 4, metric
         )
         own = np.random.default_rng([seed, *name.encode()])
         scores = level + 0.02 * (task + own.normal(size=TASKS) + 0.3 * own.normal())
-        test = Judged(transductive=True, score=float(scores.mean()), ci95=0.01, adaptation={})
+        test = TestScore(transductive=True, score=float(scores.mean()), ci95=0.01, adaptation={})
         record = Record(
             trial=trial,
             status="ok",
@@ -53,14 +52,14 @@ def made(levels: dict[str, float], suite: str = "glyphs", seeds: int = 4, metric
     return found
 
 
-def gathered(root: Path, *outcomes: Outcome) -> tuple[configurations.Group, ...]:
+def gathered(root: Path, *outcomes: Outcome) -> tuple[configurations.Configuration, ...]:
     for each in outcomes:
         store.write(root, each)
-    return configurations.gather(store.records(root), root)
+    return configurations.collect(store.records(root), root)
 
 
 @pytest.fixture
-def three(tmp_path) -> tuple[configurations.Group, ...]:
+def three(tmp_path) -> tuple[configurations.Configuration, ...]:
     return gathered(tmp_path, *made({"a": 0.50, "b": 0.502, "c": 0.70}))
 
 

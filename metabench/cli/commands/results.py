@@ -88,10 +88,10 @@ def watch(
 def status(results: Results) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
     from metabench.cli.terminal import plain_table
-    from metabench.records.folder import status_of
+    from metabench.records.folder import folder_status
     from metabench.units import describe
 
-    found = status_of(results)
+    found = folder_status(results)
     counts = ", ".join(f"{number} {name}" for name, number in found.counts.items())
     say(f"{results}: {counts}; {found.left} left of {found.planned}.")
     for line in found.failures:

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from metabench.api import Meta, Task
 from metabench.api.trees import Tree, flatten
-from metabench.engine.outer_loop import Outer
+from metabench.engine.outer_loop import OuterLoop
 
 MetaGradFn = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
 """The loss and the direction to step against, of one task, at a progress from 0 to 1."""
 
 
-class Mapper(Protocol):
+class Strategy(Protocol):
     """A strategy. Those that inherit from it say how to map; the rest is the usual way."""
 
     problem: str = ""
@@ -40,17 +40,17 @@ class Mapper(Protocol):
         """The mean loss and direction, summed in the tasks' order."""
         ...
 
-    def step(self, direction: MetaGradFn, outer: Outer, tasks: Task, progress: float) -> Tensor:
+    def step(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task, progress: float) -> Tensor:
         """One step of the outer loop against the mean direction; the mean loss."""
         loss, mean = self.mean(direction, outer.meta, tasks, progress)
-        outer.descend(mean, outer.rates(progress))
+        outer.step(mean, outer.rates(progress))
         return loss
 
     def settle(self, meta: Meta) -> None:
         """See what will be learnt, before anything else is asked."""
         return
 
-    def prepare(self, direction: MetaGradFn, outer: Outer, tasks: Task) -> None:
+    def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:
         """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
         return
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from metabench.api import Task
 from metabench.api.datasets import cache_dir
 from metabench.api.trees import flatten, unflatten
-from metabench.engine.outer_loop import Outer
+from metabench.engine.outer_loop import OuterLoop
 from metabench.engine.strategies.base import MetaGradFn
 from metabench.engine.strategies.vectorised import Vectorised
 from metabench.errors import one_line
@@ -46,15 +46,15 @@ class Compiled(Vectorised):
         """What it is in effect."""
         return "vectorised" if self.problem else "compiled"
 
-    def step(self, direction: MetaGradFn, outer: Outer, tasks: Task, progress: float) -> Tensor:
-        """See Mapper. A first step that makes the optimiser's state is vectorised."""
+    def step(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task, progress: float) -> Tensor:
+        """See Strategy. A first step that makes the optimiser's state is vectorised."""
         program, moments = self.program(direction, outer, tasks), outer.moments()
         if program is None or len(moments) != self.moments:
             return super().step(direction, outer, tasks, progress)
         scalars = as_tensors([progress, *outer.rates(progress)], outer.leaves[0])
         return program([*outer.leaves, *moments, *contiguous(tasks), *scalars])[0]
 
-    def program(self, direction: MetaGradFn, outer: Outer, tasks: Task) -> Program | None:
+    def program(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> Program | None:
         """The program for tasks of these shapes, made when it is first asked for; None if there can be none."""
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in flatten(tasks)[0])
         if shapes not in self.programs:
@@ -66,11 +66,13 @@ class Compiled(Vectorised):
                 self.programs[shapes] = None
         return self.programs[shapes]
 
-    def prepare(self, direction: MetaGradFn, outer: Outer, tasks: Task) -> None:
-        """See Mapper."""
+    def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:
+        """See Strategy."""
         self.program(direction, outer, tasks)
 
-    def trace(self, direction: MetaGradFn, outer: Outer, tasks: Task) -> tuple[torch.fx.GraphModule, list[Tensor]]:
+    def trace(
+        self, direction: MetaGradFn, outer: OuterLoop, tasks: Task
+    ) -> tuple[torch.fx.GraphModule, list[Tensor]]:
         """The step as a graph of tensor operations, some of them in place, and inputs to it.
 
         The inputs are the meta-parameters, the optimiser's tensors, the tasks, the progress and the rates.
@@ -87,7 +89,7 @@ class Compiled(Vectorised):
             given = inputs[len(outer.leaves) + len(moments) :]
             *leaves, progress = given[: -len(rates)]
             loss, mean = self.mean(direction, outer.meta, unflatten(leaves, spec), progress)  # type: ignore[arg-type]
-            outer.descend(mean, list(given[-len(rates) :]))
+            outer.step(mean, list(given[-len(rates) :]))
             return loss
 
         for rate in rates:

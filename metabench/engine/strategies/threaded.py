@@ -11,16 +11,16 @@ from torch import Tensor
 from metabench.api import Meta, Task
 from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import Tree, flatten, leading_axis, map_tree, stack
-from metabench.engine.outer_loop import Outer
+from metabench.engine.outer_loop import OuterLoop
 from metabench.engine.strategies.base import (
-    Mapper,
     MetaGradFn,
+    Strategy,
     Workers,
     large_convolutions,
 )
 
 
-class Threaded(Mapper):
+class Threaded(Strategy):
     """Task after task, one task a worker thread: cheaper than vmap around convolutions on a CPU.
 
     Only the running tasks' graphs are in memory. With `rematerialise` the graph of an inner step is made again
@@ -34,7 +34,7 @@ class Threaded(Mapper):
 
     @property
     def name(self) -> str:
-        """See Mapper."""
+        """See Strategy."""
         return "threaded"
 
     def each(self, function: Callable[..., Tree], *trees: Tree) -> Iterator[Tree]:
@@ -48,11 +48,11 @@ class Threaded(Mapper):
         return self.workers.each(call, tasks)
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """See Mapper."""
+        """See Strategy."""
         return stack(list(self.each(function, *trees)))
 
     def mean(self, direction: MetaGradFn, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
-        """See Mapper."""
+        """See Strategy."""
         laid_out = map_tree(channels_last, meta) if self.channels_last else meta
         results = self.each(lambda task: direction(laid_out, task, progress), tasks)
         total = next(results)
@@ -61,7 +61,7 @@ class Threaded(Mapper):
         count = leading_axis(tasks)
         return map_tree(lambda leaf: leaf / count, total)
 
-    def prepare(self, direction: MetaGradFn, outer: Outer, tasks: Task) -> None:
+    def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:
         """Lay images and convolution weights out channels last if that is only a matter of rounding.
 
         torch's kernels are quicker for it on a CPU, but its BatchNorm then adds up with less care, which inner

@@ -10,14 +10,14 @@ from torch import Tensor
 from metabench.api import Meta, Task
 from metabench.api.trees import Tree, concatenate, leading_axis, map_tree, slices
 from metabench.engine.strategies.base import (
-    Mapper,
     MetaGradFn,
+    Strategy,
     Workers,
     large_convolutions,
 )
 
 
-class Vectorised(Mapper):
+class Vectorised(Strategy):
     """`torch.vmap` over at most `chunk` tasks at a time: one set of kernels for all of them.
 
     With `threads` chunks run side by side. Their size (0: as suits the model) does not depend on the threads, and so
@@ -29,12 +29,12 @@ class Vectorised(Mapper):
         self.workers = Workers(threads)
 
     def settle(self, meta: Meta) -> None:
-        """See Mapper."""
+        """See Strategy."""
         self.chunk = self.chunk or chunk_of(meta)
 
     @property
     def name(self) -> str:
-        """See Mapper."""
+        """See Strategy."""
         return "vectorised"
 
     def each(self, function: Callable[..., Tree], trees: Tree) -> Iterator[Tree]:
@@ -42,11 +42,11 @@ class Vectorised(Mapper):
         return self.workers.each(lambda piece: torch.vmap(function)(*piece), list(slices(trees, self.chunk)))
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """See Mapper."""
+        """See Strategy."""
         return concatenate(list(self.each(function, trees)))
 
     def mean(self, direction: MetaGradFn, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
-        """See Mapper."""
+        """See Strategy."""
         chunks = self.each(lambda task: direction(meta, task, progress), (tasks,))
         sums = [map_tree(lambda leaf: leaf.sum(0), chunk) for chunk in chunks]
         count = leading_axis(tasks)

@@ -78,7 +78,7 @@ def refuse_other_scheduler(client: Client, scheduler: str) -> None:
         raise UserError(differs(f"scheduler {scheduler}", "metabench", theirs) + REMEDY)
 
 
-class Member(NamedTuple):
+class WorkerInfo(NamedTuple):
     """A worker that may be given trials."""
 
     places: int
@@ -94,7 +94,7 @@ class WorkerPool:
         self.client = client
         self.token = token
         self.cuda = cuda
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, WorkerInfo] = {}
         """By address."""
         self.refused: set[str] = set()
         self.missed = False
@@ -109,7 +109,7 @@ class WorkerPool:
         new = [address for address in there if address not in self.members and address not in self.refused]
         shared = {address: member.shared for address, member in self.members.items()} | self.admit(new, begun)
         self.members = {
-            address: Member(self.places(facts), shared[address])
+            address: WorkerInfo(self.places(facts), shared[address])
             for address, facts in there.items()
             if address in shared
         }

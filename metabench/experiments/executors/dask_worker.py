@@ -18,7 +18,7 @@ from distributed import Worker, get_worker
 from metabench.errors import one_line
 from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.worker_process import CheckpointSaved, Order, RunTrial
+from metabench.experiments.executors.worker_process import CheckpointSaved, RunTrial, TrialRequest
 from metabench.records.checkpoints import CheckpointStore
 from metabench.records.files import write_atomically
 from metabench.records.record import Outcome, Progress
@@ -112,7 +112,9 @@ def run_job(job: Job) -> None:
     line.say("began")
     try:
         plugins = unpack(job.plugins, Path(worker.local_directory) / "metabench-plugins")
-        order = Order(job.trial, msgspec.structs.replace(job.execution, plugins=plugins), job.folder, job.checkpoint)
+        order = TrialRequest(
+            job.trial, msgspec.structs.replace(job.execution, plugins=plugins), job.folder, job.checkpoint
+        )
         local = Local(lambda trial: order, partial(compute, job.function, job.data), 1)
         for outcome in local.run(Single(job, line), line.pass_on, lambda: not wanted(worker, key)):
             line.say("outcome", msgspec.msgpack.encode(outcome))

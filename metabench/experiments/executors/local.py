@@ -11,10 +11,10 @@ from typing import Any
 from metabench.experiments.executors.queue import Queue, ended
 from metabench.experiments.executors.worker_process import (
     CheckpointSaved,
-    Order,
     RunTrial,
-    Slot,
+    TrialRequest,
     TrialStopped,
+    WorkerProcess,
     message_of,
 )
 from metabench.records.record import Outcome, Progress
@@ -31,11 +31,11 @@ GOODBYE = 5.0
 class Local:
     """`jobs` worker processes. A worker that dies takes its own trial with it, and no other."""
 
-    def __init__(self, order: Callable[[Trial], Order], function: RunTrial, jobs: int) -> None:
+    def __init__(self, order: Callable[[Trial], TrialRequest], function: RunTrial, jobs: int) -> None:
         self.order = order
         self.function = function
         self.jobs = jobs
-        self.slots: list[Slot] = []
+        self.slots: list[WorkerProcess] = []
 
     def run(
         self, queue: Queue, on_progress: Callable[[Any], None], stopping: Callable[[], bool]
@@ -71,11 +71,11 @@ class Local:
                 return
             idle = next((slot for slot in self.slots if not slot.trial), None)
             if idle is None:
-                idle = Slot(self.function)
+                idle = WorkerProcess(self.function)
                 self.slots.append(idle)
             idle.begin(self.order(trial))
 
-    def ready(self, busy: list[Slot]) -> list[Slot]:
+    def ready(self, busy: list[WorkerProcess]) -> list[WorkerProcess]:
         """The workers that have something to say, after a tick at most."""
         if not busy:
             time.sleep(TICK)
@@ -83,7 +83,7 @@ class Local:
         heard = wait([slot.connection for slot in busy], timeout=TICK)
         return [slot for slot in busy if slot.connection in heard]
 
-    def hear(self, slot: Slot, queue: Queue, on_progress: Callable[[Any], None]) -> Iterator[Outcome]:
+    def hear(self, slot: WorkerProcess, queue: Queue, on_progress: Callable[[Any], None]) -> Iterator[Outcome]:
         """One message of a worker."""
         message, trial = message_of(slot.connection), slot.trial
         assert trial is not None
@@ -106,7 +106,7 @@ class Local:
             if outcome:
                 yield outcome
 
-    def enforce(self, slot: Slot, queue: Queue, until: float | None) -> Iterator[Outcome]:
+    def enforce(self, slot: WorkerProcess, queue: Queue, until: float | None) -> Iterator[Outcome]:
         """End a trial that is over its limits, or that does not stop when it should or has nothing to keep yet."""
         if slot.trial is None:
             return
@@ -119,7 +119,7 @@ class Local:
             self.retire(slot)
             yield ended(trial, "timeout" if "--trial-timeout" in reason else "error", reason)
 
-    def retire(self, slot: Slot, patience: float = 0.0) -> str:
+    def retire(self, slot: WorkerProcess, patience: float = 0.0) -> str:
         """End a worker process; how it ended, in words."""
         slot.trial = None
         with suppress(ValueError):

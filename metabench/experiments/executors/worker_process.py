@@ -25,7 +25,7 @@ RunTrial = Callable[..., Outcome]
 """`function(trial, execution, report, keeper=..., stopping=...)`, importable by name in another process."""
 
 
-class Order(NamedTuple):
+class TrialRequest(NamedTuple):
     """A trial for a worker: how it is computed, and where its checkpoints are kept."""
 
     trial: Trial
@@ -47,7 +47,7 @@ class TrialStopped(NamedTuple):
     """The trial was checkpointed and left."""
 
 
-class Slot:
+class WorkerProcess:
     """The driver's end of a worker process, and the trial that it runs."""
 
     def __init__(self, function: RunTrial) -> None:
@@ -61,7 +61,7 @@ class Slot:
         self.trains = False
         """Whether its trial has begun to train, so that there is something to checkpoint."""
 
-    def begin(self, order: Order) -> None:
+    def begin(self, order: TrialRequest) -> None:
         """Give it a trial. A dead worker is noticed when its answer is awaited."""
         self.trial, self.began, self.trains = order.trial, time.monotonic(), False
         with suppress(OSError):
@@ -109,10 +109,10 @@ class Slot:
 def serve(connection: Connection, function: RunTrial) -> None:
     """The worker's end: run what is ordered until told to stop, or until the driver is gone."""
     init_child()
-    orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+    orders: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
     stopping = threading.Event()
 
-    def take(order: Order | None) -> None:
+    def take(order: TrialRequest | None) -> None:
         if order is None:
             stopping.set()
         orders.put(order)
@@ -131,7 +131,7 @@ def serve(connection: Connection, function: RunTrial) -> None:
 class ReportingCheckpointStore:
     """A CheckpointStore that tells the driver of each checkpoint, and sends it there if no folder is shared."""
 
-    def __init__(self, order: Order, connection: Connection) -> None:
+    def __init__(self, order: TrialRequest, connection: Connection) -> None:
         self.files: CheckpointStore | None = FolderCheckpointStore(order.folder) if order.folder else None
         self.content = order.checkpoint
         self.connection = connection

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from metabench.report import formatting
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import ALPHA, Pair, all_pairs, comparison_groups, paired
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import power
 
 FEWEST_SEEDS = 3
@@ -30,7 +30,7 @@ class Findings(NamedTuple):
     """What is not a finding, and what it would take."""
 
 
-def findings(groups: Sequence[Group]) -> Findings:
+def findings(groups: Sequence[Configuration]) -> Findings:
     """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
     several = {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
     found, undecided = [], []
@@ -53,7 +53,7 @@ def not_findings(pairs: Sequence[Pair]) -> list[str]:
     return lines
 
 
-def headline(members: Sequence[Group], pairs: Sequence[Pair]) -> str:
+def headline(members: Sequence[Configuration], pairs: Sequence[Pair]) -> str:
     """Who leads `members`, best first, and over whom that is a finding."""
     best, told = members[0].algorithm, [pair for pair in pairs if pair.apart]
     behind = [pair.second.algorithm for pair in told if pair.first is members[0]]
@@ -117,7 +117,7 @@ def size(value: float, metric: str) -> str:
     return f"{100 * value:.3g} points" if formatting.is_share(metric) else formatting.decimal(value)
 
 
-def across(groups: Sequence[Group]) -> list[str]:
+def across(groups: Sequence[Configuration]) -> list[str]:
     """Of all suites together; none where there is only one."""
     found = ranks.over_suites(groups)
     if found is None:

@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics.intervals import Array, Interval, difference, interval
 
 ALPHA = 0.05
@@ -28,8 +28,8 @@ ComparisonGroup = tuple[str, str]
 class Pair:
     """Two groups of one arena."""
 
-    first: Group
-    second: Group
+    first: Configuration
+    second: Configuration
     gap: Interval
     """first - second, in the metric's unit."""
     adjusted: float
@@ -49,10 +49,10 @@ class Pair:
         return (self.gap.mean >= 0) == self.first.higher_is_better
 
 
-def comparison_groups(groups: Sequence[Group]) -> dict[ComparisonGroup, list[Group]]:
+def comparison_groups(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
     """The groups that have scores, best first, by the suite and the protocol that they compete under."""
     own = {(group.suite, group.algorithm, group.protocol) for group in groups if group.steps}
-    found: dict[ComparisonGroup, list[Group]] = {}
+    found: dict[ComparisonGroup, list[Configuration]] = {}
     for group in groups:
         for slot in group.slots if group.steps else ():
             if slot == group.protocol or (group.suite, group.algorithm, slot) not in own:
@@ -64,14 +64,14 @@ def late(protocol: str) -> tuple[bool, str]:
     return protocol != "transductive", protocol
 
 
-def rank(group: Group) -> tuple[bool, float, str]:
+def rank(group: Configuration) -> tuple[bool, float, str]:
     """Best first, a score that is no number last."""
     score = group.score()
     gain = score.mean * (-1 if group.higher_is_better else 1) if score else np.nan
     return bool(np.isnan(gain)), float(gain), group.algorithm
 
 
-def all_pairs(members: Sequence[Group]) -> list[Pair]:
+def all_pairs(members: Sequence[Configuration]) -> list[Pair]:
     """Every two of an arena, the better one first; one family."""
     couples = list(combinations(members, 2))
     gaps = [difference(first.final, second.final) for first, second in couples]
@@ -81,7 +81,7 @@ def all_pairs(members: Sequence[Group]) -> list[Pair]:
     ]
 
 
-def to_best(members: Sequence[Group]) -> list[Pair]:
+def to_best(members: Sequence[Configuration]) -> list[Pair]:
     """Of all pairs, those of the best, who comes first in `members`.
 
     The family is all pairs of the arena here too, for who is the best was seen from the same scores.
@@ -98,7 +98,7 @@ def holm(values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def improvement(first: Group, second: Group) -> Interval | None:
+def improvement(first: Configuration, second: Configuration) -> Interval | None:
     """P(first better than second) on a task, over common seeds and tasks (Agarwal et al. 2021, section 4.3)."""
     cells = paired(first.final, second.final)
     if cells is None:

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
 
 from metabench.report.analysis.pairs import ALPHA, Pair, comparison_groups, holm
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics.intervals import Array, stack
 
 FEWEST_SUITES = 6
@@ -61,7 +61,7 @@ def nemenyi(count: int) -> float:
     return float(studentized_range.ppf(1 - ALPHA, count, math.inf)) / math.sqrt(2)
 
 
-def over_tasks(members: Sequence[Group]) -> Ranking:
+def over_tasks(members: Sequence[Configuration]) -> Ranking:
     """Of one arena: each task a block, its scores the means over the seeds. It speaks of these seeds alone."""
     tasks = min(len(scores) for group in members for scores in group.final.values())
     sign = [1.0 if group.higher_is_better else -1.0 for group in members]
@@ -69,12 +69,12 @@ def over_tasks(members: Sequence[Group]) -> Ranking:
     return ranking([group.algorithm for group in members], np.stack(columns, 1))
 
 
-def over_suites(groups: Sequence[Group]) -> tuple[Ranking, dict[tuple[str, str], float]] | None:
+def over_suites(groups: Sequence[Configuration]) -> tuple[Ranking, dict[tuple[str, str], float]] | None:
     """Each suite a block (under its first protocol), for the algorithms that all have; None below two of either.
 
     With it, p values of Wilcoxon's signed-rank test for every two, after Holm's correction.
     """
-    by_suite: dict[str, list[Group]] = {}
+    by_suite: dict[str, list[Configuration]] = {}
     for (suite, _), members in comparison_groups(groups).items():
         by_suite.setdefault(suite, members)
     blocks = [{group.algorithm: gain(group) for group in members} for members in by_suite.values()]
@@ -85,7 +85,7 @@ def over_suites(groups: Sequence[Group]) -> tuple[Ranking, dict[tuple[str, str],
     return ranking(names, gains), signed_ranks(names, gains)
 
 
-def gain(group: Group) -> float:
+def gain(group: Configuration) -> float:
     """The mean score, higher is better."""
     score = group.score()
     return (score.mean if score else math.nan) * (1 if group.higher_is_better else -1)

@@ -18,20 +18,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metabench.records.record import Point, Record
-from metabench.report.collect.configurations import Group
+from metabench.records.record import Record, ValidationPoint
+from metabench.report.collect.configurations import Configuration
 
 SHARES = (0.5, 0.75, 0.9)
 """Of the way from untrained to best."""
 
 
-def tables(groups: Sequence[Group]) -> dict[str, pd.DataFrame]:
+def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
     """Name -> table: `speed`, `targets` and `equal_time`; no table where it would have no row."""
     found = {"speed": table(groups), "targets": targets(groups), "equal_time": equal_time(groups)}
     return {name: frame for name, frame in found.items() if len(frame)}
 
 
-def table(groups: Sequence[Group]) -> pd.DataFrame:
+def table(groups: Sequence[Configuration]) -> pd.DataFrame:
     """A row per suite and algorithm; times and scores are means over seeds, times to a target medians."""
     rows = []
     for suite in sorted({group.suite for group in groups}):
@@ -41,7 +41,7 @@ def table(groups: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def row(group: Group, members: Sequence[Group], limits: tuple[float, float]) -> dict[str, Any]:
+def row(group: Configuration, members: Sequence[Configuration], limits: tuple[float, float]) -> dict[str, Any]:
     """One algorithm beside the others of its suite."""
     counted, seconds, updates = group.counted, *limits
     values: dict[str, Any] = {
@@ -72,7 +72,7 @@ def row(group: Group, members: Sequence[Group], limits: tuple[float, float]) -> 
     return values
 
 
-def targets(groups: Sequence[Group]) -> pd.DataFrame:
+def targets(groups: Sequence[Configuration]) -> pd.DataFrame:
     """A row per suite, algorithm, target and seed: seconds and updates to it, NaN for a miss."""
     rows = []
     for suite in sorted({group.suite for group in groups}):
@@ -97,7 +97,7 @@ def targets(groups: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def equal_time(groups: Sequence[Group]) -> pd.DataFrame:
+def equal_time(groups: Sequence[Configuration]) -> pd.DataFrame:
     """For each time that a trained algorithm of a suite took: the best validation score of each within it."""
     rows = []
     for suite in sorted({group.suite for group in groups}):
@@ -110,25 +110,25 @@ def equal_time(groups: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["suite", "time_of", "seconds", "algorithm", "validation"])
 
 
-def once(groups: Iterable[Group]) -> list[Group]:
+def once(groups: Iterable[Configuration]) -> list[Configuration]:
     """One group for each algorithm that has a validation, the first of those that differ by protocol."""
-    found: dict[str, Group] = {}
+    found: dict[str, Configuration] = {}
     for group in groups:
         if validated(group):
             found.setdefault(group.algorithm, group)
     return list(found.values())
 
 
-def validated(group: Group) -> tuple[Record, ...]:
+def validated(group: Configuration) -> tuple[Record, ...]:
     """The trials with a curve."""
     return tuple(record for record in group.counted if record.curve)
 
 
-def is_trained(group: Group) -> bool:
+def is_trained(group: Configuration) -> bool:
     return any(len(record.curve) > 1 for record in group.counted)
 
 
-def targets_of(members: Sequence[Group]) -> dict[float, float]:
+def targets_of(members: Sequence[Configuration]) -> dict[float, float]:
     """Share of the way -> score, for the algorithms of one suite; none where training made nothing better."""
     sign = 1 if members and members[0].higher_is_better else -1
     before = [mean(record.curve[0].score for record in validated(group)) for group in members]
@@ -138,26 +138,26 @@ def targets_of(members: Sequence[Group]) -> dict[float, float]:
     return {share: sign * (low + share * (high - low)) for share in SHARES}
 
 
-def reached(record: Record, target: float) -> Point | None:
+def reached(record: Record, target: float) -> ValidationPoint | None:
     """The first validation that is as good as the target."""
     sign = 1 if record.higher_is_better else -1
     return next((point for point in record.curve if sign * point.score >= sign * target), None)
 
 
-def least(members: Sequence[Group]) -> tuple[float, float]:
+def least(members: Sequence[Configuration]) -> tuple[float, float]:
     """The fewest seconds and the fewest updates that a trained algorithm took; NaN where none is trained."""
     costs = [spent(group) for group in members if is_trained(group)]
     seconds, updates = zip(*costs) if costs else ((math.nan,), (math.nan,))
     return min(seconds), min(updates)
 
 
-def spent(group: Group) -> tuple[float, float]:
+def spent(group: Configuration) -> tuple[float, float]:
     """The seconds and the updates at the last validation, of the seed that took the most."""
     ends = [record.curve[-1] for record in validated(group)]
     return max(point.train_seconds for point in ends), max(float(point.update) for point in ends)
 
 
-def best_within(group: Group, seconds: float = math.inf, updates: float = math.inf) -> float:
+def best_within(group: Configuration, seconds: float = math.inf, updates: float = math.inf) -> float:
     """The mean over seeds of the best validation score at a cost of no more; NaN where there is none."""
     return mean(best_of_seed(record, seconds, updates) for record in validated(group))
 
@@ -177,12 +177,12 @@ def rate(record: Record, each: int) -> float:
     return each * spent_updates(record) / record.train_seconds if record.train_seconds > 0 else math.nan
 
 
-def tasks_per_second(group: Group) -> float:
+def tasks_per_second(group: Configuration) -> float:
     """Of meta-training, the mean over seeds; NaN for an algorithm that is not trained."""
     return mean(rate(record, record.trial.budget.meta_batch_size) for record in group.counted)
 
 
-def peak_memory(group: Group) -> float:
+def peak_memory(group: Configuration) -> float:
     """In MB, of the seed that took the most."""
     return max((r.peak_memory_mb for r in group.counted if r.peak_memory_mb is not None), default=math.nan)
 

@@ -9,13 +9,13 @@ import pandas as pd
 
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import Pair, all_pairs, comparison_groups, paired
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics import bootstrap
 from metabench.report.statistics.intervals import Interval, stack
 
 
-def tables(groups: Sequence[Group]) -> dict[str, pd.DataFrame]:
+def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
     """Name -> table: `seeds`, `aggregates`, `pairs` and `ranks`; no table where it would have no row."""
     found = {
         "seeds": [row for group in groups for row in seeds(group)],
@@ -26,7 +26,7 @@ def tables(groups: Sequence[Group]) -> dict[str, pd.DataFrame]:
     return {name: pd.DataFrame(rows) for name, rows in found.items() if rows}
 
 
-def named(group: Group) -> dict[str, Any]:
+def named(group: Configuration) -> dict[str, Any]:
     return {
         "suite": group.suite,
         "algorithm": group.algorithm,
@@ -44,13 +44,13 @@ def columns(name: str, interval: Interval | None) -> dict[str, Any]:
     }
 
 
-def seeds(group: Group) -> Iterator[dict[str, Any]]:
+def seeds(group: Configuration) -> Iterator[dict[str, Any]]:
     """A row per seed: the mean over tasks, with an interval over tasks."""
     for seed, found in aggregate.within_seeds(group.final).items():
         yield {**named(group), "seed": seed, "tasks": found.tasks, **columns("score", found)}
 
 
-def aggregates(group: Group) -> dict[str, Any]:
+def aggregates(group: Configuration) -> dict[str, Any]:
     """Interquartile mean and optimality gap, with intervals over seeds and tasks."""
     cells, higher = stack(group.final), group.higher_is_better
     target = aggregate.perfect(group.metric, higher_is_better=higher)
@@ -62,7 +62,7 @@ def aggregates(group: Group) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def pair_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
     """Every two algorithms of a suite and protocol."""
     for (suite, protocol), members in comparison_groups(groups).items():
         for pair in all_pairs(members):
@@ -84,7 +84,7 @@ def resampled(pair: Pair, arena: tuple[str, str]) -> tuple[float | None, float |
     return bootstrap.over_tasks(cells, arena)
 
 
-def rank_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+def rank_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
     """Average ranks over the tasks of every suite and protocol, and over suites."""
     found = [
         (*arena, ranks.over_tasks(members))

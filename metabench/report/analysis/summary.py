@@ -12,7 +12,7 @@ import pandas as pd
 from metabench.records.frames import COLUMNS, record_rows
 from metabench.records.record import Record
 from metabench.report.analysis.pairs import ComparisonGroup, comparison_groups, to_best
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import labels
 from metabench.report.statistics.intervals import Interval
 
@@ -23,7 +23,7 @@ MEASURED = (
 """Columns of floats: NaN where a value is not known."""
 
 
-def summary(groups: Sequence[Group]) -> pd.DataFrame:
+def summary(groups: Sequence[Configuration]) -> pd.DataFrame:
     """A row per group, of at least one: by suite and the protocol it competes under, best first, no score last."""
     standing = standings(groups)
     rows = [row(group, standing[index]) for index, group in enumerate(groups)]
@@ -35,7 +35,7 @@ def summary(groups: Sequence[Group]) -> pd.DataFrame:
     return frame.loc[order.index].reset_index(drop=True)
 
 
-def row(group: Group, standing: Standing) -> dict[str, Any]:
+def row(group: Configuration, standing: Standing) -> dict[str, Any]:
     """One group as plain values; times are means over the trials that count, memory is their peak."""
     behind = standing.gap
     score, counted, budget = group.score(), group.counted, group.records[0].trial.budget
@@ -83,7 +83,7 @@ class Standing(NamedTuple):
     """Of no difference, after Holm's correction over all pairs of that suite and protocol."""
 
 
-def standings(groups: Sequence[Group]) -> list[Standing]:
+def standings(groups: Sequence[Configuration]) -> list[Standing]:
     """For each group, its standing. Tied is what does not differ significantly from the best.
 
     That is after Holm's correction over all pairs of that suite and protocol, so that one among several is not

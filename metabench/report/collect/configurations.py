@@ -16,7 +16,7 @@ from metabench.report.statistics.intervals import Array, Interval, interval, sta
 
 
 @dataclass(frozen=True)
-class Group:
+class Configuration:
     """Trials that differ by their seed alone."""
 
     suite: str
@@ -70,7 +70,7 @@ class Group:
         return [interval(stack({seed: s[step] for seed, s in self.steps.items()})) for step in range(count)]
 
 
-def gather(records: Iterable[Record], results: Path | Mapping[str, Path]) -> tuple[Group, ...]:
+def collect(records: Iterable[Record], results: Path | Mapping[str, Path]) -> tuple[Configuration, ...]:
     """Every record in its group (in two, if it was tested under both protocols), by label.
 
     `results` is the folder of their scores, or that of each trial by its id.
@@ -93,7 +93,7 @@ def gather(records: Iterable[Record], results: Path | Mapping[str, Path]) -> tup
             if values := scores.get(protocol, {}).get(record.metric):
                 steps.setdefault(key, {})[record.trial.seed] = np.asarray(values, dtype=float)
     return tuple(
-        Group(
+        Configuration(
             label.suite,
             label.algorithm,
             protocol,
@@ -125,9 +125,9 @@ def read_scores(results: Path, record: Record) -> Scores:
         return {}
 
 
-def shortfalls(groups: Iterable[Group]) -> list[tuple[Group, Record, str]]:
+def shortfalls(groups: Iterable[Configuration]) -> list[tuple[Configuration, Record, str]]:
     """The trials that no score counts, each once, with the reason."""
-    found: dict[str, tuple[Group, Record, str]] = {}
+    found: dict[str, tuple[Configuration, Record, str]] = {}
     for group in groups:
         for record in group.records:
             if record.trial.seed not in group.steps:

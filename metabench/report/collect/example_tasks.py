@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metabench.records.record import Example, Examples
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics.intervals import Array
 
 
@@ -35,7 +35,7 @@ class ExampleTask(NamedTuple):
     """Of this task, after each of the inner steps shown: [steps]."""
 
 
-def of_suite(groups: Sequence[Group], *, images: bool) -> list[Shown]:
+def of_suite(groups: Sequence[Configuration], *, images: bool) -> list[Shown]:
     """Those of the algorithms that have examples of this sort, in the order of the groups: once for each."""
     found: dict[str, Shown] = {}
     for group in groups:
@@ -48,7 +48,7 @@ def of_suite(groups: Sequence[Group], *, images: bool) -> list[Shown]:
     return list(found.values())
 
 
-def shown(group: Group, kept: Examples) -> Shown:
+def shown(group: Configuration, kept: Examples) -> Shown:
     """Raises ValueError or IndexError for what does not fit together."""
     scores = group.steps[min(group.steps)][kept.steps]
     tasks = tuple(examined(each, kept, scores[:, index]) for index, each in enumerate(kept.tasks))

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from metabench.records.trials import Tuning
 from metabench.report import formatting
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 
 
-def tunings(groups: Iterable[Group]) -> dict[str, dict[str, Tuning | None]]:
+def tunings(groups: Iterable[Configuration]) -> dict[str, dict[str, Tuning | None]]:
     """By suite, in which anything was tuned, and by algorithm."""
     found: dict[str, dict[str, Tuning | None]] = {}
     for group in groups:
@@ -17,7 +17,7 @@ def tunings(groups: Iterable[Group]) -> dict[str, dict[str, Tuning | None]]:
     return {suite: known for suite, known in found.items() if any(known.values())}
 
 
-def lines(groups: Iterable[Group]) -> list[dict[str, str]]:
+def lines(groups: Iterable[Configuration]) -> list[dict[str, str]]:
     """A row for each suite: `NAME: 30 trials of 300 updates on validation tasks; OTHER: not tuned`."""
     groups = list(groups)
     metrics = {(group.suite, group.algorithm): group.metric for group in groups}
@@ -40,7 +40,7 @@ def said(tuning: Tuning | None, metric: str) -> str:
     return f"{much} on validation tasks ({best}; recipe {tuning.recipe}{changed})"
 
 
-def cautions(groups: Iterable[Group]) -> list[str]:
+def cautions(groups: Iterable[Configuration]) -> list[str]:
     """A sentence for each suite on which algorithms were not tuned alike, or not for what was run."""
     found = []
     for suite, known in tunings(groups).items():

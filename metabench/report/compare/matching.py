@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from metabench.records.trials import Trial
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import text
 
 AT_TEST = ("test_steps",)
@@ -18,15 +18,15 @@ AT_TEST = ("test_steps",)
 class BeforeAfter(NamedTuple):
     """A configuration before and after; None where there is none."""
 
-    before: Group | None
-    after: Group | None
+    before: Configuration | None
+    after: Configuration | None
     changed: tuple[str, ...] = ()
     """Settings that are not the same: `inner_lr 0.01 → 0.02`."""
     obstacle: str = ""
     """Why the two cannot be compared."""
 
 
-def pair(before: Sequence[Group], after: Sequence[Group]) -> list[BeforeAfter]:
+def pair(before: Sequence[Configuration], after: Sequence[Configuration]) -> list[BeforeAfter]:
     """Every configuration once: of equal settings, or alone of its suite and algorithm on both sides."""
     couples, left, right = [], list(before), list(after)
     for key in (exactly, on_the_same_tasks, by_name):
@@ -40,12 +40,12 @@ def pair(before: Sequence[Group], after: Sequence[Group]) -> list[BeforeAfter]:
 
 
 def matched(
-    left: Sequence[Group], right: Sequence[Group], key: Callable[[Group], Hashable]
-) -> list[tuple[Group, Group]]:
+    left: Sequence[Configuration], right: Sequence[Configuration], key: Callable[[Configuration], Hashable]
+) -> list[tuple[Configuration, Configuration]]:
     """The two of each key that there is exactly once on either side."""
     sides = []
     for groups in (left, right):
-        found: dict[Hashable, list[Group]] = {}
+        found: dict[Hashable, list[Configuration]] = {}
         for group in groups:
             found.setdefault(key(group), []).append(group)
         sides.append(found)
@@ -53,22 +53,22 @@ def matched(
     return [(a[0], second[name][0]) for name, a in first.items() if len(a) == len(second.get(name, ())) == 1]
 
 
-def exactly(group: Group) -> Hashable:
+def exactly(group: Configuration) -> Hashable:
     return msgspec.structs.replace(group.records[0].trial, seed=0).id, group.protocol
 
 
-def on_the_same_tasks(group: Group) -> Hashable:
+def on_the_same_tasks(group: Configuration) -> Hashable:
     trial = group.records[0].trial
     suite = msgspec.json.encode(trial.suite_parameters, order="sorted")
     return trial.suite, suite, trial.algorithm, group.protocol, trial.budget.test_steps
 
 
-def by_name(group: Group) -> Hashable:
+def by_name(group: Configuration) -> Hashable:
     trial = group.records[0].trial
     return trial.suite, trial.algorithm
 
 
-def couple(before: Group, after: Group) -> BeforeAfter:
+def couple(before: Configuration, after: Configuration) -> BeforeAfter:
     """The two, with what differs."""
     one, two = before.records[0].trial, after.records[0].trial
     changed = differences(one, two)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from metabench.report.analysis.pairs import ALPHA, holm
-from metabench.report.collect.configurations import Group, gather
+from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.labels import Label, labels
 from metabench.report.collect.merge import Merged
 from metabench.report.collect.provenance_differences import mixtures
@@ -67,7 +67,7 @@ class Comparison(NamedTuple):
 def compare(before: Merged, after: Merged) -> Comparison:
     """Every configuration of the two; `not comparable` is a row with a reason."""
     names = labels([*before.records, *after.records])
-    couples = pair(*(gather(side.records, side.roots) for side in (before, after)))
+    couples = pair(*(collect(side.records, side.roots) for side in (before, after)))
     sides = {"before": before, "after": after}
     notes = [f"{name}: {note}" for name, side in sides.items() for note in (*side.notes, *mixtures(side.records))]
     return Comparison(judge(couples, names), (*machines(couples), *notes))
@@ -137,14 +137,14 @@ def decide(change: Change, p: float, comparisons: int) -> Change:
     return change
 
 
-def time_ratio(before: Group, after: Group, seeds: Sequence[int]) -> float | None:
+def time_ratio(before: Configuration, after: Configuration, seeds: Sequence[int]) -> float | None:
     """Training time after / before, over the common seeds; None for what was not trained, or not on one machine."""
     sides = [[r for r in group.counted if r.trial.seed in seeds] for group in (before, after)]
     old, new = (sum(record.train_seconds for record in side) for side in sides)
     return new / old if old > 0 and new > 0 and same_machine(*sides) else None
 
 
-def curves(before: Group, after: Group, seeds: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+def curves(before: Configuration, after: Configuration, seeds: Sequence[int]) -> tuple[tuple[float, ...], ...]:
     """See Change.curves; updates that are missing on one side are left out."""
     sides = [
         [{point.update: point.score for point in r.curve} for r in group.counted if r.trial.seed in seeds]

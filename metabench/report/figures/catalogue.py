@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import examples, ranks, scores, speed, style, tasks, tooltips
 from metabench.report.figures.scores import Kind
 
@@ -41,7 +41,7 @@ class Picture:
 Looks = Mapping[str, style.Look]
 
 
-def pictures(suite: str, slug: str, groups: Sequence[Group], looks: Looks) -> tuple[Picture, ...]:
+def pictures(suite: str, slug: str, groups: Sequence[Configuration], looks: Looks) -> tuple[Picture, ...]:
     """The figures of a suite; none where nothing was scored."""
     if not groups:
         return ()
@@ -49,7 +49,7 @@ def pictures(suite: str, slug: str, groups: Sequence[Group], looks: Looks) -> tu
     return tuple(each for each in drawn if each)
 
 
-def picture(place: int, suite: str, slug: str, groups: Sequence[Group], looks: Looks) -> Picture | None:
+def picture(place: int, suite: str, slug: str, groups: Sequence[Configuration], looks: Looks) -> Picture | None:
     """The figure of one of the KINDS; None where there is nothing of its sort to show."""
     group, kind = KINDS[place]
     file = f"{slug}-{kind.name}"

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from metabench.report import formatting
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.example_tasks import ExampleTask, Shown, of_suite
 from metabench.report.figures import grid, style
 from metabench.report.figures.scores import Drawn, Kind
@@ -34,7 +34,7 @@ WRONG = "#b8351c"
 """No algorithm's colour: the page would take it for one."""
 
 
-def curves(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def curves(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """A row for each algorithm, a column for each task: the true curve, the support points, what was predicted."""
     members = of_suite(groups, images=False)[:ROWS]
     if not members:
@@ -110,7 +110,7 @@ def worded(members: Sequence[Shown], count: int, metric: str) -> str:
     return f"{metric} of test tasks 1 to {count} {start} inner step to after {last}: {'; '.join(words)}"
 
 
-def sheet(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """For each task: its support images, some query images, and below them what each algorithm took them for."""
     members = of_suite(groups, images=True)[:ROWS]
     members = [each for each in members if same(each, members[0])]

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from metabench.report import formatting
 from metabench.report.analysis.pairs import ComparisonGroup, Pair, comparison_groups, to_best
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import scores, style
 from metabench.report.figures.scores import Drawn
 from metabench.report.figures.style import Look
@@ -29,16 +29,16 @@ class Measure(NamedTuple):
     nothing: float
     """Where there is no difference."""
     words: Callable[[Interval, str], str]
-    axis: Callable[[Axes, Group], str]
+    axis: Callable[[Axes, Configuration], str]
     """Formats it for the best, and returns its label."""
 
 
-def differences(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def differences(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Paired differences to the best, with intervals; a filled marker is a finding."""
     return forest(groups, looks, Measure(lambda pair: pair.gap.flipped(), 0.0, difference, of_differences))
 
 
-def improvement(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def improvement(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """The probability of doing better than the best on a task."""
     return forest(groups, looks, Measure(chance, 0.5, share, of_chances))
 
@@ -47,7 +47,7 @@ def difference(value: Interval, metric: str) -> str:
     return formatting.difference(value.mean, value.half, metric)
 
 
-def of_differences(axes: Axes, best: Group) -> str:
+def of_differences(axes: Axes, best: Configuration) -> str:
     """In points for a share, otherwise in the metric's unit."""
     unit = "" if best.higher_is_better else ", lower is better"
     if formatting.is_share(best.metric):
@@ -64,14 +64,14 @@ def share(value: Interval, _: str) -> str:
     return formatting.with_interval(value.mean, value.half, "accuracy")
 
 
-def of_chances(axes: Axes, best: Group) -> str:
+def of_chances(axes: Axes, best: Configuration) -> str:
     """All of what a probability can be."""
     axes.set_xlim(-0.02, 1.02)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
     return f"probability of doing better than {best.algorithm} on a task"
 
 
-def forest(groups: Sequence[Group], looks: Mapping[str, Look], measure: Measure) -> Drawn | None:
+def forest(groups: Sequence[Configuration], looks: Mapping[str, Look], measure: Measure) -> Drawn | None:
     """A row for each that is not the best, by protocol; None where there is nobody to compare with."""
     several = contests(groups)
     if not several:
@@ -94,7 +94,7 @@ def forest(groups: Sequence[Group], looks: Mapping[str, Look], measure: Measure)
     return figure, "; ".join(words)
 
 
-def contests(groups: Sequence[Group]) -> dict[ComparisonGroup, list[Group]]:
+def contests(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
     """The comparison_groups in which there is somebody to compare with."""
     return {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
 
@@ -113,6 +113,6 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
     style.sns.despine(ax=axes)
 
 
-def title(arena: ComparisonGroup, several: Mapping[ComparisonGroup, Sequence[Group]]) -> str:
+def title(arena: ComparisonGroup, several: Mapping[ComparisonGroup, Sequence[Configuration]]) -> str:
     """The protocol, where there are several."""
     return f"{arena[1]}: " if len(several) > 1 else ""

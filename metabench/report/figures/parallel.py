@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.figures.catalogue import Looks, Picture, pictures
 
 FEW = 2
@@ -21,7 +21,7 @@ class Job(NamedTuple):
 
     suite: str
     slug: str
-    groups: Sequence[Group]
+    groups: Sequence[Configuration]
     looks: Looks
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from metabench.report import formatting
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import all_pairs
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import scores as figures
 from metabench.report.figures import style
 from metabench.report.figures.pairs import ROW, contests, differences, improvement, panels, rows, title
@@ -25,7 +25,7 @@ BAR = 0.035
 """Between two bars, in units of the axis a rank."""
 
 
-def profiles(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """The share of test tasks (over seeds) that do at least as well as each score."""
     scored = [group for group in groups if group.steps]
     if not scored:
@@ -55,7 +55,7 @@ def profiles(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None
     return figure, f"tasks that reach {formatting.score(middle, scored[0].metric)}: {'; '.join(words)}"
 
 
-def critical(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def critical(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Average ranks over test tasks; a bar joins those of which no two are told apart."""
     several = contests(groups)
     if not several:

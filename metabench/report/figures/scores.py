@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from metabench.report import formatting
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import style
 from metabench.report.figures.style import Look
 
@@ -26,12 +26,12 @@ class Kind(NamedTuple):
 
     name: str
     title: str
-    draw: Callable[[Sequence[Group], Mapping[str, Look]], Drawn | None]
+    draw: Callable[[Sequence[Configuration], Mapping[str, Look]], Drawn | None]
     """None where there is nothing of this sort to show."""
     caption: str
 
 
-def scores(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     """A row per algorithm: the mean with its interval, each seed as a small dot."""
     figure, axes = style.canvas(max(1.8, 0.9 + 0.34 * len(groups)))
     means = []
@@ -58,19 +58,19 @@ def scores(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
     return figure, listed(groups)
 
 
-def learning(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+def learning(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     """Validation score against update: the mean over seeds, and the band from the lowest to the highest."""
     figure, axes = style.canvas(3.1)
     return figure, curves(figure, axes, groups, looks, by_time=False)
 
 
-def clock(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+def clock(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     """The same against the seconds spent in meta-updates."""
     figure, axes = style.canvas(3.1)
     return figure, curves(figure, axes, groups, looks, by_time=True)
 
 
-def adaptation(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
+def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     """Test score after 0, 1 ... inner steps, with the interval over seeds and tasks as a band."""
     figure, axes = style.canvas(3.1)
     means, words, longest = [], [], 1
@@ -91,10 +91,12 @@ def adaptation(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn:
     return figure, "; ".join(words)
 
 
-def curves(figure: Figure, axes: Axes, groups: Sequence[Group], looks: Mapping[str, Look], *, by_time: bool) -> str:
+def curves(
+    figure: Figure, axes: Axes, groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_time: bool
+) -> str:
     """Validation curves on `axes`; a dashed line at the test score of what has none. In words, too."""
     means, words, ends = [], [], [0.0]
-    once: dict[str, Group] = {}
+    once: dict[str, Configuration] = {}
     for group in groups:
         once.setdefault(group.algorithm, group)
     for group in once.values():
@@ -123,7 +125,7 @@ def curves(figure: Figure, axes: Axes, groups: Sequence[Group], looks: Mapping[s
     return "; ".join(words)
 
 
-def validation(group: Group) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def validation(group: Configuration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Updates [points], seconds and scores [seeds, points], at the updates that all seeds have."""
     known = [{point.update: point for point in record.curve} for record in group.counted]
     shared = sorted(set.intersection(*map(set, known))) if known else []
@@ -152,20 +154,20 @@ def strokes(look: Look, *, opened: bool) -> dict[str, Any]:
     return {"color": look.colour, "fmt": look.marker, "markerfacecolor": inside}
 
 
-def name(group: Group, groups: Sequence[Group]) -> str:
+def name(group: Configuration, groups: Sequence[Configuration]) -> str:
     """The algorithm, and the protocol where they do not all compete under the same."""
     return f"{group.algorithm}, {group.protocol}" if under_both(groups) else group.algorithm
 
 
-def second(group: Group, groups: Sequence[Group]) -> bool:
+def second(group: Configuration, groups: Sequence[Configuration]) -> bool:
     return group.protocol == "inductive" and under_both(groups)
 
 
-def under_both(groups: Sequence[Group]) -> bool:
+def under_both(groups: Sequence[Configuration]) -> bool:
     return len({each.slots[0] for each in groups}) > 1
 
 
-def listed(groups: Sequence[Group]) -> str:
+def listed(groups: Sequence[Configuration]) -> str:
     found = [(name(group, groups), group.score(), group.metric) for group in groups]
     return "; ".join(
         f"{label} {formatting.with_interval(score.mean, score.half, metric)}"

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from metabench.report import formatting
 from metabench.report.analysis import speed
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import grid, style
 from metabench.report.figures.scores import Drawn, Kind, strokes
 from metabench.report.figures.style import Look
@@ -19,7 +19,7 @@ NEVER = 1.16
 """Where a miss is drawn, as a share of the longest time."""
 
 
-def to_target(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def to_target(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Seconds above, updates below, a panel for each target: a dot a seed, a bar at the median, a cross for never."""
     members = [group for group in speed.once(groups) if speed.is_trained(group)]
     goals = speed.targets_of(speed.once(groups))
@@ -53,7 +53,11 @@ def to_target(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | Non
 
 
 def rows(
-    axes: Axes, members: Sequence[Group], values: Sequence[Sequence[float]], looks: Mapping[str, Look], longest: float
+    axes: Axes,
+    members: Sequence[Configuration],
+    values: Sequence[Sequence[float]],
+    looks: Mapping[str, Look],
+    longest: float,
 ) -> None:
     """One target: a row an algorithm, NaN at the right."""
     for height, (group, seeds) in enumerate(zip(members, values)):
@@ -74,7 +78,7 @@ def rows(
     axes.tick_params(axis="x", labelsize=6.5)
 
 
-def equal_cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """The best validation score within the time of the quickest, and within the updates of the shortest training."""
     members = speed.once(groups)
     seconds, updates = speed.least(members)
@@ -102,14 +106,14 @@ def equal_cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | No
     return figure, "; ".join(words)
 
 
-COSTS: tuple[tuple[str, Callable[[Group], float]], ...] = (
+COSTS: tuple[tuple[str, Callable[[Configuration], float]], ...] = (
     ("adaptation\n(ms a task)", lambda group: speed.mean(record.adapt_ms for record in group.counted)),
     ("peak memory\n(MB)", speed.peak_memory),
     ("training\n(tasks a second)", speed.tasks_per_second),
 )
 
 
-def cost(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Test score against the time to adapt to one task, the peak memory and the tasks a second of training."""
     members = list({group.algorithm: group for group in reversed(groups) if group.score()}.values())[::-1]
     shown = [(name, values) for name, of in COSTS if any(map(formatting.known, values := [of(g) for g in members]))]

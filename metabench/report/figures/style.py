@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from metabench.report import formatting
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
 WINE, OLIVE = "#a03b6d", "#75751f"
@@ -112,7 +112,7 @@ def wrap(name: str, width: int) -> str:
     return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …")) or name
 
 
-def scale(axis: str, axes: Axes, values: Iterable[float], group: Group, *, prefix: str = "") -> None:
+def scale(axis: str, axes: Axes, values: Iterable[float], group: Configuration, *, prefix: str = "") -> None:
     """Name the metric on an axis ("x" or "y"): a percentage, or a logarithm for errors that differ much."""
     name, lower = prefix + (group.metric or "score"), not group.higher_is_better
     known = [value for value in values if formatting.known(value)]

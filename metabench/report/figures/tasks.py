@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from metabench.report import formatting
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import grid, style
 from metabench.report.figures.scores import Drawn, Kind, listed, name, second, strokes
 from metabench.report.figures.style import Look
@@ -24,12 +24,12 @@ POINTS = 120
 QUARTERS = (0.25, 0.5, 0.75)
 
 
-def per_task(group: Group) -> Array:
+def per_task(group: Configuration) -> Array:
     """The final score of each test task, the mean over seeds."""
     return stack(group.final).mean(0)
 
 
-def distribution(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """A violin for each algorithm, over the test tasks, with its quartiles."""
     known = [group for group in groups if group.score()]
     if not known:
@@ -70,7 +70,7 @@ def violin(axes: Axes, height: int, scores: Array, colour: str, *, opened: bool)
     axes.plot([middle], [height], color=colour, marker="o", markersize=5, markerfacecolor=style.PAPER)
 
 
-def pairs(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """The best algorithm against the next ones, a panel each, a dot for each test task."""
     slot = groups[0].slots[0]
     known = ranked([group for group in groups if group.score() and slot in group.slots])
@@ -109,14 +109,14 @@ def pairs(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
     return figure, "; ".join(words)
 
 
-def ranked(groups: Sequence[Group]) -> list[Group]:
+def ranked(groups: Sequence[Configuration]) -> list[Configuration]:
     """Best first; one for each algorithm."""
     sign = -1 if groups and groups[0].higher_is_better else 1
     once = {group.algorithm: group for group in reversed(groups)}
     return sorted(once.values(), key=lambda group: sign * per_task(group).mean())
 
 
-def common(a: Group, b: Group) -> tuple[Array, Array]:
+def common(a: Configuration, b: Configuration) -> tuple[Array, Array]:
     """The scores of two on the tasks of both: means over the seeds of both, or of each where there is none."""
     seeds = a.final.keys() & b.final.keys()
     tasks = min(len(values) for values in (*a.final.values(), *b.final.values()))
@@ -124,7 +124,7 @@ def common(a: Group, b: Group) -> tuple[Array, Array]:
     return one.mean(0), other.mean(0)
 
 
-def compared(best: Group, rival: Group, mine: Array, others: Array) -> str:
+def compared(best: Configuration, rival: Configuration, mine: Array, others: Array) -> str:
     """Over all tasks, not only those that are drawn."""
     better = (mine > others if best.higher_is_better else mine < others).mean()
     related = ""
@@ -133,9 +133,9 @@ def compared(best: Group, rival: Group, mine: Array, others: Array) -> str:
     return f"{best.algorithm} scores better than {rival.algorithm} on {better:.0%} of {len(mine):,} tasks{related}"
 
 
-def protocols(groups: Sequence[Group], looks: Mapping[str, Look]) -> Drawn | None:
+def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Transductive beside inductive, joined, for each algorithm that was tested under both."""
-    by_name: dict[str, dict[str, Group]] = {}
+    by_name: dict[str, dict[str, Configuration]] = {}
     for group in groups:
         if group.score():
             by_name.setdefault(group.algorithm, {})[group.protocol] = group

@@ -14,7 +14,7 @@ from metabench.report import formatting
 from metabench.report.analysis import findings
 from metabench.report.analysis.summary import summary
 from metabench.report.collect import tuning as tuned
-from metabench.report.collect.configurations import Group, shortfalls
+from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import labels, slugs, text
 from metabench.report.collect.provenance import provenance
 from metabench.report.figures import parallel, style
@@ -62,7 +62,7 @@ class Page:
     """What there is in tables/ as CSV."""
 
 
-def compose(title: str, records: Sequence[Record], groups: Sequence[Group]) -> tuple[Page, pd.DataFrame]:
+def compose(title: str, records: Sequence[Record], groups: Sequence[Configuration]) -> tuple[Page, pd.DataFrame]:
     """The page, and the summary table that its numbers come from."""
     table = summary(groups)
     looks = style.looks(group.algorithm for group in groups)
@@ -91,7 +91,7 @@ def compose(title: str, records: Sequence[Record], groups: Sequence[Group]) -> t
     return page, table
 
 
-def ranked(suite: str, groups: Sequence[Group], table: pd.DataFrame) -> list[Group]:
+def ranked(suite: str, groups: Sequence[Configuration], table: pd.DataFrame) -> list[Configuration]:
     """The groups of a suite that were scored, best first."""
     place = {(row.suite, row.algorithm, row.protocol): row.Index for row in table.itertuples()}
     scored = (group for group in groups if group.suite == suite and group.steps)
@@ -99,7 +99,7 @@ def ranked(suite: str, groups: Sequence[Group], table: pd.DataFrame) -> list[Gro
 
 
 def section(
-    job: parallel.Job, groups: Sequence[Group], table: pd.DataFrame, pictures: tuple[Picture, ...]
+    job: parallel.Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]
 ) -> Section:
     """One suite: its rows, best first, and its figures in that order."""
     rows = [shown(row) for row in table[table["suite"] == job.suite].to_dict("records")]
@@ -145,7 +145,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def headline(records: Sequence[Record], groups: Sequence[Group]) -> str:
+def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     """How much was run, in one line."""
     good = len({record.trial.id for group in groups for record in group.counted})
     tasks = sorted({record.trial.budget.test_tasks for record in records})
@@ -158,7 +158,7 @@ def headline(records: Sequence[Record], groups: Sequence[Group]) -> str:
     return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {each} test tasks."
 
 
-def failed(groups: Sequence[Group]) -> Rows:
+def failed(groups: Sequence[Configuration]) -> Rows:
     """The trials without a score, and why."""
     return [
         {"suite": group.suite, "algorithm": group.algorithm, "seed": record.trial.seed,
@@ -167,13 +167,13 @@ def failed(groups: Sequence[Group]) -> Rows:
     ]  # fmt: skip
 
 
-def suites(groups: Sequence[Group]) -> Rows:
+def suites(groups: Sequence[Configuration]) -> Rows:
     """Each suite's parameters."""
     found = {group.suite: group.records[0].trial.suite_parameters for group in groups}
     return [{"suite": suite, "parameters": pairs(values)} for suite, values in found.items()]
 
 
-def compared(groups: Sequence[Group]) -> Rows:
+def compared(groups: Sequence[Configuration]) -> Rows:
     """Each configuration's parameters and budget."""
     found = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
     return [

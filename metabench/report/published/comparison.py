@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from metabench.report.collect.configurations import Group
+from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import text
 from metabench.report.published.source import Number, PublishedResults
 from metabench.report.statistics.intervals import Interval, interval, stack
@@ -50,7 +50,7 @@ class Beside:
         return math.hypot(self.ours.half, self.theirs.half)
 
 
-def against(groups: Sequence[Group], book: PublishedResults) -> list[Beside]:
+def against(groups: Sequence[Configuration], book: PublishedResults) -> list[Beside]:
     """Every published number that one of our configurations can be put beside, in the order of the groups."""
     found = []
     for group in groups:
@@ -60,7 +60,7 @@ def against(groups: Sequence[Group], book: PublishedResults) -> list[Beside]:
     return found
 
 
-def same_problem(group: Group, number: Number) -> bool:
+def same_problem(group: Configuration, number: Number) -> bool:
     """Whether a number is of this algorithm on this problem."""
     trial = group.records[0].trial
     if trial.suite != number.suite or trial.algorithm not in number.algorithms or group.metric != number.metric:
@@ -73,7 +73,7 @@ def same_problem(group: Group, number: Number) -> bool:
     )
 
 
-def is_nearest(group: Group, groups: Iterable[Group], number: Number) -> bool:
+def is_nearest(group: Configuration, groups: Iterable[Configuration], number: Number) -> bool:
     """Where a configuration was tested under both protocols, only the number's own is put beside it."""
     wanted = number.protocol.get("transductive")
     if wanted is None or transductive(group) == wanted:
@@ -82,7 +82,7 @@ def is_nearest(group: Group, groups: Iterable[Group], number: Number) -> bool:
     return not any(twin.steps and transductive(twin) == wanted for twin in twins)
 
 
-def beside(group: Group, number: Number, book: PublishedResults) -> Beside:
+def beside(group: Configuration, number: Number, book: PublishedResults) -> Beside:
     """The two, and what tells them apart."""
     reached = min(len(scores) for scores in group.steps.values()) - 1
     wanted = number.protocol.get(STEPS, reached)
@@ -105,7 +105,7 @@ def beside(group: Group, number: Number, book: PublishedResults) -> Beside:
     )
 
 
-def facts(group: Group) -> dict[str, Any]:
+def facts(group: Configuration) -> dict[str, Any]:
     """How our number was made, by the names of the settings."""
     trial = group.records[0].trial
     return {
@@ -118,7 +118,7 @@ def facts(group: Group) -> dict[str, Any]:
     }
 
 
-def transductive(group: Group) -> bool:
+def transductive(group: Configuration) -> bool:
     return any(
         record.tests[group.protocol].transductive for record in group.counted if group.protocol in record.tests
     )
@@ -141,7 +141,7 @@ def words(value: Any) -> str:
     return value if isinstance(value, str) else text(value)
 
 
-def nothing(groups: Iterable[Group], book: PublishedResults) -> str:
+def nothing(groups: Iterable[Configuration], book: PublishedResults) -> str:
     """The line in place of a table where nothing can be compared."""
     ours = ", ".join(sorted({group.suite for group in groups}))
     theirs = ", ".join(sorted({number.suite for number in book.numbers})) or "no suite"

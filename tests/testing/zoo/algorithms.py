@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from metabench.api import Algorithm, Batch, hookimpl, map_tree, sgd, unroll, value_and_grad
-from metabench.engine.learner import lift
+from metabench.engine.learner import as_learner
 
 
 def right(problem, *, inner_lr: float = 0.05, outer_lr: float = 1e-3):
@@ -134,7 +134,7 @@ class Around:
 
     def __init__(self, problem):
         self.problem = problem
-        self.inside = lift(right(problem))
+        self.inside = as_learner(right(problem))
 
     def update(self, tasks, progress):
         return self.inside.update(tasks, progress)
