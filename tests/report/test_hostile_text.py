@@ -6,9 +6,9 @@ from collections import Counter
 from html.parser import HTMLParser
 
 from metabench.records import store
-from metabench.records.record import Outcome, Record, TestScore
-from metabench.records.trials import Trial
+from metabench.records.record import Outcome
 from metabench.report import write_report
+from tests import builders
 
 HOSTILE = [
     "<script>alert(1)</script>", "a | b\n| c | d |", "![x](javascript:alert(1))", "</td></table><h1>",
@@ -33,14 +33,11 @@ class Elements(HTMLParser):
 
 def hostile(text: str, algorithm: str, suite: str, seed: int) -> Outcome:
     """The outcome of a trial that says a text wherever it may; the last seed failed."""
-    own: dict[str, object] = {text: text}
-    trial = Trial(algorithm=algorithm, algorithm_parameters=own, suite=suite, suite_parameters={}, seed=seed)
+    trial = builders.trial(algorithm, suite, seed, algorithm_parameters={text: text})
     if seed == 2:
-        return Outcome(Record(trial=trial, status="error", reason=text, provenance={"traceback": text}), {})
-    test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={text: [0.7, 0.5]})
-    facts = {text: {"note": text}}
-    record = Record(trial=trial, status="ok", metric=text, tests={"transductive": test}, provenance=facts)
-    return Outcome(record, {"transductive": {text: [[0.1, 0.2, 0.3], [0.2, 0.3, 0.5]]}})
+        return builders.failure(trial, reason=text, provenance={"traceback": text})
+    scores = {"transductive": [[0.1, 0.2, 0.3], [0.2, 0.3, 0.5]]}
+    return builders.outcome(trial, scores, metric=text, provenance={text: {"note": text}}, higher_is_better=True)
 
 
 def test_reports_escape_what_plugins_and_records_say(tmp_path):
