@@ -33,7 +33,7 @@ class Section:
     findings: findings.Findings
     rows: Rows
     legend: tuple[tuple[int, str, str], ...]
-    """Of each algorithm that was scored: the number of its marks, its label and its colour."""
+    """Of each algorithm that was scored: the number of its marks, its label and its color."""
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
 
@@ -114,7 +114,7 @@ def section(
         notes.append("The configurations differ in their budget: see what was compared.")
     numbered = {name: index for index, name in enumerate(job.looks)}
     here = dict.fromkeys(group.algorithm for group in job.groups)
-    legend = tuple((numbered[name], name, job.looks[name].colour) for name in here)
+    legend = tuple((numbered[name], name, job.looks[name].color) for name in here)
     return Section(job.suite, job.slug, findings.findings(job.groups), rows, legend, pictures, tuple(notes))
 
 
@@ -147,7 +147,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     """How much was run, in one line."""
-    good = len({record.trial.id for group in groups for record in group.counted})
+    good = len({record.trial.id for group in groups for record in group.scored_records})
     tasks = sorted({record.trial.budget.test_tasks for record in records})
     each = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
     seeds = formatting.count(len({record.trial.seed for record in records}), "seed")

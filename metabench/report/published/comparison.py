@@ -97,7 +97,7 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
         group.metric,
         steps,
         interval(stack({seed: scores[steps] for seed, scores in group.steps.items()})),
-        len(group.counted),
+        len(group.scored_records),
         number,
         tuple(difference(name, here, number) for name in unlike),
         tuple(sorted((stated & here.keys()) - number.protocol.keys() - number.setting.keys())),
@@ -113,14 +113,14 @@ def facts(group: Configuration) -> dict[str, Any]:
         **trial.suite_parameters,
         **msgspec.structs.asdict(trial.budget),
         "transductive": transductive(group),
-        "seeds": len(group.counted),
-        "selection": ", ".join(sorted({record.selection for record in group.counted})),
+        "seeds": len(group.scored_records),
+        "selection": ", ".join(sorted({record.selection for record in group.scored_records})),
     }
 
 
 def transductive(group: Configuration) -> bool:
     return any(
-        record.tests[group.protocol].transductive for record in group.counted if group.protocol in record.tests
+        record.tests[group.protocol].transductive for record in group.scored_records if group.protocol in record.tests
     )
 
 
