@@ -150,7 +150,7 @@ def test_a_changed_setting_is_paired_and_told(compared):
     change = only(compared(before, after))
     assert change.verdict == "noise"
     assert set(change.changed) == {
-        "updates 100 → 200", "test_tasks 60 → 600", "a.inner_lr 0.1 → 0.2", "a.new none → true",
+        "updates 100 → 200", "test_tasks 60 → 600", "inner_lr 0.1 → 0.2", "new none → true",
     }  # fmt: skip
     assert change.difference.tasks == 60
 

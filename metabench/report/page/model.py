@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pandas as pd
 
 from metabench.records.record import Record
@@ -15,7 +14,7 @@ from metabench.report.analysis import findings
 from metabench.report.analysis.summary import summary
 from metabench.report.collect import tuning as tuned
 from metabench.report.collect.configurations import Configuration, shortfalls
-from metabench.report.collect.labels import labels, slugs, text
+from metabench.report.collect.labels import labels, pairs, slugs
 from metabench.report.collect.provenance import provenance
 from metabench.report.figures import parallel, style
 from metabench.report.figures.catalogue import Picture
@@ -169,20 +168,15 @@ def failed(groups: Sequence[Configuration]) -> Rows:
 
 def suites(groups: Sequence[Configuration]) -> Rows:
     """Each suite's parameters."""
-    found = {group.suite: group.records[0].trial.suite_parameters for group in groups}
-    return [{"suite": suite, "parameters": pairs(values)} for suite, values in found.items()]
+    found = {group.suite: group.records[0].trial for group in groups}
+    return [{"suite": suite, "parameters": pairs(trial.settings("suite"))} for suite, trial in found.items()]
 
 
 def compared(groups: Sequence[Configuration]) -> Rows:
-    """Each configuration's parameters and budget."""
+    """Each configuration's parameters, and the settings of its trials: budget, protocol, precision, tuning."""
     found = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
     return [
-        {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.algorithm_parameters),
-         "budget": pairs(msgspec.structs.asdict(trial.budget)), "protocol": trial.protocol}
+        {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.settings("algorithm")),
+         "settings": pairs(trial.settings("trial"))}
         for (suite, algorithm), trial in found.items()
     ]  # fmt: skip
-
-
-def pairs(values: Mapping[str, Any]) -> str:
-    """`inner_lr=0.4, inner_steps=1`."""
-    return ", ".join(f"{name}={text(value)}" for name, value in values.items()) or "none"

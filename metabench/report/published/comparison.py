@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import text
 from metabench.report.published.source import Number, PublishedResults
@@ -107,11 +105,8 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
 
 def facts(group: Configuration) -> dict[str, Any]:
     """How our number was made, by the names of the settings."""
-    trial = group.records[0].trial
     return {
-        **trial.algorithm_parameters,
-        **trial.suite_parameters,
-        **msgspec.structs.asdict(trial.budget),
+        **group.records[0].trial.settings(),
         "transductive": transductive(group),
         "seeds": len(group.scored_records),
         "selection": ", ".join(sorted({record.selection for record in group.scored_records})),
