@@ -45,6 +45,7 @@ from metabench.experiments.planning import plan
 from metabench.records import store
 from metabench.records.checkpoints import Header, opened, sealed
 from metabench.records.files import DamagedError
+from metabench.records.provenance import Provenance, StrategyChoice
 from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import load_registry
@@ -144,7 +145,7 @@ def finished(root: Path, trials: tuple[Trial, ...]) -> None:
     for trial in trials:
         test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={"mse": [0.7, 0.5]})
         record = Record(
-            trial=trial, status="ok", metric="mse", tests={"transductive": test}, provenance={"note": "é"}
+            trial=trial, status="ok", metric="mse", tests={"transductive": test}, provenance=Provenance(notice="é")
         )
         cells = [[0.1 * i + 0.01 * trial.seed for i in range(6)] for _ in range(2)]
         store.write(root, Outcome(record, {"transductive": {"mse": cells}}))
@@ -1292,9 +1293,9 @@ def hostile(text: str, algorithm: str, suite: str, seed: int) -> Outcome:
     own: dict[str, object] = {text: text}
     trial = Trial(algorithm=algorithm, algorithm_parameters=own, suite=suite, suite_parameters={}, seed=seed)
     if seed == 2:
-        return Outcome(Record(trial=trial, status="error", reason=text, provenance={"traceback": text}), {})
+        return Outcome(Record(trial=trial, status="error", reason=text, provenance=Provenance(traceback=text)), {})
     test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={text: [0.7, 0.5]})
-    facts = {text: {"note": text}}
+    facts = Provenance(cpu=text, choice=StrategyChoice(text, {text: 1.0}, text))
     record = Record(trial=trial, status="ok", metric=text, tests={"transductive": test}, provenance=facts)
     return Outcome(record, {"transductive": {text: [[0.1, 0.2, 0.3], [0.2, 0.3, 0.5]]}})
 
