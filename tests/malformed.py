@@ -8,6 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 
 from metabench.records import store
+from metabench.records.provenance import Provenance
 from metabench.records.trials import Trial
 from tests.builders import outcome
 from tests.cli_helpers import refused
@@ -34,7 +35,7 @@ def finished(root: Path, trials: tuple[Trial, ...]) -> None:
     """Made-up records of the trials."""
     for trial in trials:
         cells = [[0.1 * i + 0.01 * trial.seed for i in range(6)] for _ in range(2)]
-        store.write(root, outcome(trial, {"transductive": cells}, "mse", provenance={"note": "é"}))
+        store.write(root, outcome(trial, {"transductive": cells}, "mse", provenance=Provenance(notice="é")))
 
 
 class Evil:

@@ -6,6 +6,7 @@ from collections import Counter
 from html.parser import HTMLParser
 
 from metabench.records import store
+from metabench.records.provenance import Provenance, StrategyChoice
 from metabench.records.record import Outcome
 from metabench.report import write_report
 from tests import builders
@@ -35,9 +36,10 @@ def hostile(text: str, algorithm: str, suite: str, seed: int) -> Outcome:
     """The outcome of a trial that says a text wherever it may; the last seed failed."""
     trial = builders.trial(algorithm, suite, seed, algorithm_parameters={text: text})
     if seed == 2:
-        return builders.failure(trial, reason=text, provenance={"traceback": text})
+        return builders.failure(trial, reason=text, provenance=Provenance(traceback=text))
+    facts = Provenance(cpu=text, choice=StrategyChoice(text, {text: 1.0}, text))
     scores = {"transductive": [[0.1, 0.2, 0.3], [0.2, 0.3, 0.5]]}
-    return builders.outcome(trial, scores, metric=text, provenance={text: {"note": text}}, higher_is_better=True)
+    return builders.outcome(trial, scores, metric=text, provenance=facts, higher_is_better=True)
 
 
 def test_reports_escape_what_plugins_and_records_say(tmp_path):
