@@ -4,14 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test bench bench-harness chaos lint setup clean
+.PHONY: run test test-fast bench bench-harness chaos lint setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
 	$(BIN)/metabench report results/quickstart --out reports/quickstart
 
 test: setup lint  ## style, types, tests
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadgroup
+
+test-fast: setup  ## the tests that are quick: for while you work
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
 
 bench: setup  ## the same work by metabench and others, side by side: benchmarks/results and docs/performance.md
 	$(BIN)/python -m benchmarks

@@ -19,9 +19,7 @@ from metabench.registry.discovery import Registry, load_registry
 from metabench.testing.other_processes import digests_elsewhere
 from tests import cli_helpers
 from tests.malformed import GIVEN, finished
-
-HANG = 1800
-"""Seconds after which a process is taken to hang: far more than it needs on the busiest machine."""
+from tests.waiting import HANG
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed
