@@ -13,7 +13,6 @@ from metabench.api.contract import (
     Pool,
     Predict,
     Problem,
-    Recipe,
     Suite,
     Task,
     hookimpl,
@@ -23,6 +22,7 @@ from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, r
 from metabench.api.inner_loops import Inner, adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.trees import map_tree
 from metabench.errors import UnfitError
+from metabench.records.recipe import Recipe
 
 __all__ = [
     "Algorithm",

@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from metabench.api.trees import Tree
+from metabench.records.recipe import Recipe
 
 hookimpl = pluggy.HookimplMarker("metabench")
 
@@ -157,21 +158,6 @@ class Learner(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a state back."""
         ...
-
-
-class Recipe(NamedTuple):
-    """The published settings of algorithms on a suite. What the user sets goes before it."""
-
-    source: str
-    """Where the numbers stand: paper and table."""
-    suite: Mapping[str, Any] = {}
-    """Parameters of the suite."""
-    budget: Mapping[str, Any] = {}
-    """Updates, meta_batch_size, test_steps ... for every algorithm."""
-    algorithms: Mapping[str, Mapping[str, Any]] = {}
-    """By algorithm: its parameters, and fields of the budget that differ for it."""
-    compare: tuple[str, ...] = ()
-    """The algorithms that a run compares when the user names none; a suite with some is in the default run."""
 
 
 def no_groups(split: str) -> frozenset[str]:

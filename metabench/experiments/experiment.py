@@ -14,7 +14,7 @@ from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.subprocesses import ChildDiedError, call
 from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.experiments.options import Options
-from metabench.experiments.setup import execution_of, folder, open_registry, prepare, use_data
+from metabench.experiments.setup import execution_of, folder, open_registry, prepare_data, use_data
 from metabench.experiments.work import work
 from metabench.records import store
 from metabench.records.files import DamagedError
@@ -47,7 +47,7 @@ class Experiment(NamedTuple):
     execution: Execution
     jobs: int
     notices: tuple[str, ...] = ()
-    """What was found in the results folder that the user should know."""
+    """What the user should know of the settings, and of what was found in the results folder."""
 
     def outcomes(
         self,
@@ -111,22 +111,23 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
 
 def check(options: Options, dry: bool) -> Experiment:
     """See experiment."""
-    from metabench.experiments.planning import plan
+    from metabench.experiments.planning import plan_experiment
+    from metabench.experiments.suite_builder import SuiteBuilder
 
-    registry = open_registry(options)
-    trials = plan(options, registry)
+    builder = SuiteBuilder(open_registry(options))
+    trials, settings_notices = plan_experiment(options, builder)
     out = folder(options)
     pending, notices = still_to_run(out, trials, options.retry_failed, dry=True)
     execution, jobs = execution_of(options, len(pending))
     if not dry:
         store.prepare(out)
-        prepare(registry, pending)
+        prepare_data(builder, pending)
         pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
         try:
             store.record_request(out, trials)
         except OSError as error:
             raise store.unwritable(out, error) from None
-    return Experiment(out, options, trials, pending, execution, jobs, notices)
+    return Experiment(out, options, trials, pending, execution, jobs, (*settings_notices, *notices))
 
 
 def still_to_run(

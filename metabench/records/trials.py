@@ -16,6 +16,10 @@ StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
 Precision = Literal["float32", "bf16", "float64"]
 
 
+NOT_HASHED = {"default_settings"}
+"""Fields that say where settings come from, not what they are."""
+
+
 def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     """What a trial's id is the hash of: its first fields, and those added later that are not at their default.
 
@@ -24,7 +28,7 @@ def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     found = {}
     for field in msgspec.structs.fields(part):
         value = getattr(part, field.name)
-        if field.name in part.first_fields or value != field.default:
+        if field.name in part.first_fields or (value != field.default and field.name not in NOT_HASHED):
             found[field.name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
     return found
 
@@ -103,6 +107,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """(update, validation score): a trial whose best score is worse by then ends as `pruned`. For tuning."""
     tuning: Tuning | None = None
     """Where its parameters come from, if they were tuned."""
+    default_settings: bool = False
+    """Whether neither a recipe nor the user says any parameter of the algorithm: each has its factory's default."""
 
     def __post_init__(self) -> None:
         for kind in ("algorithm", "suite"):

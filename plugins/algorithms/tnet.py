@@ -67,3 +67,9 @@ def maps_of(module: nn.Module) -> set[str]:
 @hookimpl
 def register_algorithms():
     return {"tnet": tnet}
+
+
+@hookimpl
+def register_recipes():
+    """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
+    return {("sinusoid", "*"): {"tnet": {"test_steps": 1}}}

@@ -41,7 +41,7 @@ from metabench.engine.training import from_bytes, to_bytes
 from metabench.errors import UserError
 from metabench.experiments.experiment import still_to_run
 from metabench.experiments.options import read_options
-from metabench.experiments.planning import plan
+from metabench.experiments.planning import plan_trials
 from metabench.records import store
 from metabench.records.checkpoints import Header, opened, sealed
 from metabench.records.files import DamagedError
@@ -136,7 +136,7 @@ def refused(kind: str, folder: Path, *words: str, also: tuple[int, ...] = ()) ->
 @pytest.fixture(scope="module")
 def trials():
     """The four trials of `GIVEN`."""
-    return plan(read_options(None, GIVEN), load_registry())
+    return plan_trials(read_options(None, GIVEN), load_registry())
 
 
 def finished(root: Path, trials: tuple[Trial, ...]) -> None:
@@ -1246,7 +1246,7 @@ def test_what_a_trial_meets_is_in_its_record(tmp_path, change):
     (tmp_path / "plug.py").write_text(SUITE.format(change=change))
     registry = load_registry((str(tmp_path / "plug.py"),))
     budget = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=2, test_tasks=2, test_steps=1)
-    (trial,) = plan(
+    (trial,) = plan_trials(
         read_options(None, {"suites": ["weird"], "algos": ["maml"], "seeds": 1, **msgspec.structs.asdict(budget)}),
         registry,
     )
