@@ -80,13 +80,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         names = Budget.__struct_fields__
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    @property
-    def checkpoints(self) -> dict[str, Any]:
-        """The fields of Execution that say when checkpoints are made."""
-        if self.checkpoint_every.isdigit():
-            return {"checkpoint_seconds": None, "checkpoint_updates": int(self.checkpoint_every)}
-        return {"checkpoint_seconds": seconds_of(self.checkpoint_every), "checkpoint_updates": None}
-
 
 def named(name: str, read: Callable[[str], Any], text: str) -> None:
     """Raise ValueError, with the option's name, for a text that cannot be read."""
