@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-NAME = re.compile(r"[a-z0-9][a-z0-9+_-]{0,39}")
-"""What algorithms and suites may be called: their names become names of folders."""
+NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9+_-]{0,39}")
+"""What algorithms and suites may be called: their names name files, on Windows too, which reserves a few."""
 
 Protocol = Literal["transductive", "inductive", "both"]
 StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]

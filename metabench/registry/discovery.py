@@ -196,7 +196,10 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
             raise ValueError(f"{hook} must return a dict of name -> factory, not {type(factories).__name__}")
         for name, factory in factories.items():
             if not isinstance(name, str) or not NAME.fullmatch(name):
-                raise ValueError(f"{kind} name {name!r} must be 1 to 40 lower-case letters, digits, '-', '_' or '+'")
+                raise ValueError(
+                    f"{kind} name {name!r} must be 1 to 40 lower-case letters, digits, '-', '_' or '+', and "
+                    "none that Windows reserves"
+                )
             taken = (registry.algorithms if kind == "algorithm" else registry.suites).get(name)
             if taken:
                 raise ValueError(f"{kind} '{name}' is registered already by plugin '{taken.plugin}'; rename yours")

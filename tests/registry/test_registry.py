@@ -37,6 +37,7 @@ BROKEN = {
         "register_suites must return a dict of name -> factory, not list",
     ),
     "bad name": (GOOD.replace("NAME", "'../evil'"), "algorithm name '../evil' must be 1 to 40"),
+    "reserved name": (GOOD.replace("NAME", "'com1'"), "algorithm name 'com1' must be 1 to 40"),
     "no defaults": (
         GOOD.replace("NAME", "'mine'").replace(": float = 0.1", ": float"),
         "the factory of algorithm 'mine' parameter 'inner_lr' has no default",

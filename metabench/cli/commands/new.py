@@ -70,7 +70,7 @@ def module_of(kind: str, name: str, registry: Registry) -> str:
     if not NAME.fullmatch(name) or not module.isidentifier():
         raise UserError(
             f"'{name}' cannot be a plugin's name: it begins with a lower-case letter, and has 1 to 40 lower-case "
-            "letters, digits, '-', '_' or '+'."
+            "letters, digits, '-', '_' or '+'; Windows reserves a few, such as 'con'."
         )
     if keyword.iskeyword(module) or module in taken(kind):
         raise UserError(f"'{name}' cannot be a plugin's name: '{module}' means something else in Python.")
