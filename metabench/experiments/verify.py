@@ -62,11 +62,11 @@ def recorded_execution(record: Record, options: Options) -> Execution:
     recorded = msgspec.structs.replace(
         options,
         strategy=record.strategy if record.strategy in get_args(StrategyName) else "auto",
-        rematerialise=bool(facts.get("rematerialise")),
-        deterministic=bool(facts.get("deterministic")),
+        rematerialise=bool(facts.rematerialise),
+        deterministic=bool(facts.deterministic),
     )
-    device = "cpu" if facts.get("device", "cpu") == "cpu" else "cuda"
-    return make_execution(recorded, device, facts.get("threads", 1))
+    device = "cpu" if facts.device in (None, "cpu") else "cuda"
+    return make_execution(recorded, device, facts.threads or 1)
 
 
 def compare(record: Record, scores: Scores, again: Outcome) -> Verdict:
@@ -78,7 +78,7 @@ def compare(record: Record, scores: Scores, again: Outcome) -> Verdict:
     same = scores == again.scores and points == curve_of(other)
     if same and record.tests == other.tests and record.selected_update == other.selected_update:
         return Verdict(name, "same", "every score and every point of the curve, bit for bit")
-    changed = [fact for fact in FACTS if record.provenance.get(fact) != other.provenance.get(fact)]
+    changed = [fact for fact in FACTS if getattr(record.provenance, fact) != getattr(other.provenance, fact)]
     why = f"; other {', '.join(changed)} than then" if changed else ""
     return Verdict(name, "differs", f"scores by up to {largest_difference(scores, again.scores):.2g}{why}")
 
