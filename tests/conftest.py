@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 import torch
 
-from metabench.experiments.options import read_options
 from metabench.experiments.planning import plan
+from metabench.experiments.read_options import read_options
 from metabench.registry.discovery import Registry, load_registry
 from tests.malformed import GIVEN, finished
 

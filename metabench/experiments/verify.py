@@ -35,9 +35,8 @@ class Verdict(NamedTuple):
     seen: str
 
 
-def verify(root: Path, sample: int, jobs: int, plugins: tuple[str, ...], data: str | None) -> Iterator[Verdict]:
+def verify(root: Path, sample: int, jobs: int, options: Options) -> Iterator[Verdict]:
     """Run a sample of the finished trials again as they were run, in a temporary folder. Raises UserError."""
-    options = Options(data=data, plugins=plugins)
     use_data(options)
     open_registry(options)
     good = {record.trial.id: record for record in store.records(root) if record.status == "ok"}

@@ -66,7 +66,7 @@ class InFlight(NamedTuple):
     """A trial that was sent to a worker."""
 
     trial: Trial
-    future: Future
+    future: Future[Any]
     worker: str
 
 
@@ -201,7 +201,7 @@ class Dispatch:
                     self.forget(key)
                     self.queue.reclaimed.append(flight.trial)
 
-    def describe_end(self, future: Future) -> str:
+    def describe_end(self, future: Future[Any]) -> str:
         """How a task ended, for the record's reason."""
         if future.status == "error":
             return f"failed: {one_line(future.exception(timeout=CHECKPOINT_TIMEOUT_S))}"

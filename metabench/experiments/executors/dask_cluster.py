@@ -123,7 +123,8 @@ class WorkerPool:
         """How many trials a worker takes at once."""
         if facts["status"] != "running":
             return 0
-        return min(facts["nthreads"], int(facts["resources"].get("GPU", 0))) if self.cuda else facts["nthreads"]
+        threads: int = facts["nthreads"]
+        return min(threads, int(facts["resources"].get("GPU", 0))) if self.cuda else threads
 
     def admit(self, new: Iterable[str], begun: bool) -> dict[str, bool]:
         """By address, for new workers with the right versions: whether they share the results folder."""
@@ -156,7 +157,8 @@ class WorkerPool:
         """Run a function on each worker: the answer or the exception by address; OSError from one that is gone."""
         if not addresses:
             return {}
-        return self.client.run(function, *arguments, workers=addresses, on_error="return")
+        answers: dict[str, Any] = self.client.run(function, *arguments, workers=addresses, on_error="return")
+        return answers
 
 
 def installed(package: str) -> str:
