@@ -11,7 +11,10 @@ import hypothesis
 import pytest
 import torch
 
+from metabench.experiments.options import read_options
+from metabench.experiments.planning import plan
 from metabench.registry.discovery import Registry, load_registry
+from tests.malformed import GIVEN, finished
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,3 +61,21 @@ def here(tmp_path, monkeypatch, capsys):
         return subprocess.CompletedProcess(words, ended.value.code or 0, seen.out, seen.err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def trials():
+    """The four trials of `malformed.GIVEN`."""
+    return plan(read_options(None, GIVEN), load_registry())
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory, trials) -> Path:
+    """Finished results of `trials`, a directory, some files: refused commands leave all as it is."""
+    root = tmp_path_factory.mktemp("malformed")
+    finished(root / "results" / "r", trials)
+    (root / "directory").mkdir()
+    (root / "file.txt").write_text("a file")
+    (root / "loop").symlink_to("loop")
+    (root / "gone").symlink_to("nowhere")
+    return root

@@ -21,7 +21,7 @@ from distributed import Client
 from metabench.errors import UserError
 from metabench.experiments.executors import dask_cluster, dask_worker
 from metabench.experiments.executors.dask import Dask, plugin_files, token_in
-from metabench.experiments.executors.dask_cluster import Crew
+from metabench.experiments.executors.dask_cluster import WorkerPool
 from metabench.experiments.experiment import Experiment, experiment
 from metabench.experiments.options import Options
 from metabench.experiments.work import work
@@ -211,7 +211,7 @@ def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, t
         outcomes = list(found.outcomes())
     assert len(outcomes) == len(found.trials)
     assert alike(results(tmp_path), calm)
-    assert store.record_of(tmp_path, victim).provenance["resumed"] == [60]
+    assert store.record_of(tmp_path, victim).provenance.resumed == (60,)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [*(trial.id for trial in found.trials), "plans"]
     )
@@ -257,8 +257,8 @@ def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch
     )
     with token_in(tmp_path) as token:
         with pytest.raises(UserError, match=rf"{complaint} Install the same on both\.$"):
-            Crew(machines.client, token, cuda=False).look(begun=False)
-        late = Crew(machines.client, token, cuda=False)
+            WorkerPool(machines.client, token, cuda=False).look(begun=False)
+        late = WorkerPool(machines.client, token, cuda=False)
         late.look(begun=True)
         assert late.members == {}
         assert late.refused == set(machines.client.nthreads())

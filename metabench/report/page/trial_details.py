@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from metabench.records.record import Record
+from metabench.records.trials import Part
 from metabench.report import formatting
-from metabench.report.collect import provenance
 from metabench.report.collect.labels import Label, text
+from metabench.report.collect.provenance import facts
 
 LOG = 6_000
 """Characters of a traceback that are shown: its end."""
+PARTS: tuple[Part, ...] = ("algorithm", "suite", "trial")
+"""Of the settings, in the order in which a trial's details have them."""
 POINTS = 25
 """Validations that are shown: the last."""
 
@@ -50,9 +53,9 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
     """One row: cells as [shown, value to sort by], and the places of its details."""
     of = record.trial
     score = next((test.score for test in record.tests.values()), None)
-    trace = str(record.provenance.get("traceback", ""))
+    trace = record.provenance.traceback
     log = "\n\n".join(filter(None, (record.reason, trace if len(trace) <= LOG else f"…\n{trace[-LOG:]}")))
-    environment = provenance.flat({k: v for k, v in record.provenance.items() if k not in ("traceback", "finished")})
+    environment = {name: value for name, value in facts(record).items() if name not in ("traceback", "finished")}
     return {
         "id": of.id,
         "cells": [
@@ -64,23 +67,18 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
             [protocol, record.metric, formatting.with_interval(test.score, test.ci95, record.metric)]
             for protocol, test in record.tests.items()
         ],
-        "settings": [pool.place(pairs(each)) for each in (
-            of.algorithm_parameters, of.suite_parameters,
-            {**msgspec.structs.asdict(of.budget), "protocol": of.protocol, "precision": of.precision},
-        )],
+        "settings": [
+            pool.place([(name, text(value)) for name, value in of.settings(part).items()]) for part in PARTS
+        ],
         "selection": pool.place(f"{record.selection or 'none'}, update {record.selected_update:,}"),
         "environment": pool.place(list(environment.items())),
-        "finished": str(record.provenance.get("finished", "")),
+        "finished": record.provenance.finished or "",
         "log": pool.place(log) if log else None,
         "curve": [
             [point.update, rounded(point.train_seconds), rounded(point.train_loss), rounded(point.score)]
             for point in record.curve[-POINTS:]
         ],
     }  # fmt: skip
-
-
-def pairs(values: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    return [(name, text(value)) for name, value in values.items()]
 
 
 def cell(shown: str, value: float | None) -> list[Any]:

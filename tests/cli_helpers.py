@@ -1,0 +1,69 @@
+"""The command line, called in this process: what came of it, and that a refused command changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import warnings
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+from unittest.mock import patch
+
+import pytest
+
+from metabench.cli.main import main
+
+
+class Called(NamedTuple):
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(folder: Path, *words: str) -> Called:
+    """The command line, in this process; an exception that leaves it is a traceback, and fails the test."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        chdir(folder),
+        patch.object(sys, "argv", ["metabench", *words]),
+        patch.dict(os.environ),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    return Called(ended.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def fingerprint(folder: Path) -> str:
+    """Of every name and every byte in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if "__pycache__" in path.parts:  # Python's own, beside a plugin that was loaded
+            continue
+        digest.update(f"{path.relative_to(folder)} {path.is_symlink()} {path.is_file()}\n".encode(errors="replace"))
+        if path.is_file():
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def refused(folder: Path, *words: str, also: tuple[int, ...] = ()) -> str:
+    """The one line on stderr of a command that must change nothing; `also`: further exit codes that may be."""
+    before = fingerprint(folder)
+    result = call(folder, *words)
+    assert fingerprint(folder) == before
+    assert result.code in (2, *also), result
+    assert "Traceback" not in result.out + result.err
+    if result.code != 2:
+        return ""
+    assert result.err.startswith("metabench: "), result
+    assert result.err.count("\n") == 1, result
+    assert result.err.endswith("\n")
+    assert len(result.err) < 5000
+    return result.err.strip()
