@@ -11,7 +11,7 @@ from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
-from metabench.testing import check_plugin
+from metabench.testing.conformance import kit_of
 from metabench.testing.toy_suites import clouds, lines
 
 REGISTRY = load_registry()
@@ -35,8 +35,9 @@ def after(learner, suite, updates):
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
-def test_every_algorithm_passes_the_kit(name):
-    assert [r for r in check_plugin(REGISTRY, name) if r.verdict == "failed"] == []
+def test_every_algorithm_passes_the_kit(name, elsewhere):
+    kit = kit_of(REGISTRY, name, elsewhere=elsewhere("algorithm")(name))
+    assert [result for result in kit.results() if result.verdict == "failed"] == []
 
 
 @pytest.mark.parametrize("suite", [lines(), clouds()])
