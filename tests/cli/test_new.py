@@ -15,7 +15,7 @@ from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATES = ROOT / "metabench" / "templates"
+TEMPLATES = ROOT / "metabench" / "cli" / "templates"
 
 
 def written(folder: Path) -> set[str]:
