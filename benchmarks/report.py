@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks import browser
 from metabench.records import store
+from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report import write_report
@@ -48,7 +49,7 @@ def outcome(suite: int, algorithm: int, seed: int) -> Outcome:
     record = Record(
         trial=trial, status="ok", metric="accuracy", tests={"transductive": test}, curve=curve, **times,
         selection="best on validation", selected_update=1000, strategy="vectorised",
-        provenance={"device": "cpu", "python": "3.11", "finished": f"2026-11-23T0{seed % 10}:00:00Z"},
+        provenance=Provenance(device="cpu", python="3.11", finished=f"2026-11-23T0{seed % 10}:00:00Z"),
     )  # fmt: skip
     return Outcome(record, {"transductive": {"accuracy": cells.tolist(), "loss": (1 - cells).tolist()}})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 
 from metabench.records import store
+from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Trial
 from tests.cli_helpers import refused
@@ -35,7 +36,7 @@ def finished(root: Path, trials: tuple[Trial, ...]) -> None:
     for trial in trials:
         test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={"mse": [0.7, 0.5]})
         record = Record(
-            trial=trial, status="ok", metric="mse", tests={"transductive": test}, provenance={"note": "é"}
+            trial=trial, status="ok", metric="mse", tests={"transductive": test}, provenance=Provenance(notice="é")
         )
         cells = [[0.1 * i + 0.01 * trial.seed for i in range(6)] for _ in range(2)]
         store.write(root, Outcome(record, {"transductive": {"mse": cells}}))

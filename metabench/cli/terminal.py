@@ -44,10 +44,10 @@ def notices(records: Iterable[Record]) -> list[str]:
     records = list(records)
     found = {}
     for record in records:
-        choice = record.provenance.get("strategy", {})
-        if choice and choice["strategy"] != record.strategy:
+        choice = record.provenance.choice
+        if choice and choice.strategy != record.strategy:
             name = f"{record.trial.algorithm} on {record.trial.suite}"
-            found[name] = f"Note: {name} ran {record.strategy}, {choice['reason']}"
+            found[name] = f"Note: {name} ran {record.strategy}, {choice.reason}"
     return [*skipped_pairs(records), *found.values()]
 
 

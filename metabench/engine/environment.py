@@ -10,25 +10,25 @@ import subprocess
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from metabench.records.provenance import Provenance
 
-def provenance(device: str, threads: int) -> dict[str, Any]:
-    """Versions, hardware and the state of the working copy."""
-    return {
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "cpu": cpu_name(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "metabench": version_of("metabench"),
-        "git": git_commit(),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+
+def environment(device: str) -> Provenance:
+    """Versions, hardware and the state of the working copy, now."""
+    return Provenance(
+        device=torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        cpu=cpu_name(),
+        cores=os.cpu_count(),
+        platform=platform.platform(),
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        metabench=version_of("metabench"),
+        git=git_commit(),
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
 
 
 def bits(device: str, deterministic: bool, strategy: str) -> str:

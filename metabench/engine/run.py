@@ -13,7 +13,7 @@ import torch
 
 from metabench.api import Algorithm, Learner, Task
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
-from metabench.engine.environment import bits, provenance, version_of
+from metabench.engine.environment import bits, environment, version_of
 from metabench.engine.evaluate import (
     DivergedError,
     adaptation_ms,
@@ -30,10 +30,11 @@ from metabench.engine.learner import strategy_of
 from metabench.engine.measure import Clock, keep_freed_memory, peak_memory_mb, reset_peak_memory, set_deterministic
 from metabench.engine.problem import DTYPES, cast
 from metabench.engine.seeds import seed_everything, set_random_state, stream
-from metabench.engine.select_strategy import Choice, prepared
+from metabench.engine.select_strategy import prepared
 from metabench.engine.training import Checkpoints, PrunedError, Training
 from metabench.errors import UnfitError, UserError, one_line
 from metabench.records.checkpoints import CheckpointStore, NullCheckpointStore
+from metabench.records.provenance import PluginOrigins, StrategyChoice
 from metabench.records.record import (
     Examples,
     Outcome,
@@ -92,7 +93,7 @@ def run_trial(
         status, reason = "error", str(error)
     except (Exception, SystemExit) as error:
         status, reason = "error", one_line(error)
-        run.provenance["traceback"] = traceback.format_exc()
+        run.traceback = traceback.format_exc()
     return run.outcome(status, reason)
 
 
@@ -113,7 +114,9 @@ class Run:
         self.sent = -math.inf
         self.clocks = {name: Clock(self.device) for name in CLOCKS}
         self.memory = 0.0
-        self.provenance: dict[str, Any] = {}
+        self.choice: StrategyChoice | None = None
+        self.resumed: tuple[int, ...] = ()
+        self.traceback = ""
         self.fields: dict[str, Any] = {}
         self.scores: Scores = {}
         self.examples: Examples | None = None
@@ -144,7 +147,7 @@ class Run:
             self.sent = now
             self.send(Progress(self.trial.id, phase, done, total, loss, score))
 
-    def build(self, choice: Choice | None) -> Learner:
+    def build(self, choice: StrategyChoice | None) -> Learner:
         """The suite and the learner of the trial; its strategy is chosen anew unless an earlier choice is given."""
         self.suite = build_suite(self.registry, self.trial)
         self.suite.prepare()
@@ -153,8 +156,7 @@ class Run:
         learner: Learner
         if isinstance(made, Algorithm):
             with self.clocks["prepare"].running():
-                learner, choice = prepared(made, self.training_tasks(0), self.trial, self.execution, choice)
-            self.provenance["strategy"] = msgspec.to_builtins(choice)
+                learner, self.choice = prepared(made, self.training_tasks(0), self.trial, self.execution, choice)
         else:  # foreign code: the same cores, used in its own way
             learner = made
             torch.set_num_threads(1 if self.execution.deterministic else self.execution.threads)
@@ -174,9 +176,8 @@ class Run:
 
     def at(self, state: dict[str, Any] | None) -> tuple[Learner, Training]:
         """The learner and the training as they were at a checkpoint, or at the beginning."""
-        facts = state["provenance"] if state else {}
         seed_everything(self.trial.seed)
-        learner = self.build(msgspec.convert(facts["strategy"], Choice) if "strategy" in facts else None)
+        learner = self.build(msgspec.convert(state["choice"], StrategyChoice | None) if state else None)
         training = Training(1 if self.suite.higher_is_better else -1)
         if state:
             training.load_state_dict(state["training"], self.device)
@@ -185,7 +186,7 @@ class Run:
             for name, seconds in state["seconds"].items():
                 self.clocks[name].seconds = seconds
             self.memory = state["memory"]
-            self.provenance |= facts | {"resumed": [*facts.get("resumed", []), training.update]}
+            self.resumed = (*state["resumed"], training.update)
         self.fields["curve"] = training.curve
         return learner, training
 
@@ -201,7 +202,8 @@ class Run:
                     "training": training.state_dict(),
                     "seconds": seconds,
                     "memory": self.peak_memory(),
-                    "provenance": self.provenance,
+                    "choice": msgspec.to_builtins(self.choice),
+                    "resumed": list(self.resumed),
                 }
                 self.checkpoints.save(training.update, sum(seconds.values()), state)
         if stop:
@@ -312,12 +314,20 @@ class Run:
     def outcome(self, status: Status, reason: str) -> Outcome:
         """The record of what is known, and the scores."""
         trial = self.trial
-        facts = provenance(self.device, self.execution.threads) | self.provenance
         sure = self.execution.deterministic
-        facts |= {"deterministic": sure, "bits": bits(self.device, sure, self.fields.get("strategy", ""))}
-        if self.checkpoints and self.checkpoints.notice:
-            facts["notice"] = self.checkpoints.notice
-        facts["plugins"] = {kind: self.registry.origin(kind, getattr(trial, kind)) for kind in ("algorithm", "suite")}
+        facts = msgspec.structs.replace(
+            environment(self.device),
+            threads=self.execution.threads,
+            choice=self.choice,
+            resumed=self.resumed,
+            traceback=self.traceback,
+            deterministic=sure,
+            bits=bits(self.device, sure, self.fields.get("strategy", "")),
+            notice=self.checkpoints.notice if self.checkpoints else "",
+            plugins=PluginOrigins(
+                self.registry.origin("algorithm", trial.algorithm), self.registry.origin("suite", trial.suite)
+            ),
+        )
         seconds = {f"{name}_seconds": round(clock.seconds, 4) for name, clock in self.clocks.items()}
         memory = round(self.peak_memory(), 1)
         known: dict[str, Any] = {**self.fields, **seconds, "peak_memory_mb": memory, "provenance": facts}

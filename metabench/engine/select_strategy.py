@@ -19,6 +19,7 @@ from metabench.engine.measure import synchronise
 from metabench.engine.strategies.base import by_rule
 from metabench.engine.strategies.compiled import package_of
 from metabench.errors import one_line
+from metabench.records.provenance import StrategyChoice
 from metabench.records.trials import Execution, Trial
 
 MEASURE_FROM = 100
@@ -29,28 +30,19 @@ DISPATCH_SECONDS = 12e-6
 """What one operation under vmap costs before it computes anything; compiling saves most of it."""
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """A strategy, and what it was chosen by."""
-
-    strategy: str
-    milliseconds: dict[str, float]
-    """Of one update, by strategy; the quickest of a few."""
-    reason: str
-
-
-def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> Choice:
+def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
     """The quickest strategy for the rest of a trial, compilation counted; the same one ever after on this machine.
 
     A choice that is on disk is taken as it is, and of two that are made at once the first to be written counts:
     strategies round differently, and the same command shall give the same bits.
     """
     if made.objective is None and made.meta_grad is None:
-        return Choice(by_rule(made.init()), {}, "by rule: nothing is trained")
+        return StrategyChoice(by_rule(made.init()), {}, "by rule: nothing is trained")
     if trial.budget.updates < MEASURE_FROM:
-        return Choice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} updates")
+        return StrategyChoice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} updates")
     path = cache_dir() / "strategies" / f"{key(trial, execution)}.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Choice)
+        return msgspec.json.decode(path.read_bytes(), type=StrategyChoice)
     except (OSError, msgspec.DecodeError):
         pass
     choice = measure(made, tasks, trial, execution)
@@ -61,16 +53,16 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
 
 
 def prepared(
-    made: Algorithm, tasks: Task, trial: Trial, execution: Execution, choice: Choice | None = None
-) -> tuple[BatchedLearner, Choice]:
+    made: Algorithm, tasks: Task, trial: Trial, execution: Execution, choice: StrategyChoice | None = None
+) -> tuple[BatchedLearner, StrategyChoice]:
     """The algorithm under the strategy that was asked for or chosen, ready for such tasks; and why that one.
 
     A `choice` that was made before, when the trial began, is kept to. A deterministic trial measures nothing.
     """
     if execution.strategy != "auto":
-        choice = Choice(execution.strategy, {}, "asked for")
+        choice = StrategyChoice(execution.strategy, {}, "asked for")
     elif choice is None and execution.deterministic:
-        choice = Choice(by_rule(made.init()), {}, "by rule: deterministic")
+        choice = StrategyChoice(by_rule(made.init()), {}, "by rule: deterministic")
     choice = choice or choose(made, tasks, trial, execution)
     learner = BatchedLearner(made, make_strategy(choice.strategy, execution.threads, execution.rematerialise))
     learner.prepare(tasks)
@@ -79,7 +71,7 @@ def prepared(
     return learner, choice
 
 
-def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> Choice:
+def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
     """Time the eager strategies; then compile if that can still pay, and time it too."""
 
     def learner(strategy: str) -> BatchedLearner:
@@ -103,7 +95,7 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
             reason = f"cannot be compiled: {compiled.strategy.problem}"
     strategy = min(seconds, key=lambda name: seconds[name])
     milliseconds = {name: round(1000 * value, 4) for name, value in seconds.items()}
-    return Choice(strategy, milliseconds, f"measured; {reason or 'compiled too'}")
+    return StrategyChoice(strategy, milliseconds, f"measured; {reason or 'compiled too'}")
 
 
 def quickest(learner: BatchedLearner, tasks: Task, device: str, limit: float, repeats: int = 5) -> float:
@@ -144,7 +136,7 @@ def key(trial: Trial, execution: Execution) -> str:
     return hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:32]
 
 
-def publish(path: Path, choice: Choice) -> Choice:
+def publish(path: Path, choice: StrategyChoice) -> StrategyChoice:
     """Write the choice unless another process has; what is there then."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent) as whole:
@@ -154,4 +146,4 @@ def publish(path: Path, choice: Choice) -> Choice:
             os.link(whole.name, path)  # all of it at once, and never over another
         except FileExistsError:
             pass
-    return msgspec.json.decode(path.read_bytes(), type=Choice)
+    return msgspec.json.decode(path.read_bytes(), type=StrategyChoice)

@@ -65,10 +65,10 @@ def execution_of(record: Record, plugins: tuple[str, ...]) -> Execution:
     facts = record.provenance
     own = record.strategy in ("vectorised", "compiled", "threaded")
     return Execution(
-        device="cpu" if facts.get("device", "cpu") == "cpu" else "cuda",
-        threads=facts.get("threads", 1),
+        device="cpu" if facts.device in (None, "cpu") else "cuda",
+        threads=facts.threads or 1,
         strategy=msgspec.convert(record.strategy, str) if own else "auto",
-        deterministic=bool(facts.get("deterministic")),
+        deterministic=bool(facts.deterministic),
         plugins=plugins,
     )
 
@@ -82,7 +82,7 @@ def compare(record: Record, scores: Scores, again: Outcome) -> Verdict:
     same = scores == again.scores and points == [(one.update, one.score, one.train_loss) for one in other.curve]
     if same and record.tests == other.tests and record.selected_update == other.selected_update:
         return Verdict(name, "same", "every score and every point of the curve, bit for bit")
-    changed = [fact for fact in FACTS if record.provenance.get(fact) != other.provenance.get(fact)]
+    changed = [fact for fact in FACTS if getattr(record.provenance, fact) != getattr(other.provenance, fact)]
     why = f"; other {', '.join(changed)} than then" if changed else ""
     return Verdict(name, "differs", f"scores by up to {gap(scores, again.scores):.2g}{why}")
 

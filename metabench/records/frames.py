@@ -39,7 +39,7 @@ def record_rows(record: Record) -> Iterator[dict[str, Any]]:
         **{name: getattr(budget, name) for name in COLUMNS if name in budget.__struct_fields__},
         "algorithm_parameters": trial.algorithm_parameters,
         "suite_parameters": trial.suite_parameters,
-        "device": record.provenance.get("device"),
+        "device": record.provenance.device,
     }
     missing = {"score": None, "ci95": None, "transductive": None}
     tested: list[tuple[str, dict[str, Any]]] = [

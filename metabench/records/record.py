@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from metabench.records.provenance import Provenance
 from metabench.records.trials import Trial
 
 RECORD_VERSION = 3
@@ -75,7 +76,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_mb: float | None = None
     """Peak resident memory of the process during the trial (CPU), or peak allocated device memory (CUDA)."""
     strategy: str = ""
-    provenance: dict[str, Any] = {}
+    provenance: Provenance = Provenance()
     scores_sha256: str = ""
     """Of scores.json beside it, as it was written."""
     examples_sha256: str = ""

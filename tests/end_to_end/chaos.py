@@ -198,7 +198,7 @@ def audit(load: Load, calm: Path, wild: Path, log: Path) -> dict[str, int]:
     assert unfinished <= {name for name, record in other.items() if record.status not in store.FINAL_STATUSES}
     orphans = [each for each in psutil.process_iter(["environ"]) if mine(each, log)]
     assert not orphans, orphans
-    resumed = sum(bool(record.provenance.get("resumed")) for record in other.values())
+    resumed = sum(bool(record.provenance.resumed) for record in other.values())
     return {"records": len(other), "resumed": resumed, "updates repeated": repeated(load, log)}
 
 

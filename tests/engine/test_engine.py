@@ -10,6 +10,7 @@ from metabench.api.trees import flatten
 from metabench.engine.evaluate import task_blocks
 from metabench.engine.problem import inductive
 from metabench.engine.run import run_trial
+from metabench.records.provenance import PluginOrigins
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.discovery import Entry, Plugin, Registry
 from metabench.registry.parameters import signature_of
@@ -95,7 +96,7 @@ def test_record_of_a_trial():
     assert record.train_seconds > 0
     assert record.adapt_ms > 0
     assert record.peak_memory_mb > 10
-    assert record.provenance["plugins"] == {"algorithm": "1 (here)", "suite": "1 (here)"}
+    assert record.provenance.plugins == PluginOrigins("1 (here)", "1 (here)")
     mse = outcome.scores["inductive"]["mse"]
     assert (len(mse), {len(step) for step in mse}) == (3, {60})
     test = record.tests["inductive"]
@@ -163,7 +164,7 @@ def test_divergence_is_a_row_with_a_reason():
 def test_a_bug_in_a_plugin_is_a_row_with_its_traceback():
     record = run("raising").record
     assert (record.status, record.reason) == ("error", "RuntimeError: a bug over two lines")
-    assert "objective" in record.provenance["traceback"]
+    assert "objective" in record.provenance.traceback
 
 
 def test_a_name_that_this_process_does_not_know_is_a_row_too():

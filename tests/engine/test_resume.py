@@ -84,7 +84,7 @@ def test_resumed_equals_uninterrupted(registry, algorithm, suite, strategy):
     for update in (1, 7, 12):
         again = run(trial, registry, InMemory(dict(keeper.all)[update]), strategy=strategy)
         assert same(again, whole)
-        assert again.record.provenance["resumed"] == [update]
+        assert again.record.provenance.resumed == (update,)
     assert len(again.record.curve) == 5
 
 
@@ -146,7 +146,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_trial_begins_anew(registry, t
     folder.save(damage, 1)
     again = run(trial, registry, folder)
     assert same(again, whole)
-    assert "set aside" in again.record.provenance["notice"]
+    assert "set aside" in again.record.provenance.notice
     assert (tmp_path / "checkpoint.pt.damaged-1").read_bytes() == damage
 
 
@@ -170,7 +170,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(registry):
 
     outcome = run(trial_of(registry), registry, Full())
     assert same(outcome, run(trial_of(registry), registry))
-    assert outcome.record.provenance["notice"] == "no checkpoint could be written: No space left on device"
+    assert outcome.record.provenance.notice == "no checkpoint could be written: No space left on device"
 
 
 def test_a_checkpoint_says_how_far_it_is(registry):

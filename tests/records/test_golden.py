@@ -33,6 +33,15 @@ def test_ids_are_as_they_were(version):
         assert trial.id == folder.name
 
 
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/*/record.json")), ids=lambda path: path.parent.name)
+def test_records_are_read_whole(path):
+    raw = msgspec.json.decode(path.read_bytes())
+    again = msgspec.json.decode(msgspec.json.encode(store.decode(path.read_bytes(), path)))
+    assert again["provenance"] == raw["provenance"]
+    for part, said in ((again, raw), (again["trial"], raw["trial"])):  # what is newer is there by default
+        assert {name: part[name] for name in said if name != "trial"} == {n: said[n] for n in said if n != "trial"}
+
+
 def test_every_status_that_is_no_accident_is_among_them():
     seen = {record.status for version in VERSIONS for record in store.records(GOLDEN / version)}
     assert seen == {"ok", "unfit", "pruned", "diverged"}

@@ -173,7 +173,7 @@ def test_verify_sees_a_record_that_is_not_what_the_trial_gives(metabench, tmp_pa
     words = ["--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
     assert metabench("run", *words, "--deterministic").returncode == 0
     (record,) = store.records(tmp_path / "r")
-    assert record.provenance["deterministic"] is True
+    assert record.provenance.deterministic is True
     scores = store.scores(tmp_path / "r", record)
     scores["inductive"]["mse"][0][0] += 0.25
     store.write(tmp_path / "r", Outcome(msgspec.structs.replace(record), scores))

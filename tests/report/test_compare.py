@@ -11,6 +11,7 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.records import store
+from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report import sparklines
@@ -55,7 +56,7 @@ def outcome(level: float, seed: int = 0, noise: int = 0, **changes) -> Outcome:
     record = Record(
         trial=trial, status="ok", metric=metric, higher_is_better=metric == "accuracy", curve=points,
         tests={"transductive": TestScore(transductive=True, score=float(values.mean()), ci95=0.1, adaptation={})},
-        selection="last", train_seconds=seconds, provenance=facts,
+        selection="last", train_seconds=seconds, provenance=msgspec.convert(facts, Provenance),
     )  # fmt: skip
     return Outcome(record, {"transductive": {metric: steps}})
 

@@ -6,6 +6,7 @@ from collections import Counter
 from html.parser import HTMLParser
 
 from metabench.records import store
+from metabench.records.provenance import Provenance, StrategyChoice
 from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Trial
 from metabench.report import write_report
@@ -36,9 +37,9 @@ def hostile(text: str, algorithm: str, suite: str, seed: int) -> Outcome:
     own: dict[str, object] = {text: text}
     trial = Trial(algorithm=algorithm, algorithm_parameters=own, suite=suite, suite_parameters={}, seed=seed)
     if seed == 2:
-        return Outcome(Record(trial=trial, status="error", reason=text, provenance={"traceback": text}), {})
+        return Outcome(Record(trial=trial, status="error", reason=text, provenance=Provenance(traceback=text)), {})
     test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={text: [0.7, 0.5]})
-    facts = {text: {"note": text}}
+    facts = Provenance(cpu=text, choice=StrategyChoice(text, {text: 1.0}, text))
     record = Record(trial=trial, status="ok", metric=text, tests={"transductive": test}, provenance=facts)
     return Outcome(record, {"transductive": {text: [[0.1, 0.2, 0.3], [0.2, 0.3, 0.5]]}})
 

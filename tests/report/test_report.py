@@ -16,6 +16,7 @@ from scipy.stats import t as student
 
 from metabench.errors import UserError
 from metabench.records import store
+from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
 from metabench.records.trials import Budget, Trial
 from metabench.report import formatting, write_report
@@ -79,7 +80,7 @@ def outcome(of: Trial, level: float, metric: str = "accuracy") -> Outcome:
         adapt_ms=4.0 + of.seed,
         peak_memory_mb=400.0 + of.seed,
         strategy="vectorised",
-        provenance={"python": "3.11", "hardware": {"cpu": "<b>fast</b>", "cores": 2}},
+        provenance=Provenance(python="3.11", cpu="<b>fast</b>", cores=2),
     )
     return Outcome(record, scores)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.collect.labels import text
@@ -17,7 +19,7 @@ def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Each distinct value of each field, with the number of trials that have it where there are several."""
     counts: dict[str, dict[str, int]] = {}
     for record in records:
-        for name, value in flat(record.provenance).items():
+        for name, value in facts(record).items():
             values = counts.setdefault(name, {})
             values[value] = values.get(value, 0) + 1
     counts.pop("traceback", None)
@@ -32,6 +34,11 @@ def distinct(values: Mapping[str, int]) -> str:
         return next(iter(values))
     listed = [f"{value} ({formatting.count(count, 'trial')})" for value, count in sorted(values.items())[:MANY]]
     return "; ".join(listed) + (f"; and {len(values) - MANY:,} more" if len(values) > MANY else "")
+
+
+def facts(record: Record) -> dict[str, str]:
+    """All that is recorded of where a record comes from, by its name on disk."""
+    return flat(msgspec.to_builtins(record.provenance))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from metabench.records.record import Record
@@ -20,33 +21,22 @@ class Field(NamedTuple):
 
     name: str
     value: Callable[[Record], Any]
+    """None where it is not recorded."""
     consequence: str
     within: bool = False
     """Whether it need be the same for the trials of one algorithm only."""
 
 
-def of(*path: str) -> Callable[[Record], Any]:
-    """Reads a value of the provenance; None where it is not recorded."""
-
-    def value(record: Record) -> Any:
-        found: Any = record.provenance
-        for name in path:
-            found = found.get(name) if isinstance(found, dict) else None
-        return found
-
-    return value
-
-
 FIELDS = (
-    Field("metabench", of("metabench"), f"{SCORES} {TIMES}"),
-    Field("git commit", of("git"), SCORES),
-    Field("the suite's plugin", of("plugins", "suite"), "The test tasks may not be the same ones."),
-    Field("the algorithm's plugin", of("plugins", "algorithm"), SCORES, within=True),
-    Field("torch", of("torch"), f"{SCORES} {TIMES}"),
-    Field("deterministic", of("deterministic"), "Scores may differ by rounding."),
-    Field("device", of("device"), TIMES),
-    Field("processor", of("cpu"), TIMES),
-    Field("threads", of("threads"), TIMES),
+    Field("metabench", attrgetter("provenance.metabench"), f"{SCORES} {TIMES}"),
+    Field("git commit", attrgetter("provenance.git"), SCORES),
+    Field("the suite's plugin", attrgetter("provenance.plugins.suite"), "The test tasks may not be the same ones."),
+    Field("the algorithm's plugin", attrgetter("provenance.plugins.algorithm"), SCORES, within=True),
+    Field("torch", attrgetter("provenance.torch"), f"{SCORES} {TIMES}"),
+    Field("deterministic", attrgetter("provenance.deterministic"), "Scores may differ by rounding."),
+    Field("device", attrgetter("provenance.device"), TIMES),
+    Field("processor", attrgetter("provenance.cpu"), TIMES),
+    Field("threads", attrgetter("provenance.threads"), TIMES),
     Field("strategy", lambda record: record.strategy or None, TIMES, within=True),
 )
 

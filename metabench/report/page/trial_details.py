@@ -10,8 +10,8 @@ import msgspec
 
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.collect import provenance
 from metabench.report.collect.labels import Label, text
+from metabench.report.collect.provenance import facts
 
 LOG = 6_000
 """Characters of a traceback that are shown: its end."""
@@ -50,9 +50,9 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
     """One row: cells as [shown, value to sort by], and the places of its details."""
     of = record.trial
     score = next((test.score for test in record.tests.values()), None)
-    trace = str(record.provenance.get("traceback", ""))
+    trace = record.provenance.traceback
     log = "\n\n".join(filter(None, (record.reason, trace if len(trace) <= LOG else f"…\n{trace[-LOG:]}")))
-    environment = provenance.flat({k: v for k, v in record.provenance.items() if k not in ("traceback", "finished")})
+    environment = {name: value for name, value in facts(record).items() if name not in ("traceback", "finished")}
     return {
         "id": of.id,
         "cells": [
@@ -70,7 +70,7 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
         )],
         "selection": pool.place(f"{record.selection or 'none'}, update {record.selected_update:,}"),
         "environment": pool.place(list(environment.items())),
-        "finished": str(record.provenance.get("finished", "")),
+        "finished": record.provenance.finished or "",
         "log": pool.place(log) if log else None,
         "curve": [
             [point.update, rounded(point.train_seconds), rounded(point.train_loss), rounded(point.score)]

@@ -1,0 +1,57 @@
+"""Where a record comes from: the machine, the versions, and how the trial was computed there."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class StrategyChoice(msgspec.Struct, frozen=True):
+    """A strategy, and what it was chosen by."""
+
+    strategy: str
+    milliseconds: dict[str, float]
+    """Of one update, by strategy; the quickest of a few. Empty where nothing was measured."""
+    reason: str
+
+
+class PluginOrigins(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Distribution, version and module of the two plugins of a trial, in one line each."""
+
+    algorithm: str | None = None
+    suite: str | None = None
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a record says about the machine and the code that made it.
+
+    None is a fact that was not recorded (earlier versions knew fewer); on disk it has no key.
+    """
+
+    device: str | None = None
+    """`cpu`, or the name of the GPU."""
+    cpu: str | None = None
+    """The processor's name."""
+    cores: int | None = None
+    threads: int | None = None
+    """That the trial had."""
+    platform: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    metabench: str | None = None
+    git: str | None = None
+    """Commit of the checkout that metabench ran from, with `-dirty` for changes; empty outside one."""
+    finished: str | None = None
+    """When the trial ended, UTC."""
+    choice: StrategyChoice | None = msgspec.field(name="strategy", default=None)
+    """Which strategy was asked for or chosen, and why; Record.strategy is the one that ran."""
+    resumed: tuple[int, ...] = ()
+    """The updates at which it went on from a checkpoint."""
+    traceback: str = ""
+    """Of an exception that is not the user's to fix."""
+    deterministic: bool | None = None
+    """Whether Execution.deterministic was asked for."""
+    bits: str | None = None
+    """What is promised to whoever runs the trial again."""
+    notice: str = ""
+    """What went wrong with a checkpoint and was survived."""
+    plugins: PluginOrigins = PluginOrigins()
