@@ -14,6 +14,8 @@ NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9+_-]{0,39
 Protocol = Literal["transductive", "inductive", "both"]
 StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
 Precision = Literal["float32", "bf16", "float64"]
+Part = Literal["algorithm", "suite", "trial"]
+"""Of what a setting is."""
 
 
 def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
@@ -80,6 +82,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Settings that are not those that were tuned, or tuned with."""
 
 
+NOT_A_SETTING = ("algorithm", "algorithm_parameters", "suite", "suite_parameters", "seed", "budget", "bars", "tuning")
+"""Fields of a trial that say which it is, or that Trial.settings spreads out."""
+
+
 class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One algorithm on one suite at one seed. Device, threads and executor are not part of it."""
 
@@ -103,6 +109,23 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """(update, validation score): a trial whose best score is worse by then ends as `pruned`. For tuning."""
     tuning: Tuning | None = None
     """Where its parameters come from, if they were tuned."""
+
+    def settings(self, *parts: Part) -> dict[str, Any]:
+        """What was run, flat and by name, but for the seed: all of it, or these parts alone.
+
+        The budget's names and the trial's own are bare. A parameter of the suite of the same name is
+        `suite.NAME` beside it, and one of the algorithm is `algorithm.NAME` where either has its name.
+        """
+        budget = {field: getattr(self.budget, field) for field in self.budget.__struct_fields__}
+        own = {field: getattr(self, field) for field in self.__struct_fields__ if field not in NOT_A_SETTING}
+        trial = {**budget, **own, "tuned": self.tuning.recipe if self.tuning else False}
+        suite = {f"suite.{name}" if name in trial else name: value for name, value in self.suite_parameters.items()}
+        algorithm = {
+            f"algorithm.{name}" if name in trial or name in suite else name: value
+            for name, value in self.algorithm_parameters.items()
+        }
+        known: dict[Part, dict[str, Any]] = {"algorithm": algorithm, "suite": suite, "trial": trial}
+        return {name: value for part in parts or known for name, value in known[part].items()}
 
     def __post_init__(self) -> None:
         for kind in ("algorithm", "suite"):

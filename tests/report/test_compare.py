@@ -21,7 +21,7 @@ from metabench.report.collect.merge import merge
 from metabench.report.collect.provenance_differences import mixtures
 from metabench.report.compare import rows
 from metabench.report.compare.matching import BeforeAfter
-from metabench.report.compare.verdicts import Change, Comparison, compare, judge
+from metabench.report.compare.verdicts import Change, Comparison, compare, verdicts
 
 PROVENANCE = {
     "metabench": "1.0", "git": "aaa", "torch": "2.9", "cpu": "slow", "device": "cpu", "threads": 1,
@@ -129,7 +129,7 @@ def test_a_change_that_does_nothing_is_noise_however_many_are_compared():
             for _ in range(2)
         ]
         couples = [BeforeAfter(before, after) for before, after in zip(sides[::2], sides[1::2])]
-        alarms += any(change.verdict != "noise" for change in judge(couples, names))
+        alarms += any(change.verdict != "noise" for change in verdicts(couples, names))
     assert alarms <= 11
 
 
@@ -151,7 +151,7 @@ def test_a_changed_setting_is_paired_and_told(compared):
     change = only(compared(before, after))
     assert change.verdict == "noise"
     assert set(change.changed) == {
-        "updates 100 → 200", "test_tasks 60 → 600", "a.inner_lr 0.1 → 0.2", "a.new none → true",
+        "updates 100 → 200", "test_tasks 60 → 600", "inner_lr 0.1 → 0.2", "new none → true",
     }  # fmt: skip
     assert change.difference.tasks == 60
 

@@ -145,7 +145,7 @@ def test_the_dots_of_time_to_a_target_are_the_seeds(known):
                 if dots.get_linewidths()[0] == 0:  # a miss is a cross
                     for x, height in dots.get_offsets():
                         drawn[trained[int(height)]].append(float(x))
-                        assert to_hex(dots.get_facecolor()[0]) == looks[trained[int(height)]].colour
+                        assert to_hex(dots.get_facecolor()[0]) == looks[trained[int(height)]].color
             for name in trained:
                 hits = sorted(pace_of(name) * each for each in wanted[name] if np.isfinite(each))
                 assert sorted(drawn[name]) == pytest.approx(hits), name

@@ -164,7 +164,7 @@ def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path)
     (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
     code = (
         "import sys; from metabench.report.published import source;"
-        "found = papers.installed(); book = papers.load_published('paper');"
+        "found = source.installed(); book = source.load_published('paper');"
         f"assert {str(package / 'published.toml')!r} in map(str, found), found;"
         f"assert len(book.numbers) >= {len(BOOK.numbers)};"
         "sys.exit('torch' in sys.modules)"

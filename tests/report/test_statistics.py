@@ -178,12 +178,12 @@ def test_pairs_are_judged_on_common_seeds_and_tasks(three):
     (members,) = pairs.comparison_groups(three).values()
     assert [group.algorithm for group in members] == ["c", "b", "a"] or members[0].algorithm == "c"
     judged = pairs.all_pairs(members)
-    assert [pair.apart for pair in judged] == [True, True, False]
+    assert [pair.significant for pair in judged] == [True, True, False]
     for pair in judged:
         first, second = (np.stack(list(group.final.values())) for group in (pair.first, pair.second))
-        assert pair.gap.mean == pytest.approx((first - second).mean())
+        assert pair.difference.mean == pytest.approx((first - second).mean())
         assert pair.better.mean == pytest.approx((first > second).mean() + (first == second).mean() / 2)
-        assert pair.first_leads
+        assert (pair.difference.mean >= 0) == pair.first.higher_is_better
     assert pairs.to_best(members) == judged[:2]
 
 
@@ -192,9 +192,9 @@ def test_lower_is_better_is_turned_round(tmp_path):
     (members,) = pairs.comparison_groups(found).values()
     (pair,) = pairs.all_pairs(members)
     assert pair.first.algorithm == "a"
-    assert pair.gap.mean < 0
+    assert pair.difference.mean < 0
     assert pair.better.mean > 0.9
-    assert pair.first_leads
+    assert (pair.difference.mean >= 0) == pair.first.higher_is_better
     assert ranks.over_tasks(members).names == ("a", "c")
 
 

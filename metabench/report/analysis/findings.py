@@ -44,7 +44,7 @@ def findings(groups: Sequence[Configuration]) -> Findings:
 
 def not_findings(pairs: Sequence[Pair]) -> list[str]:
     """The pairs that are not told apart; the first are written out."""
-    alike = [pair for pair in pairs if not pair.apart]
+    alike = [pair for pair in pairs if not pair.significant]
     lines = [not_apart(pair) for pair in alike[:SHOWN]]
     if len(alike) > SHOWN:
         lines.append(
@@ -55,20 +55,20 @@ def not_findings(pairs: Sequence[Pair]) -> list[str]:
 
 def headline(members: Sequence[Configuration], pairs: Sequence[Pair]) -> str:
     """Who leads `members`, best first, and over whom that is a finding."""
-    best, told = members[0].algorithm, [pair for pair in pairs if pair.apart]
+    best, told = members[0].algorithm, [pair for pair in pairs if pair.significant]
     behind = [pair.second.algorithm for pair in told if pair.first is members[0]]
     count = f"{len(told)} of {formatting.count(len(pairs), 'pair')} {'is' if len(told) == 1 else 'are'} told apart"
     if not behind:
         return f"{best} has the best mean, but is not told apart from any other; {count}."
     whom = listed(behind) if len(behind) < len(members) - 1 or len(members) == 2 else "every other"
-    alone = min(pair.gap.seeds for pair in pairs) == 1
+    alone = min(pair.difference.seeds for pair in pairs) == 1
     weight = "on these tasks, as far as 1 seed can say" if alone else "and that is a finding"
     return f"{best} is better than {whom}, {weight}; {count}."
 
 
 def scarce(pairs: Sequence[Pair]) -> list[str]:
     """Warnings about too few seeds or none in common."""
-    fewest = min(pair.gap.seeds for pair in pairs)
+    fewest = min(pair.difference.seeds for pair in pairs)
     if fewest == 0:
         return ["Some pairs have no seed in common: their difference is not paired, and its interval wider for it."]
     if fewest == 1:
@@ -87,7 +87,7 @@ def scarce(pairs: Sequence[Pair]) -> list[str]:
 def not_apart(pair: Pair) -> str:
     """One pair that is no finding, and what would make it one."""
     metric = pair.first.metric
-    gap = formatting.difference(pair.gap.mean, pair.gap.half, metric)
+    gap = formatting.difference(pair.difference.mean, pair.difference.half, metric)
     names = f"{pair.first.algorithm} and {pair.second.algorithm}"
     judged = f"p = {pair.adjusted:.2g}"
     if pair.family > 1:
@@ -101,7 +101,7 @@ def advice(pair: Pair) -> str:
     parts = power.components(cells) if cells is not None else None
     if cells is None or parts is None:
         return ""
-    (seeds, tasks), gap, alpha = cells.shape, pair.gap.mean, ALPHA / pair.family
+    (seeds, tasks), gap, alpha = cells.shape, pair.difference.mean, ALPHA / pair.family
     smallest = size(power.detectable(parts, seeds, tasks, alpha), pair.first.metric)
     more = power.seeds_needed(parts, gap, tasks, alpha) if gap else None
     wider = power.tasks_needed(parts, gap, seeds, alpha) if gap else None

@@ -30,7 +30,7 @@ class Pair:
 
     first: Configuration
     second: Configuration
-    gap: Interval
+    difference: Interval
     """first - second, in the metric's unit."""
     adjusted: float
     """The p value of no difference, after Holm's correction over its family."""
@@ -40,13 +40,9 @@ class Pair:
     """The probability that the first does better on a task, ties half; None where nothing is paired."""
 
     @property
-    def apart(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is a finding."""
         return self.adjusted < ALPHA
-
-    @property
-    def first_leads(self) -> bool:
-        return (self.gap.mean >= 0) == self.first.higher_is_better
 
 
 def comparison_groups(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
@@ -54,7 +50,7 @@ def comparison_groups(groups: Sequence[Configuration]) -> dict[ComparisonGroup, 
     own = {(group.suite, group.algorithm, group.protocol) for group in groups if group.steps}
     found: dict[ComparisonGroup, list[Configuration]] = {}
     for group in groups:
-        for slot in group.slots if group.steps else ():
+        for slot in group.competing_protocols if group.steps else ():
             if slot == group.protocol or (group.suite, group.algorithm, slot) not in own:
                 found.setdefault((group.suite, slot), []).append(group)
     return {arena: sorted(found[arena], key=rank) for arena in sorted(found, key=lambda a: (a[0], late(a[1])))}

@@ -105,7 +105,7 @@ def signed_rank(gaps: Array) -> float:
 
 def together(names: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[int, int]]:
     """The longest runs (first, last) of `names`, in their order, of which no two are told apart."""
-    apart = {frozenset((pair.first.algorithm, pair.second.algorithm)) for pair in pairs if pair.apart}
+    apart = {frozenset((pair.first.algorithm, pair.second.algorithm)) for pair in pairs if pair.significant}
     return runs(names, apart)
 
 

@@ -43,7 +43,7 @@ def table(groups: Sequence[Configuration]) -> pd.DataFrame:
 
 def row(group: Configuration, members: Sequence[Configuration], limits: tuple[float, float]) -> dict[str, Any]:
     """One algorithm beside the others of its suite."""
-    counted, seconds, updates = group.counted, *limits
+    counted, seconds, updates = group.scored_records, *limits
     values: dict[str, Any] = {
         "suite": group.suite,
         "algorithm": group.algorithm,
@@ -121,11 +121,11 @@ def once(groups: Iterable[Configuration]) -> list[Configuration]:
 
 def validated(group: Configuration) -> tuple[Record, ...]:
     """The trials with a curve."""
-    return tuple(record for record in group.counted if record.curve)
+    return tuple(record for record in group.scored_records if record.curve)
 
 
 def is_trained(group: Configuration) -> bool:
-    return any(len(record.curve) > 1 for record in group.counted)
+    return any(len(record.curve) > 1 for record in group.scored_records)
 
 
 def targets_of(members: Sequence[Configuration]) -> dict[float, float]:
@@ -179,12 +179,12 @@ def rate(record: Record, each: int) -> float:
 
 def tasks_per_second(group: Configuration) -> float:
     """Of meta-training, the mean over seeds; NaN for an algorithm that is not trained."""
-    return mean(rate(record, record.trial.budget.meta_batch_size) for record in group.counted)
+    return mean(rate(record, record.trial.budget.meta_batch_size) for record in group.scored_records)
 
 
 def peak_memory(group: Configuration) -> float:
     """In MB, of the seed that took the most."""
-    return max((r.peak_memory_mb for r in group.counted if r.peak_memory_mb is not None), default=math.nan)
+    return max((r.peak_memory_mb for r in group.scored_records if r.peak_memory_mb is not None), default=math.nan)
 
 
 def mean(values: Iterable[float | None]) -> float:

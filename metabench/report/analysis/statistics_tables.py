@@ -69,9 +69,9 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
             low, high = resampled(pair, (suite, protocol))
             yield {
                 "suite": suite, "protocol": protocol, "first": pair.first.algorithm, "second": pair.second.algorithm,
-                "metric": pair.first.metric, "seeds": pair.gap.seeds, "tasks": pair.gap.tasks,
-                **columns("difference", pair.gap), "p": pair.gap.p, "p_holm": pair.adjusted, "pairs": pair.family,
-                "finding": pair.apart, **columns("first_better", pair.better),
+                "metric": pair.first.metric, "seeds": pair.difference.seeds, "tasks": pair.difference.tasks,
+                **columns("difference", pair.difference), "p": pair.difference.p, "p_holm": pair.adjusted,
+                "pairs": pair.family, "finding": pair.significant, **columns("first_better", pair.better),
                 "bootstrap_low": low, "bootstrap_high": high,
             }  # fmt: skip
 

@@ -29,7 +29,7 @@ def summary(groups: Sequence[Configuration]) -> pd.DataFrame:
     rows = [row(group, standing[index]) for index, group in enumerate(groups)]
     frame = pd.DataFrame(rows).astype(dict.fromkeys(MEASURED, float))
     sign = frame["higher_is_better"].map({True: -1.0, False: 1.0})
-    late = [group.slots[0] != "transductive" for group in groups]
+    late = [group.competing_protocols[0] != "transductive" for group in groups]
     order = frame.assign(worse=frame["score"] * sign, late=late)
     order = order.sort_values(["suite", "late", "worse", "algorithm"], na_position="last", kind="stable")
     return frame.loc[order.index].reset_index(drop=True)
@@ -37,8 +37,8 @@ def summary(groups: Sequence[Configuration]) -> pd.DataFrame:
 
 def row(group: Configuration, standing: Standing) -> dict[str, Any]:
     """One group as plain values; times are means over the trials that count, memory is their peak."""
-    behind = standing.gap
-    score, counted, budget = group.score(), group.counted, group.records[0].trial.budget
+    behind = standing.difference
+    score, counted, budget = group.score(), group.scored_records, group.records[0].trial.budget
     tests = [record.tests[group.protocol] for record in counted if group.protocol in record.tests]
     seed_means = [float(values.mean()) for values in group.final.values()]
     return {
@@ -77,7 +77,7 @@ class Standing(NamedTuple):
 
     mark: str
     """"best", "tied" or ""."""
-    gap: Interval | None = None
+    difference: Interval | None = None
     """The paired difference, this one - the best, with its own 95% interval."""
     p: float | None = None
     """Of no difference, after Holm's correction over all pairs of that suite and protocol."""
@@ -93,11 +93,11 @@ def standings(groups: Sequence[Configuration]) -> list[Standing]:
     for arena, members in comparison_groups(groups).items():
         found[arena, members[0].algorithm, members[0].protocol] = Standing("best")
         for pair in to_best(members):
-            mark = "" if pair.apart else "tied"
+            mark = "" if pair.significant else "tied"
             found[arena, pair.second.algorithm, pair.second.protocol] = Standing(
-                mark, pair.gap.flipped(), pair.adjusted
+                mark, pair.difference.flipped(), pair.adjusted
             )
-    keys = [((group.suite, group.slots[0]), group.algorithm, group.protocol) for group in groups]
+    keys = [((group.suite, group.competing_protocols[0]), group.algorithm, group.protocol) for group in groups]
     return [found.get(key, Standing("")) for key in keys]
 
 

@@ -30,7 +30,7 @@ class Configuration:
     """The first test tasks, as the counted trial of the lowest seed predicted them."""
 
     @property
-    def counted(self) -> tuple[Record, ...]:
+    def scored_records(self) -> tuple[Record, ...]:
         return tuple(record for record in self.records if record.trial.seed in self.steps)
 
     @property
@@ -40,22 +40,22 @@ class Configuration:
 
     @property
     def metric(self) -> str:
-        return next((record.metric for record in self.counted), "")
+        return next((record.metric for record in self.scored_records), "")
 
     @property
     def higher_is_better(self) -> bool:
-        return next((record.higher_is_better for record in self.counted), True)
+        return next((record.higher_is_better for record in self.scored_records), True)
 
     @property
     def trained(self) -> bool:
         """Not so for an algorithm that adapts from the initial weights."""
-        return any(record.selection != "initial" for record in self.counted)
+        return any(record.selection != "initial" for record in self.scored_records)
 
     @property
-    def slots(self) -> tuple[str, ...]:
+    def competing_protocols(self) -> tuple[str, ...]:
         """The protocols under which it is compared, its own first: all, where one test stands for both."""
         asked = protocols(self.records[0])
-        alone = all(len(record.tests) == 1 for record in self.counted)
+        alone = all(len(record.tests) == 1 for record in self.scored_records)
         if self.protocol not in asked:
             return asked
         return (self.protocol, *(each for each in asked if alone and each != self.protocol))

@@ -15,7 +15,7 @@ from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics.intervals import Array
 
 
-class Shown(NamedTuple):
+class AlgorithmExamples(NamedTuple):
     """One algorithm's example tasks."""
 
     algorithm: str
@@ -35,9 +35,9 @@ class ExampleTask(NamedTuple):
     """Of this task, after each of the inner steps shown: [steps]."""
 
 
-def of_suite(groups: Sequence[Configuration], *, images: bool) -> list[Shown]:
+def of_suite(groups: Sequence[Configuration], *, images: bool) -> list[AlgorithmExamples]:
     """Those of the algorithms that have examples of this sort, in the order of the groups: once for each."""
-    found: dict[str, Shown] = {}
+    found: dict[str, AlgorithmExamples] = {}
     for group in groups:
         kept = group.examples
         if kept and group.steps and bool(kept.shape) == images and group.algorithm not in found:
@@ -48,13 +48,13 @@ def of_suite(groups: Sequence[Configuration], *, images: bool) -> list[Shown]:
     return list(found.values())
 
 
-def shown(group: Configuration, kept: Examples) -> Shown:
+def shown(group: Configuration, kept: Examples) -> AlgorithmExamples:
     """Raises ValueError or IndexError for what does not fit together."""
     scores = group.steps[min(group.steps)][kept.steps]
     tasks = tuple(examined(each, kept, scores[:, index]) for index, each in enumerate(kept.tasks))
     if not tasks or not kept.steps:
         raise ValueError("no task, or no step")
-    return Shown(group.algorithm, tuple(kept.steps), tasks)
+    return AlgorithmExamples(group.algorithm, tuple(kept.steps), tasks)
 
 
 def examined(task: Example, kept: Examples, scores: Array) -> ExampleTask:

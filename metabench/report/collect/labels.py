@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metabench.records.record import Record
-from metabench.records.trials import Trial
 
 PLAIN = re.compile(r"(?!(?:true|false|null)$)[A-Za-z][\w.-]*")
 
@@ -24,22 +23,16 @@ class Label(NamedTuple):
 def labels(records: Iterable[Record]) -> dict[str, Label]:
     """By trial id. They depend on all the records: `NAME` alone is `NAME`, two of them say what differs."""
     trials = {record.trial.id: record.trial for record in records}
-    suites = named({key: (trial.suite, trial.suite_parameters) for key, trial in trials.items()})
+    suites = named({key: (trial.suite, trial.settings("suite")) for key, trial in trials.items()})
     algorithms: dict[str, str] = {}
     for suite in sorted(set(suites.values())):
-        here = {key: (trial.algorithm, settings(trial)) for key, trial in trials.items() if suites[key] == suite}
+        here = {
+            key: (trial.algorithm, trial.settings("algorithm", "trial"))
+            for key, trial in trials.items()
+            if suites[key] == suite
+        }
         algorithms |= named(here)
     return {key: Label(suites[key], algorithms[key]) for key in trials}
-
-
-def settings(trial: Trial) -> dict[str, Any]:
-    """Everything but the seed that makes two trials of one algorithm on one suite different."""
-    budget = msgspec.structs.asdict(trial.budget)
-    own = {
-        f"algorithm.{name}" if name in budget else name: value for name, value in trial.algorithm_parameters.items()
-    }
-    tuned = trial.tuning.recipe if trial.tuning else False
-    return {**own, **budget, "protocol": trial.protocol, "precision": trial.precision, "tuned": tuned}
 
 
 def named(entries: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
@@ -59,8 +52,8 @@ def differing(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def label(name: str, values: Mapping[str, Any], shown: Sequence[str]) -> str:
     """`omniglot (shots=1, ways=20)`."""
-    parts = [f"{key}={text(values[key])}" for key in shown if key in values]
-    return f"{name} ({', '.join(parts)})" if parts else name
+    told = {key: values[key] for key in shown if key in values}
+    return f"{name} ({pairs(told)})" if told else name
 
 
 def text(value: Any) -> str:
@@ -68,6 +61,11 @@ def text(value: Any) -> str:
     if isinstance(value, str) and PLAIN.fullmatch(value):
         return value
     return msgspec.json.encode(value, order="sorted").decode()
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """`inner_lr=0.4, inner_steps=1`."""
+    return ", ".join(f"{name}={text(value)}" for name, value in values.items()) or "none"
 
 
 def slugs(names: Iterable[str]) -> dict[str, str]:

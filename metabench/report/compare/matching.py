@@ -86,16 +86,7 @@ def couple(before: Configuration, after: Configuration) -> BeforeAfter:
 
 def differences(one: Trial, two: Trial) -> tuple[str, ...]:
     """`inner_lr 0.01 → 0.02`, by name."""
-    sides = [
-        {
-            **msgspec.structs.asdict(trial.budget),
-            **{f"{trial.suite}.{name}": value for name, value in trial.suite_parameters.items()},
-            **{f"{trial.algorithm}.{name}": value for name, value in trial.algorithm_parameters.items()},
-            "precision": trial.precision,
-        }
-        for trial in (one, two)
-    ]
-    first, second = ({name: text(value) for name, value in side.items()} for side in sides)
+    first, second = ({name: text(value) for name, value in trial.settings().items()} for trial in (one, two))
     names = [*first, *(name for name in second if name not in first)]
     return tuple(
         f"{name} {first.get(name, 'none')} → {second.get(name, 'none')}"

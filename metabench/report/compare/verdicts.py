@@ -70,19 +70,19 @@ def compare(before: Merged, after: Merged) -> Comparison:
     couples = pair(*(collect(side.records, side.roots) for side in (before, after)))
     sides = {"before": before, "after": after}
     notes = [f"{name}: {note}" for name, side in sides.items() for note in (*side.notes, *mixtures(side.records))]
-    return Comparison(judge(couples, names), (*machines(couples), *notes))
+    return Comparison(verdicts(couples, names), (*machines(couples), *notes))
 
 
-def judge(couples: Sequence[BeforeAfter], names: Mapping[str, Label]) -> tuple[Change, ...]:
+def verdicts(couples: Sequence[BeforeAfter], names: Mapping[str, Label]) -> tuple[Change, ...]:
     """Each couple's verdict, all of them one family of comparisons."""
-    weighed = [weigh(couple, names) for couple in couples]
+    weighed = [measure_change(couple, names) for couple in couples]
     gaps = [change.difference for change in weighed if change.difference]
     adjusted = iter(holm([gap.p for gap in gaps]))
-    changes = [decide(each, next(adjusted), len(gaps)) if each.difference else each for each in weighed]
+    changes = [apply_correction(each, next(adjusted), len(gaps)) if each.difference else each for each in weighed]
     return tuple(sorted(changes, key=lambda change: (change.suite, change.algorithm, change.protocol)))
 
 
-def weigh(couple: BeforeAfter, names: Mapping[str, Label]) -> Change:
+def measure_change(couple: BeforeAfter, names: Mapping[str, Label]) -> Change:
     """The two side by side, before it is known how many are compared."""
     one, two = couple.before, couple.after
     known = two or one
@@ -123,7 +123,7 @@ def without_seeds(before: Mapping[int, Array], after: Mapping[int, Array]) -> st
     return "no seed in common"
 
 
-def decide(change: Change, p: float, comparisons: int) -> Change:
+def apply_correction(change: Change, p: float, comparisons: int) -> Change:
     """The verdict, with its p value corrected for so many comparisons."""
     gap = change.difference
     assert gap is not None
@@ -139,7 +139,7 @@ def decide(change: Change, p: float, comparisons: int) -> Change:
 
 def time_ratio(before: Configuration, after: Configuration, seeds: Sequence[int]) -> float | None:
     """Training time after / before, over the common seeds; None for what was not trained, or not on one machine."""
-    sides = [[r for r in group.counted if r.trial.seed in seeds] for group in (before, after)]
+    sides = [[r for r in group.scored_records if r.trial.seed in seeds] for group in (before, after)]
     old, new = (sum(record.train_seconds for record in side) for side in sides)
     return new / old if old > 0 and new > 0 and same_machine(*sides) else None
 
@@ -147,7 +147,7 @@ def time_ratio(before: Configuration, after: Configuration, seeds: Sequence[int]
 def curves(before: Configuration, after: Configuration, seeds: Sequence[int]) -> tuple[tuple[float, ...], ...]:
     """See Change.curves; updates that are missing on one side are left out."""
     sides = [
-        [{point.update: point.score for point in r.curve} for r in group.counted if r.trial.seed in seeds]
+        [{point.update: point.score for point in r.curve} for r in group.scored_records if r.trial.seed in seeds]
         for group in (before, after)
     ]
     shared = sorted(set.intersection(*(set(curve) for side in sides for curve in side)))

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration
-from metabench.report.collect.example_tasks import ExampleTask, Shown, of_suite
+from metabench.report.collect.example_tasks import AlgorithmExamples, ExampleTask, of_suite
 from metabench.report.figures import grid, style
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
@@ -31,7 +31,7 @@ COLUMNS = 10
 CELL, LINE = 0.33, 0.6
 """Inches that an image takes; the height of a line of predictions beside an image's."""
 WRONG = "#b8351c"
-"""No algorithm's colour: the page would take it for one."""
+"""No algorithm's color: the page would take it for one."""
 
 
 def curves(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
@@ -96,7 +96,7 @@ def after(step: int) -> str:
     return f"after {formatting.count(step, 'step')}" if step else "before the first"
 
 
-def worded(members: Sequence[Shown], count: int, metric: str) -> str:
+def worded(members: Sequence[AlgorithmExamples], count: int, metric: str) -> str:
     """The scores that the panels show, before the first step and after the last."""
     words = []
     for each in members:
@@ -138,7 +138,7 @@ def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
     return figure, "; ".join(words)
 
 
-def same(one: Shown, other: Shown) -> bool:
+def same(one: AlgorithmExamples, other: AlgorithmExamples) -> bool:
     """Whether two saw the same tasks, as all trials of a suite do."""
     pairs = list(zip(one.tasks, other.tasks))
     return len(one.tasks) == len(other.tasks) and all(np.array_equal(a.query_x, b.query_x) for a, b in pairs)
@@ -168,7 +168,7 @@ def images(axes: Axes, pixels: Array, classes: Array, top: float, label: str) ->
     return top
 
 
-def predictions(axes: Axes, each: Shown, index: int, middle: float) -> None:
+def predictions(axes: Axes, each: AlgorithmExamples, index: int, middle: float) -> None:
     """One algorithm's line: the class it predicts after its last step, boxed where it is wrong."""
     task = each.tasks[index]
     beside(axes, style.wrap(each.algorithm, 18).partition("\n")[0], middle)

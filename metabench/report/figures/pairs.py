@@ -35,7 +35,7 @@ class Measure(NamedTuple):
 
 def differences(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Paired differences to the best, with intervals; a filled marker is a finding."""
-    return forest(groups, looks, Measure(lambda pair: pair.gap.flipped(), 0.0, difference, of_differences))
+    return forest(groups, looks, Measure(lambda pair: pair.difference.flipped(), 0.0, difference, of_differences))
 
 
 def improvement(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
@@ -83,9 +83,9 @@ def forest(groups: Sequence[Configuration], looks: Mapping[str, Look], measure: 
         for height, pair in enumerate(shown):
             if (value := measure.value(pair)) is None:
                 continue
-            strokes = scores.strokes(looks[pair.second.algorithm], opened=not pair.apart)
+            strokes = scores.strokes(looks[pair.second.algorithm], opened=not pair.significant)
             axes.errorbar(value.mean, height, xerr=value.half, capsize=3, markersize=6, **strokes)
-            finding = "" if pair.apart else ", no finding"
+            finding = "" if pair.significant else ", no finding"
             said.append(f"{pair.second.algorithm} {measure.words(value, pair.first.metric)}{finding}")
         words.append(f"{title(arena, several)}against {members[0].algorithm}, {'; '.join(said)}")
         axes.axvline(measure.nothing, color=style.INK, linewidth=0.9, linestyle=":")

@@ -79,7 +79,7 @@ def diagram(
 ) -> None:  # fmt: skip
     """A marker a row, the bars at the right, Nemenyi's critical difference on top."""
     for height, (name, mean) in enumerate(zip(ranking.names, ranking.ranks)):
-        axes.scatter(mean, height, s=36, color=looks[name].colour, marker=looks[name].marker, zorder=3)
+        axes.scatter(mean, height, s=36, color=looks[name].color, marker=looks[name].marker, zorder=3)
     count = len(ranking.names)
     for place, (first, last) in enumerate(joined):
         x = count * (1.12 + BAR * place)

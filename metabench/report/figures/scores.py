@@ -40,7 +40,7 @@ def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
         if score is None:
             continue
         seeds = [float(values.mean()) for values in group.final.values()]
-        axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, color=look.colour, alpha=0.7, linewidths=0)
+        axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, color=look.color, alpha=0.7, linewidths=0)
         axes.errorbar(
             score.mean,
             height,
@@ -115,7 +115,7 @@ def curves(
             level = float(values.mean()) if values.size else score.mean
             note = ("no curve" if group.trained else "not trained") + ("" if values.size else ": test score")
             label = f"{group.algorithm} ({note})"
-            axes.axhline(level, color=look.colour, dashes=(4, 3), linewidth=1.3, label=label)
+            axes.axhline(level, color=look.color, dashes=(4, 3), linewidth=1.3, label=label)
             means.append(level)
             words.append(f"{label} at {formatting.score(level, group.metric)}")
     axes.set_xlabel("training time (seconds of meta-updates)" if by_time else "meta-updates")
@@ -127,7 +127,7 @@ def curves(
 
 def validation(group: Configuration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Updates [points], seconds and scores [seeds, points], at the updates that all seeds have."""
-    known = [{point.update: point for point in record.curve} for record in group.counted]
+    known = [{point.update: point for point in record.curve} for record in group.scored_records]
     shared = sorted(set.intersection(*map(set, known))) if known else []
     seconds = np.array([[curve[update].train_seconds for update in shared] for curve in known])
     values = np.array([[curve[update].score for update in shared] for curve in known])
@@ -138,20 +138,20 @@ def line(axes: Axes, places: np.ndarray, values: np.ndarray, look: Look, label: 
     """One series, with its markers where they do not crowd."""
     every = max(1, math.ceil(len(places) / 11))
     sns.lineplot(
-        x=places, y=values, ax=axes, color=look.colour, label=label, legend=False, errorbar=None,
+        x=places, y=values, ax=axes, color=look.color, label=label, legend=False, errorbar=None,
         marker=look.marker, markersize=5, markeredgewidth=0, markevery=every,
         linestyle="--" if dashed else "-",
     )  # fmt: skip
 
 
 def band(axes: Axes, places: np.ndarray, low: Sequence[float], high: Sequence[float], look: Look) -> None:
-    axes.fill_between(places, low, high, color=look.colour, alpha=0.15, linewidth=0)
+    axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
 
 
 def strokes(look: Look, *, opened: bool) -> dict[str, Any]:
     """A filled marker, or an open one."""
-    inside = style.PAPER if opened else look.colour
-    return {"color": look.colour, "fmt": look.marker, "markerfacecolor": inside}
+    inside = style.PAPER if opened else look.color
+    return {"color": look.color, "fmt": look.marker, "markerfacecolor": inside}
 
 
 def name(group: Configuration, groups: Sequence[Configuration]) -> str:
@@ -164,7 +164,7 @@ def second(group: Configuration, groups: Sequence[Configuration]) -> bool:
 
 
 def under_both(groups: Sequence[Configuration]) -> bool:
-    return len({each.slots[0] for each in groups}) > 1
+    return len({each.competing_protocols[0] for each in groups}) > 1
 
 
 def listed(groups: Sequence[Configuration]) -> str:

@@ -64,10 +64,10 @@ def rows(
         look = looks[group.algorithm]
         hit = [value for value in seeds if formatting.known(value)]
         middle = speed.median(value if formatting.known(value) else None for value in seeds)
-        axes.scatter(hit, [height] * len(hit), s=13, color=look.colour, marker=look.marker, alpha=0.7, linewidths=0)
-        axes.plot([middle, middle], [height - 0.3, height + 0.3], color=look.colour, linewidth=1.8)
+        axes.scatter(hit, [height] * len(hit), s=13, color=look.color, marker=look.marker, alpha=0.7, linewidths=0)
+        axes.plot([middle, middle], [height - 0.3, height + 0.3], color=look.color, linewidth=1.8)
         if missed := len(seeds) - len(hit):
-            axes.scatter([NEVER * longest], [height], s=18, color=look.colour, marker="x", linewidths=1.1)
+            axes.scatter([NEVER * longest], [height], s=18, color=look.color, marker="x", linewidths=1.1)
             if missed < len(seeds):
                 axes.annotate(f"{missed}", (NEVER * longest, height), (4, 0), textcoords="offset points",
                               va="center", fontsize=6)  # fmt: skip
@@ -95,8 +95,8 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
             look = looks[group.algorithm]
             seeds = [value(record) for record in speed.validated(group)]
             means.append(speed.mean(seeds))
-            axes.scatter(seeds, [height + 0.24] * len(seeds), s=9, color=look.colour, alpha=0.7, linewidths=0)
-            axes.plot([means[-1]], [height], color=look.colour, marker=look.marker, markersize=6)
+            axes.scatter(seeds, [height + 0.24] * len(seeds), s=9, color=look.color, alpha=0.7, linewidths=0)
+            axes.plot([means[-1]], [height], color=look.color, marker=look.marker, markersize=6)
             words.append(f"{title} {group.algorithm} {formatting.score(means[-1], group.metric)}")
         grid.title(axes, title)
         axes.grid(visible=False, axis="y")
@@ -107,7 +107,7 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
 
 
 COSTS: tuple[tuple[str, Callable[[Configuration], float]], ...] = (
-    ("adaptation\n(ms a task)", lambda group: speed.mean(record.adapt_ms for record in group.counted)),
+    ("adaptation\n(ms a task)", lambda group: speed.mean(record.adapt_ms for record in group.scored_records)),
     ("peak memory\n(MB)", speed.peak_memory),
     ("training\n(tasks a second)", speed.tasks_per_second),
 )
@@ -138,7 +138,7 @@ def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | 
         axes.set_ylabel("")
     for group in members:
         look = looks[group.algorithm]
-        panels[0, 0].plot([], [], color=look.colour, marker=look.marker, linestyle="", label=group.algorithm)
+        panels[0, 0].plot([], [], color=look.color, marker=look.marker, linestyle="", label=group.algorithm)
     style.legend(figure, panels[0, 0])
     return figure, "; ".join(words)
 

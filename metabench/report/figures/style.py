@@ -23,7 +23,7 @@ INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
 WINE, OLIVE = "#a03b6d", "#75751f"
 MARKERS = "osD^vPX<>*"
 PALE = ("#fbafe4", "#ece133")
-"""Colours of the palette that are lost on white paper."""
+"""Colors of the palette that are lost on white paper."""
 WIDTH = 4.8
 """Inches; small, so that a phone shows it without shrinking the letters."""
 
@@ -51,31 +51,31 @@ LOOK = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one algorithm is drawn, in every figure alike; the marker is for those who see no colour."""
+    """How one algorithm is drawn, in every figure alike; the marker is for those who see no color."""
 
-    colour: str
+    color: str
     marker: str
 
 
 def looks(algorithms: Iterable[str]) -> dict[str, Look]:
-    """A look for each label: ten colours that the colour-blind tell apart, then again with other markers.
+    """A look for each label: ten colors that the color-blind tell apart, then again with other markers.
 
-    To the eye, that is: the colours that come again are a shade off, so that a colour belongs to one algorithm.
+    To the eye, that is: the colors that come again are a shade off, so that a color belongs to one algorithm.
     """
-    colours = [each for each in sns.color_palette("colorblind").as_hex() if each not in PALE] + [OLIVE, WINE]
+    colors = [each for each in sns.color_palette("colorblind").as_hex() if each not in PALE] + [OLIVE, WINE]
     return {
         name: Look(
-            shade(colours[index % len(colours)], index // len(colours)),
-            MARKERS[(index + index // len(colours)) % len(MARKERS)],
+            shade(colors[index % len(colors)], index // len(colors)),
+            MARKERS[(index + index // len(colors)) % len(MARKERS)],
         )
         for index, name in enumerate(sorted(set(algorithms)))
     }
 
 
-def shade(colour: str, steps: int) -> str:
-    """A colour with a little more or less blue in it."""
-    blue = int(colour[5:], 16)
-    return f"{colour[:5]}{blue + steps if blue < 128 else blue - steps:02x}"
+def shade(color: str, steps: int) -> str:
+    """A color with a little more or less blue in it."""
+    blue = int(color[5:], 16)
+    return f"{color[:5]}{blue + steps if blue < 128 else blue - steps:02x}"
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> 
     positive = axes.get_xscale() == "log"
     for height, (group, scores) in enumerate(zip(known, values)):
         shown = scores[scores > 0] if positive else scores
-        violin(axes, height, shown, looks[group.algorithm].colour, opened=second(group, known))
+        violin(axes, height, shown, looks[group.algorithm].color, opened=second(group, known))
     if positive:
         low, high = np.quantile(pooled[pooled > 0], [0.005, 0.995])
         axes.set_xlim(low / 1.5, high * 1.5)
@@ -56,24 +56,24 @@ def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> 
     return figure, "; ".join(words)
 
 
-def violin(axes: Axes, height: int, scores: Array, colour: str, *, opened: bool) -> None:
+def violin(axes: Axes, height: int, scores: Array, color: str, *, opened: bool) -> None:
     """One, by seaborn, smoothed on the axis's scale; its quartiles as a bar and a dot, which are not smoothed."""
     if len(scores) > 1 and scores.std() > 1e-9 * (1 + abs(scores.mean())):
         frame = pd.DataFrame({"score": scores, "row": height})
         sns.violinplot(
             frame, x="score", y="row", ax=axes, orient="h", native_scale=True, cut=0, inner=None, width=0.75,
-            color=colour, saturation=1, linewidth=0.8, linecolor=colour, gridsize=80,
+            color=color, saturation=1, linewidth=0.8, linecolor=color, gridsize=80,
             fill=not opened, alpha=None if opened else 0.45,
         )  # fmt: skip
     low, middle, high = np.quantile(scores, QUARTERS) if len(scores) else (math.nan,) * 3
-    axes.plot([low, high], [height, height], color=colour, linewidth=2.4, solid_capstyle="butt")
-    axes.plot([middle], [height], color=colour, marker="o", markersize=5, markerfacecolor=style.PAPER)
+    axes.plot([low, high], [height, height], color=color, linewidth=2.4, solid_capstyle="butt")
+    axes.plot([middle], [height], color=color, marker="o", markersize=5, markerfacecolor=style.PAPER)
 
 
 def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """The best algorithm against the next ones, a panel each, a dot for each test task."""
-    slot = groups[0].slots[0]
-    known = ranked([group for group in groups if group.score() and slot in group.slots])
+    slot = groups[0].competing_protocols[0]
+    known = ranked([group for group in groups if group.score() and slot in group.competing_protocols])
     if len(known) < 2:
         return None
     best, rivals = known[0], known[1 : RIVALS + 1]
@@ -85,7 +85,7 @@ def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
         mine, others = common(best, rival)
         chosen = grid.thinned(len(mine), POINTS)
         look = looks[rival.algorithm]
-        dots = {"color": look.colour, "marker": look.marker, "alpha": 0.45, "linewidths": 0}
+        dots = {"color": look.color, "marker": look.marker, "alpha": 0.45, "linewidths": 0}
         axes.scatter(others[chosen], mine[chosen], s=9, **dots)
         shown += [*mine[chosen], *others[chosen]]
         words.append(compared(best, rival, mine, others))
@@ -149,7 +149,7 @@ def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
         ends = [found[protocol].score() for protocol in ("transductive", "inductive")]
         middle = [each.mean for each in ends if each]
         places = (height - 0.13, height + 0.13)
-        axes.plot(middle, places[: len(middle)], color=look.colour, linewidth=1.0, alpha=0.6)
+        axes.plot(middle, places[: len(middle)], color=look.color, linewidth=1.0, alpha=0.6)
         for opened, place, score in zip((False, True), places, ends):
             if score:
                 drawn = strokes(look, opened=opened)

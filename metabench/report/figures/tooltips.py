@@ -1,7 +1,7 @@
 """Which marks of a figure are whose, and the value of each: what the page's legend and tooltips go by.
 
-A mark is known by its algorithm's colour, which no other algorithm has (style.looks), so a figure need not
-do anything to be interactive but draw in these colours.
+A mark is known by its algorithm's color, which no other algorithm has (style.looks), so a figure need not
+do anything to be interactive but draw in these colors.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ MANY = 120
 
 def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
     """Give each algorithm's marks ids of the form `mark-ALGORITHM-NUMBER`; what they show, by id."""
-    owners = {look.colour: (index, name) for index, (name, look) in enumerate(looks.items())}
-    found = ((axes, artist, owners.get(colour(artist))) for axes, artist in artists(figure))
+    owners = {look.color: (index, name) for index, (name, look) in enumerate(looks.items())}
+    found = ((axes, artist, owners.get(color(artist))) for axes, artist in artists(figure))
     owned = [(axes, artist, owner) for axes, artist, owner in found if owner]
     named = sum(len(places(artist)) for _, artist, _ in owned) <= MANY
     titles: Titles = {}
@@ -44,7 +44,7 @@ def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
         titles[gid] = [name, *(described(axes, place, named) for place in places(artist))]
     for legend in (*figure.legends, *(each for axes in figure.axes if (each := axes.get_legend()))):
         for handle, text in entries(legend):
-            if owner := owners.get(colour(handle)):
+            if owner := owners.get(color(handle)):
                 for artist in (handle, text):
                     gid = f"mark-{owner[0]}-{len(titles)}"
                     artist.set_gid(gid)
@@ -62,8 +62,8 @@ def entries(legend: Legend) -> Iterator[tuple[Artist, Artist]]:
     yield from zip((handle for handle in legend.legend_handles if handle is not None), legend.get_texts())
 
 
-def colour(artist: Any) -> str:
-    """The one colour it has, without its opacity; "" where it has several."""
+def color(artist: Any) -> str:
+    """The one color it has, without its opacity; "" where it has several."""
     if isinstance(artist, Line2D):
         return to_hex(artist.get_color())
     if isinstance(artist, Patch):

@@ -1,4 +1,4 @@
-"""A figure's SVG file -> an element of the page: in its colours, with ids of its own, its letters shared."""
+"""A figure's SVG file -> an element of the page: in its colors, with ids of its own, its letters shared."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def element(svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequ
     text = NAMELESS.sub("<g", re.sub(r"<defs>\s*</defs>\s*", "", text)).replace(FONT, SHORT)
     numbers: dict[str, int] = {}
     text = REFERENCE.sub(lambda at: f"{at[1]}{prefix}-{numbers.setdefault(at[2], len(numbers))}", text)
-    for colour, variable in THEMED.items():
-        text = text.replace(colour, variable)
+    for color, variable in THEMED.items():
+        text = text.replace(color, variable)
     size = r'<svg [^>]*?(viewBox="[^"]*")[^>]*>'
     label = str(escape(alternative))
     return re.sub(size, lambda found: f'<svg {found[1]} role="img" aria-label="{label}">', text, count=1)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import pandas as pd
 
 from metabench.records.record import Record
@@ -15,7 +14,7 @@ from metabench.report.analysis import findings
 from metabench.report.analysis.summary import summary
 from metabench.report.collect import tuning as tuned
 from metabench.report.collect.configurations import Configuration, shortfalls
-from metabench.report.collect.labels import labels, slugs, text
+from metabench.report.collect.labels import labels, pairs, slugs
 from metabench.report.collect.provenance import provenance
 from metabench.report.figures import parallel, style
 from metabench.report.figures.catalogue import Picture
@@ -33,7 +32,7 @@ class Section:
     findings: findings.Findings
     rows: Rows
     legend: tuple[tuple[int, str, str], ...]
-    """Of each algorithm that was scored: the number of its marks, its label and its colour."""
+    """Of each algorithm that was scored: the number of its marks, its label and its color."""
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
 
@@ -114,7 +113,7 @@ def section(
         notes.append("The configurations differ in their budget: see what was compared.")
     numbered = {name: index for index, name in enumerate(job.looks)}
     here = dict.fromkeys(group.algorithm for group in job.groups)
-    legend = tuple((numbered[name], name, job.looks[name].colour) for name in here)
+    legend = tuple((numbered[name], name, job.looks[name].color) for name in here)
     return Section(job.suite, job.slug, findings.findings(job.groups), rows, legend, pictures, tuple(notes))
 
 
@@ -147,7 +146,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     """How much was run, in one line."""
-    good = len({record.trial.id for group in groups for record in group.counted})
+    good = len({record.trial.id for group in groups for record in group.scored_records})
     tasks = sorted({record.trial.budget.test_tasks for record in records})
     each = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
     seeds = formatting.count(len({record.trial.seed for record in records}), "seed")
@@ -169,20 +168,15 @@ def failed(groups: Sequence[Configuration]) -> Rows:
 
 def suites(groups: Sequence[Configuration]) -> Rows:
     """Each suite's parameters."""
-    found = {group.suite: group.records[0].trial.suite_parameters for group in groups}
-    return [{"suite": suite, "parameters": pairs(values)} for suite, values in found.items()]
+    found = {group.suite: group.records[0].trial for group in groups}
+    return [{"suite": suite, "parameters": pairs(trial.settings("suite"))} for suite, trial in found.items()]
 
 
 def compared(groups: Sequence[Configuration]) -> Rows:
-    """Each configuration's parameters and budget."""
+    """Each configuration's parameters, and the settings of its trials: budget, protocol, precision, tuning."""
     found = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
     return [
-        {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.algorithm_parameters),
-         "budget": pairs(msgspec.structs.asdict(trial.budget)), "protocol": trial.protocol}
+        {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.settings("algorithm")),
+         "settings": pairs(trial.settings("trial"))}
         for (suite, algorithm), trial in found.items()
     ]  # fmt: skip
-
-
-def pairs(values: Mapping[str, Any]) -> str:
-    """`inner_lr=0.4, inner_steps=1`."""
-    return ", ".join(f"{name}={text(value)}" for name, value in values.items()) or "none"

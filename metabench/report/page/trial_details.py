@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
 from metabench.records.record import Record
+from metabench.records.trials import Part
 from metabench.report import formatting
 from metabench.report.collect.labels import Label, text
 from metabench.report.collect.provenance import facts
 
 LOG = 6_000
 """Characters of a traceback that are shown: its end."""
+PARTS: tuple[Part, ...] = ("algorithm", "suite", "trial")
+"""Of the settings, in the order in which a trial's details have them."""
 POINTS = 25
 """Validations that are shown: the last."""
 
@@ -64,10 +67,9 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
             [protocol, record.metric, formatting.with_interval(test.score, test.ci95, record.metric)]
             for protocol, test in record.tests.items()
         ],
-        "settings": [pool.place(pairs(each)) for each in (
-            of.algorithm_parameters, of.suite_parameters,
-            {**msgspec.structs.asdict(of.budget), "protocol": of.protocol, "precision": of.precision},
-        )],
+        "settings": [
+            pool.place([(name, text(value)) for name, value in of.settings(part).items()]) for part in PARTS
+        ],
         "selection": pool.place(f"{record.selection or 'none'}, update {record.selected_update:,}"),
         "environment": pool.place(list(environment.items())),
         "finished": record.provenance.finished or "",
@@ -77,10 +79,6 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
             for point in record.curve[-POINTS:]
         ],
     }  # fmt: skip
-
-
-def pairs(values: dict[str, Any]) -> Sequence[tuple[str, str]]:
-    return [(name, text(value)) for name, value in values.items()]
 
 
 def cell(shown: str, value: float | None) -> list[Any]:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import text
 from metabench.report.published.source import Number, PublishedResults
@@ -97,7 +95,7 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
         group.metric,
         steps,
         interval(stack({seed: scores[steps] for seed, scores in group.steps.items()})),
-        len(group.counted),
+        len(group.scored_records),
         number,
         tuple(difference(name, here, number) for name in unlike),
         tuple(sorted((stated & here.keys()) - number.protocol.keys() - number.setting.keys())),
@@ -107,20 +105,17 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
 
 def facts(group: Configuration) -> dict[str, Any]:
     """How our number was made, by the names of the settings."""
-    trial = group.records[0].trial
     return {
-        **trial.algorithm_parameters,
-        **trial.suite_parameters,
-        **msgspec.structs.asdict(trial.budget),
+        **group.records[0].trial.settings(),
         "transductive": transductive(group),
-        "seeds": len(group.counted),
-        "selection": ", ".join(sorted({record.selection for record in group.counted})),
+        "seeds": len(group.scored_records),
+        "selection": ", ".join(sorted({record.selection for record in group.scored_records})),
     }
 
 
 def transductive(group: Configuration) -> bool:
     return any(
-        record.tests[group.protocol].transductive for record in group.counted if group.protocol in record.tests
+        record.tests[group.protocol].transductive for record in group.scored_records if group.protocol in record.tests
     )
 
 

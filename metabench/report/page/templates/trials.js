@@ -16,7 +16,7 @@ function curve(points) {
 
 function describe(trial) {
   const of = (place) => data.pool[place];
-  const [algorithm, suite, budget] = trial.settings.map(of);
+  const [algorithm, suite, rest] = trial.settings.map(of);
   const status = [["status", trial.cells[4]], ["tested state", of(trial.selection)], ["finished", trial.finished || "–"]];
   const tests = trial.tests.map(([protocol, metric, shown]) => [`${metric}, ${protocol}`, shown]);
   const parts = [["Result", definitions([...tests, ...status])]];
@@ -25,7 +25,7 @@ function describe(trial) {
   parts.push(
     ["Algorithm's parameters", algorithm.length ? definitions(algorithm) : "none"],
     ["Suite's parameters", suite.length ? definitions(suite) : "none"],
-    ["Budget", definitions(budget)],
+    ["Other settings", definitions(rest)],
   );
   if (trial.curve.length) parts.push(["End of the curve", curve(trial.curve)]);
   parts.push(["Environment", definitions(of(trial.environment))]);
