@@ -14,7 +14,7 @@ from metabench.api import Batch, Learner, Predict, Suite, Task
 from metabench.api.trees import leading_axis, map_tree
 from metabench.engine.learner import adapt_fully, map_tasks
 from metabench.engine.measure import synchronise
-from metabench.engine.problem import cast, inductive
+from metabench.engine.problem import inductive, to_device_dtype
 from metabench.engine.seeds import stream
 from metabench.records.record import Scores
 
@@ -36,7 +36,7 @@ def task_blocks(suite: Suite, name: str, split: str, count: int, device: str) ->
     for first in range(0, count, BLOCK):
         tasks = suite.sample(split, BLOCK, stream(name, split, first // BLOCK))
         kept = min(BLOCK, count - first)
-        blocks.append(cast(map_tree(lambda leaf, kept=kept: leaf[:kept].clone(), tasks), device))
+        blocks.append(to_device_dtype(map_tree(lambda leaf, kept=kept: leaf[:kept].clone(), tasks), device))
     return blocks
 
 

@@ -28,11 +28,11 @@ from metabench.engine.evaluate import (
 from metabench.engine.examples import examples
 from metabench.engine.learner import strategy_of
 from metabench.engine.measure import Clock, keep_freed_memory, peak_memory_mb, reset_peak_memory, set_deterministic
-from metabench.engine.problem import DTYPES, cast
+from metabench.engine.problem import DTYPES, to_device_dtype
 from metabench.engine.seeds import seed_everything, set_random_state, stream
 from metabench.engine.select_strategy import prepared
 from metabench.engine.training import Checkpoints, PrunedError, Training
-from metabench.errors import UnfitError, UserError, one_line
+from metabench.errors import NotApplicableError, UserError, one_line
 from metabench.records.checkpoints import CheckpointStore, NullCheckpointStore
 from metabench.records.provenance import PluginOrigins, StrategyChoice
 from metabench.records.record import (
@@ -83,7 +83,7 @@ def run_trial(
             run.test(learner)
     except StoppedError:
         raise
-    except UnfitError as error:
+    except NotApplicableError as error:
         status, reason = "unfit", str(error)
     except DivergedError as error:
         status, reason = "diverged", str(error)
@@ -216,7 +216,7 @@ class Run:
     def tasks(self, split: str, count: int) -> list[Task]:
         """The common validation or test tasks of the trial's suite."""
         blocks = task_blocks(self.suite, self.trial.suite, split, count, self.device)
-        return [cast(block, self.device, self.dtype) for block in blocks]
+        return [to_device_dtype(block, self.device, self.dtype) for block in blocks]
 
     def train(self) -> Learner:
         """Meta-train; the learner in the state that was best on the validation tasks."""
@@ -252,7 +252,9 @@ class Run:
     def training_tasks(self, update: int) -> Task:
         """The tasks of an update, by its number alone: looking at them early changes nothing."""
         generator = stream(self.trial.seed, self.trial.suite, "train", update)
-        return cast(self.suite.sample("train", self.trial.budget.meta_batch_size, generator), self.device, self.dtype)
+        return to_device_dtype(
+            self.suite.sample("train", self.trial.budget.meta_batch_size, generator), self.device, self.dtype
+        )
 
     def update(self, learner: Learner, update: int, updates: int) -> torch.Tensor:
         """One meta-update on the tasks of its number, which are the same for every algorithm at this seed."""

@@ -20,7 +20,7 @@ from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.engine import select_strategy
 from metabench.engine.learner import BatchedLearner, as_learner
-from metabench.engine.problem import build_problem, cast
+from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import stream
 from metabench.engine.strategies import compiled
 from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
@@ -318,7 +318,7 @@ def test_bf16_is_close_and_float32_outside():
 def test_bf16_trains_a_convolution_with_batchnorm(strategy):
     """Their mixture of dtypes is what torch's batching rules have no backward for."""
     suite = images(normed)
-    batch = cast(tasks_of(suite, 4), "cpu")
+    batch = to_device_dtype(tasks_of(suite, 4), "cpu")
     made = (maml(suite, dtype=torch.float32, precision=precision) for precision in ("float32", "bf16"))
     exact, rounded = (vector(BatchedLearner(each, strategy()).direction(batch, 0.0)) for each in made)
     assert rounded.dtype == torch.float32

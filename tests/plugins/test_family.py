@@ -10,7 +10,7 @@ import torch
 from metabench.api import grad, map_tree, query_loss, trajectory, unroll
 from metabench.api.trees import flatten
 from metabench.engine.learner import as_learner, strategy_of
-from metabench.engine.problem import build_problem, cast
+from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_algorithm
@@ -39,7 +39,7 @@ def make(name, suite, **parameters):
 
 
 def tasks_of(suite, n, name="family"):
-    return cast(suite.sample("train", n, stream(name)), "cpu", torch.float64)
+    return to_device_dtype(suite.sample("train", n, stream(name)), "cpu", torch.float64)
 
 
 def task_of(suite):
