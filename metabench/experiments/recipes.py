@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from metabench.errors import UserError, missing
-from metabench.experiments.options import read_text
+from metabench.experiments.read_options import read_text
 from metabench.records.files import checksum
 from metabench.records.recipe import Settings
 from metabench.records.trials import Trial, Tuning
