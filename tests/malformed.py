@@ -51,7 +51,7 @@ class Evil:
 HEAD = """
 import torch
 from torch import nn
-from metabench.api import Algorithm, Batch, Recipe, Suite, Task, hookimpl
+from metabench.api import Algorithm, Batch, InnerLoop, Recipe, Suite, Task, hookimpl
 """
 
 ALGORITHM = (
@@ -59,7 +59,8 @@ ALGORITHM = (
     + """
 def mine(problem, *, {parameter}):
     "An algorithm."
-    return Algorithm(problem.init, lambda m, s: m, lambda m, f, s, i: f, lambda m, f, x: problem.apply(f, x))
+    inner = InnerLoop(lambda m, s: m, lambda m, f, s, i: f, lambda m, f, x: problem.apply(f, x))
+    return Algorithm(problem.init, inner)
 
 @hookimpl
 def register_algorithms():

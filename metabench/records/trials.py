@@ -16,6 +16,8 @@ StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
 Precision = Literal["float32", "bf16", "float64"]
 Part = Literal["algorithm", "suite", "trial"]
 """Of what a setting is."""
+NOT_HASHED = {"default_settings"}
+"""Fields that say where settings come from, not what they are."""
 
 
 def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     found = {}
     for field in msgspec.structs.fields(part):
         value = getattr(part, field.name)
-        if field.name in part.first_fields or value != field.default:
+        if field.name in part.first_fields or (value != field.default and field.name not in NOT_HASHED):
             found[field.name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
     return found
 
@@ -82,7 +84,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Settings that are not those that were tuned, or tuned with."""
 
 
-NOT_A_SETTING = ("algorithm", "algorithm_parameters", "suite", "suite_parameters", "seed", "budget", "bars", "tuning")
+NOT_A_SETTING = (
+    *("algorithm", "algorithm_parameters", "suite", "suite_parameters", "seed", "budget", "bars", "tuning"),
+    *NOT_HASHED,
+)
 """Fields of a trial that say which it is, or that Trial.settings spreads out."""
 
 
@@ -109,6 +114,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """(update, validation score): a trial whose best score is worse by then ends as `pruned`. For tuning."""
     tuning: Tuning | None = None
     """Where its parameters come from, if they were tuned."""
+    default_settings: bool = False
+    """Whether neither a recipe nor the user says any parameter of the algorithm: each has its factory's default."""
 
     def settings(self, *parts: Part) -> dict[str, Any]:
         """What was run, flat and by name, but for the seed: all of it, or these parts alone.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from metabench.api import Algorithm, Batch, NotApplicableError, Suite, Task
+from metabench.api import Algorithm, Batch, InnerLoop, NotApplicableError, Suite, Task
 from metabench.api.trees import flatten
 from metabench.engine.evaluate import task_blocks
 from metabench.engine.problem import inductive
@@ -30,7 +30,8 @@ def recorder(problem, *, inner_lr: float = 0.1, seen: str = ""):
     def step(meta, fast, support, i):
         return {name: weight * (1 - inner_lr) for name, weight in fast.items()}
 
-    return Algorithm(problem.init, lambda meta, s: meta, step, lambda m, f, x: problem.apply(f, x), objective)
+    inner = InnerLoop(lambda meta, s: meta, step, lambda m, f, x: problem.apply(f, x))
+    return Algorithm(problem.init, inner, objective)
 
 
 def exploding(problem, *, inner_lr: float = 0.1):

@@ -79,7 +79,7 @@ def maml(suite: Suite, steps: int = 2, dtype=torch.float64, precision="float32")
     def objective(meta, task, progress):
         return (1 + progress) * problem.loss(unroll(inner, meta, task.support, steps), task.query)
 
-    return Algorithm(problem.init, inner.start, inner.step, inner.predict, objective)
+    return Algorithm(problem.init, inner, objective)
 
 
 def tasks_of(suite: Suite, n: int, seed: int = 0) -> Task:

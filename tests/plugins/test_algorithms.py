@@ -56,8 +56,8 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights():
     with torch.no_grad():
         _, direction = algorithm.meta_grad(problem.init(), task, 0.0)
     weights = {name: weight.requires_grad_() for name, weight in problem.init().items()}
-    slopes = torch.autograd.grad(problem.loss(weights, task.support), weights.values())
-    moved = {n: (w - 0.1 * s).detach().requires_grad_() for (n, w), s in zip(weights.items(), slopes)}
+    grads = torch.autograd.grad(problem.loss(weights, task.support), weights.values())
+    moved = {n: (w - 0.1 * s).detach().requires_grad_() for (n, w), s in zip(weights.items(), grads)}
     expected = torch.autograd.grad(problem.loss(moved, task.query), moved.values())
     for seen, value in zip(direction.values(), expected):
         assert torch.allclose(seen, value)
