@@ -20,7 +20,7 @@ from metabench.experiments.work import work
 from metabench.records import store
 from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Record, Scores
-from metabench.records.trials import Execution, Trial
+from metabench.records.trials import STRATEGIES, Execution, Trial
 
 FACTS = ("cpu", "torch", "metabench", "device", "plugins")
 """What of the provenance explains a difference."""
@@ -63,7 +63,7 @@ def verify(root: Path, sample: int, jobs: int, plugins: tuple[str, ...], data: s
 def execution_of(record: Record, plugins: tuple[str, ...]) -> Execution:
     """How a trial was computed, as its record has it."""
     facts = record.provenance
-    own = record.strategy in ("vectorised", "compiled", "threaded")
+    own = record.strategy in STRATEGIES
     return Execution(
         device="cpu" if facts.device in (None, "cpu") else "cuda",
         threads=facts.threads or 1,

@@ -12,7 +12,7 @@ from metabench.api import Algorithm, Learner, Problem, Suite, Task
 from metabench.api.trees import Tree, flatten, map_tree
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner, map_tasks
 from metabench.engine.problem import build_problem, cast
-from metabench.engine.seeds import seed_everything, stream
+from metabench.engine.seeds import random_generator, seed_everything
 from metabench.testing.checks import FailureError, NotApplicableError
 
 STEPS = 3
@@ -67,7 +67,7 @@ class Case(NamedTuple):
 
     def tasks(self, n: int, name: str = "tasks", split: str = "train") -> Task:
         """n tasks, the same for the same name, with memory of their own."""
-        return copied(cast(self.suite.sample(split, n, stream("kit", name)), "cpu", torch.float64))
+        return copied(cast(self.suite.sample(split, n, random_generator("kit", name)), "cpu", torch.float64))
 
 
 def parts(learner: Learner) -> tuple[Any, ...]:

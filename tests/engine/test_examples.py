@@ -9,8 +9,8 @@ import torch
 
 from metabench.api import Batch, Task
 from metabench.engine import examples
-from metabench.engine.evaluate import task_blocks
 from metabench.engine.run import run_trial
+from metabench.engine.tasks import task_blocks
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Execution, Trial

@@ -21,7 +21,7 @@ from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.engine import select_strategy
 from metabench.engine.learner import BatchedLearner, as_learner
 from metabench.engine.problem import build_problem, cast
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench.engine.strategies import compiled
 from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
 from metabench.engine.strategies.threaded import Threaded
@@ -82,7 +82,7 @@ def maml(suite: Suite, steps: int = 2, dtype=torch.float64, precision="float32")
 
 
 def tasks_of(suite: Suite, n: int, seed: int = 0) -> Task:
-    drawn = suite.sample("train", n, stream(seed, "strategies"))
+    drawn = suite.sample("train", n, random_generator(seed, "strategies"))
     return map_tree(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, drawn)
 
 
@@ -269,14 +269,14 @@ def trial(updates: int = 1000, **fields) -> Trial:
 
 def test_a_choice_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
-    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
-    first = select_strategy.choose(made, tasks, trial(), Execution())
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
+    first = select_strategy.select_strategy(made, tasks, trial(), Execution())
     assert set(first.milliseconds) == {"vectorised", "threaded"}
     assert first.strategy == min(first.milliseconds, key=first.milliseconds.get)
     assert first.reason.startswith("measured; not compiled: that saves some")
     monkeypatch.setattr(select_strategy, "measure", None)
     other_seed = msgspec.structs.replace(trial(), seed=7)
-    assert select_strategy.choose(made, tasks, other_seed, Execution(threads=2)) == first
+    assert select_strategy.select_strategy(made, tasks, other_seed, Execution(threads=2)) == first
     path = next((tmp_path / "strategies").glob("*.json"))
     later = msgspec.structs.replace(first, strategy="threaded", reason="too late")
     assert select_strategy.publish(path, later) == first
@@ -286,13 +286,16 @@ def test_a_choice_is_made_once(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
-    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
-    assert select_strategy.choose(made, tasks, trial(), Execution()).milliseconds
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
+    assert select_strategy.select_strategy(made, tasks, trial(), Execution()).milliseconds
 
 
 def test_a_short_trial_goes_by_the_rule():
     made = maml(lines())
-    assert select_strategy.choose(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy == "vectorised"
+    assert (
+        select_strategy.select_strategy(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy
+        == "vectorised"
+    )
     large = {"weight": torch.zeros(64, 64, 3, 3)}
     assert (by_rule(made.init()), by_rule(large)) == ("vectorised", "threaded")
 
@@ -307,7 +310,7 @@ def test_adam_is_fused_unless_its_author_chose_otherwise():
 def test_bf16_is_close_and_float32_outside():
     suite = lines()
     exact, rounded = (build_problem(suite, 0, precision=precision) for precision in ("float32", "bf16"))
-    x = map_tree(lambda leaf: leaf[0], suite.sample("train", 1, stream("bf16"))).support.x
+    x = map_tree(lambda leaf: leaf[0], suite.sample("train", 1, random_generator("bf16"))).support.x
     one, other = exact.apply(exact.init(), x), rounded.apply(rounded.init(), x)
     assert other.dtype == torch.float32
     assert not torch.equal(one, other)

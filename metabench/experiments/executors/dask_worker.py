@@ -21,6 +21,7 @@ from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.worker_process import CheckpointSaved, RunTrial, TrialRequest
 from metabench.records.checkpoints import CheckpointStore
 from metabench.records.files import write_atomically
+from metabench.records.locks import Claim
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 
@@ -75,9 +76,9 @@ class Line:
 class NoLocks:
     """The claims on a worker: the driver has made them."""
 
-    def claim(self, trial: Trial) -> str:
+    def claim(self, trial: Trial) -> Claim:
         """See TrialLocks."""
-        return "mine"
+        return Claim.ACQUIRED
 
     def release(self, trial: Trial) -> None:
         """See TrialLocks."""
