@@ -21,8 +21,8 @@ class UserError(Exception):
         return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
-class UnfitError(ValueError):
-    """What a factory raises where an algorithm is not made for the problem: why, in a clause."""
+class NotApplicableError(ValueError):
+    """Why an algorithm is not made for a problem, or a check says nothing about a plugin: in a clause."""
 
 
 def one_line(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from metabench.api.contract import (
 from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, read_member
 from metabench.api.inner_loops import Inner, adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.trees import map_tree
-from metabench.errors import UnfitError
+from metabench.errors import NotApplicableError
 
 __all__ = [
     "Algorithm",
@@ -31,6 +31,7 @@ __all__ = [
     "Inner",
     "Learner",
     "Meta",
+    "NotApplicableError",
     "Params",
     "Pool",
     "Predict",
@@ -38,7 +39,6 @@ __all__ = [
     "Recipe",
     "Suite",
     "Task",
-    "UnfitError",
     "adam",
     "cache_dir",
     "cached_arrays",

@@ -104,9 +104,9 @@ def constant(progress: float) -> float:
 class Algorithm(NamedTuple):
     """A meta-learner as pure functions of one task. The engine batches, times and scores it.
 
-    A factory raises UnfitError for a problem that the algorithm is not made for (no classes, say): a run then says
-    so and goes on. Without `objective` and `meta_grad` nothing is meta-trained. None of the functions may draw
-    random numbers, write in place or call `.item()`.
+    A factory raises NotApplicableError for a problem that the algorithm is not made for (no classes, say): a run
+    then says so and goes on. Without `objective` and `meta_grad` nothing is meta-trained. None of the functions may
+    draw random numbers, write in place or call `.item()`.
     """
 
     init: Callable[[], Meta]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from metabench.api import Algorithm, Learner, Suite
 from metabench.engine.problem import DTYPES, build_problem
-from metabench.errors import UnfitError, UserError
+from metabench.errors import NotApplicableError, UserError
 from metabench.records.trials import Trial
 from metabench.registry.discovery import Registry
 
@@ -19,12 +19,12 @@ def build_suite(registry: Registry, trial: Trial) -> Suite:
 
 
 def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
-    """What the trial's algorithm makes of the suite's model; raises UnfitError if it is not made for it."""
+    """What the trial's algorithm makes of the suite's model; raises NotApplicableError if it is not made for it."""
     entry = registry.get("algorithm", trial.algorithm)
     problem = build_problem(suite, trial.seed, device, DTYPES[trial.precision], trial.precision)
     try:
         return entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
-    except UnfitError:
+    except NotApplicableError:
         raise
     except ValueError as error:
         raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None

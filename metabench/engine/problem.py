@@ -59,16 +59,16 @@ def problem_around(
         normalise_in_full(module)
     initial = {name: weight.detach().clone() for name, weight in module.named_parameters()}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
-    own = threading.local()  # functional_call swaps weights in place: one module a thread
-    own.module = copy.deepcopy(module)
+    per_thread = threading.local()  # functional_call swaps weights in place: one module a thread
+    per_thread.module = copy.deepcopy(module)
 
     def apply(params: Params, x: Tensor) -> Tensor:
-        if not hasattr(own, "module"):
-            own.module = copy.deepcopy(module)
+        if not hasattr(per_thread, "module"):
+            per_thread.module = copy.deepcopy(module)
         if precision != "bf16":
-            return functional_call(own.module, params, (x,))
+            return functional_call(per_thread.module, params, (x,))
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
-            return functional_call(own.module, params, (x,)).to(dtype)
+            return functional_call(per_thread.module, params, (x,)).to(dtype)
 
     def rewrap(extend: Callable[[nn.Module], nn.Module]) -> Problem:
         return problem_around(suite, wrap(extend).to(device=device, dtype=dtype), seed, wrap, precision)
@@ -82,10 +82,10 @@ def problem_around(
         loss=loss,
         criterion=suite.loss,
         module=lambda: copy.deepcopy(module),
-        head=head_of(module),
+        head=head_names(module),
         ways=suite.ways,
         wrap=rewrap,
-        pool=on_device(suite.pool(), device, dtype) if suite.pool else None,
+        pool=pool_to_device(suite.pool(), device, dtype) if suite.pool else None,
         generator=lambda name: random_generator(seed, "algorithm", name),
     )
 
@@ -120,7 +120,7 @@ def normalise_in_full(module: nn.Module) -> None:
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def head_of(module: nn.Module) -> tuple[str, ...]:
+def head_names(module: nn.Module) -> tuple[str, ...]:
     """The names of the parameters that belong to the last layer that has any."""
     layer = ""
     for name, child in module.named_modules():
@@ -129,16 +129,16 @@ def head_of(module: nn.Module) -> tuple[str, ...]:
     return tuple(name for name, _ in module.named_parameters() if name.rpartition(".")[0] == layer)
 
 
-def on_device(pool: Pool, device: torch.device, dtype: torch.dtype) -> Pool:
+def pool_to_device(pool: Pool, device: torch.device, dtype: torch.dtype) -> Pool:
     """The pool with its samples where the weights are."""
 
     def sample(n: int, generator: Generator) -> Batch:
-        return cast(pool.sample(n, generator), device, dtype)
+        return to_device_dtype(pool.sample(n, generator), device, dtype)
 
     return pool._replace(sample=sample)
 
 
-def cast(tree: Tree, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Tree:
+def to_device_dtype(tree: Tree, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Tree:
     """Tasks on a device, their floating-point tensors in a dtype."""
     return map_tree(
         lambda leaf: leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else leaf.dtype), tree

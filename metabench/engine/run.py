@@ -19,14 +19,14 @@ from metabench.engine.select_strategy import ready_learner
 from metabench.engine.state import Heartbeat, OnProgress, TrialRun, TrialState
 from metabench.engine.tasks import training_tasks
 from metabench.engine.training import PrunedError, train
-from metabench.errors import UnfitError, UserError, one_line
+from metabench.errors import NotApplicableError, UserError, one_line
 from metabench.records.checkpoints import CheckpointStore, NullCheckpointStore
 from metabench.records.record import Outcome, Status, StoppedError
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry, load_registry
 
 ENDINGS: dict[type[Exception], Status] = {
-    UnfitError: "unfit",
+    NotApplicableError: "unfit",
     DivergedError: "diverged",
     PrunedError: "pruned",
     UserError: "error",

@@ -23,15 +23,14 @@ Part = Literal["algorithm", "suite", "trial"]
 def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     """What a trial's id is the hash of: its first fields, and those added later that are not at their default.
 
-    Fields go by their names on disk, so that another name in Python renames no trial. A field that is added renames no trial that was run before there was one.
+    So a field that is added renames no trial that was run before there was one; nor does another name in Python:
+    fields go by their names on disk.
     """
     found = {}
     for field in msgspec.structs.fields(part):
-        value = getattr(part, field.name)
-        if field.encode_name in part.first_fields or value != field.default:
-            found[field.encode_name] = (
-                identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
-            )
+        value, name = getattr(part, field.name), field.encode_name
+        if name in part.first_fields or value != field.default:
+            found[name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from metabench.api import Batch, Learner, Task
 from metabench.api.trees import Tree, map_tree
 from metabench.engine.learner import BatchedLearner
-from metabench.testing.cases import Case, copied, gap, losses, parts, predictions, require_equal
+from metabench.testing.cases import Case, copied, gap, losses, plugin_functions, predictions, require_equal
 from metabench.testing.checks import Check, FailureError, where
 
 
@@ -29,10 +29,12 @@ def runs(case: Case) -> None:
         if tuple(found.shape) != expected:
             raise FailureError(
                 f"outputs of shape {tuple(found.shape)} where the model gives {expected}",
-                f"`predict` adds or drops an axis{where(*parts(learner)[::-1])}",
+                f"`predict` adds or drops an axis{where(*plugin_functions(learner)[::-1])}",
             )
         if not bool(found.isfinite().all()):
-            raise FailureError("outputs that are not finite", f"an inner step too large{where(*parts(learner))}")
+            raise FailureError(
+                "outputs that are not finite", f"an inner step too large{where(*plugin_functions(learner))}"
+            )
 
 
 def float64_kept(case: Case) -> None:
@@ -45,7 +47,7 @@ def float64_kept(case: Case) -> None:
     """
     tasks, learner = case.tasks(4), case.learner()
     first = predictions(learner, tasks)
-    cause = f"`.float()` or a new tensor without `dtype=` brings float32 in{where(*parts(learner))}"
+    cause = f"`.float()` or a new tensor without `dtype=` brings float32 in{where(*plugin_functions(learner))}"
     if first.dtype != torch.float64:
         raise FailureError(f"outputs in {first.dtype}", cause)
     direction = torch.linspace(-1, 1, tasks.support.x.numel(), dtype=torch.float64).sin().view_as(tasks.support.x)
@@ -71,7 +73,8 @@ def tasks_isolated(case: Case) -> None:
     """
     tasks = case.tasks(4)
     learner = case.learner()
-    cause = f"something is shared or averaged over tasks, such as BatchNorm's statistics{where(*parts(learner))}"
+    at = where(*plugin_functions(learner))
+    cause = f"something is shared or averaged over tasks, such as BatchNorm's statistics{at}"
     together = predictions(learner, tasks)
     for i in range(4):
         alone = predictions(case.learner(), map_tree(lambda leaf, i=i: leaf[i : i + 1], tasks))
@@ -91,7 +94,8 @@ def inputs_untouched(case: Case) -> None:
     """
     learner, tasks = case.learner(), case.tasks(4)
     before = copied(tasks)
-    cause = f"an operation in place (`mul_`, `+=`, `x[0] =`) on the data{where(*parts(learner)[1:], *parts(learner))}"
+    functions = plugin_functions(learner)
+    cause = f"an operation in place (`mul_`, `+=`, `x[0] =`) on the data{where(*functions[1:], *functions)}"
     with torch.no_grad():
         for adapted in learner.adapt(tasks.support, 2):
             [predict(x) for predict, x in zip(adapted, tasks.query.x)]
@@ -114,7 +118,9 @@ def learner_untouched(case: Case) -> None:
     first = predictions(learner, tasks)
     predictions(learner, case.tasks(4, "others"))
     words = "predictions for tasks met once and met again"
-    cause = f"adapting writes into the learner: running statistics, a counter, a cache{where(*parts(learner))}"
+    cause = (
+        f"adapting writes into the learner: running statistics, a counter, a cache{where(*plugin_functions(learner))}"
+    )
     require_equal(first, predictions(learner, tasks), 0.0, (words, cause))
 
 
@@ -137,7 +143,7 @@ def query_unread(case: Case) -> None:
             for adapted in learner.adapt(Batch(inputs[:, :size], targets[:, :size]), 2):
                 last = adapted
             found.append([predict(x) for predict, x in zip(last, tasks.query.x)])
-    cause = f"memory behind `support` is read (`_base`, a storage){where(*parts(learner))}"
+    cause = f"memory behind `support` is read (`_base`, a storage){where(*plugin_functions(learner))}"
     require_equal(found[0], found[1], 0.0, ("predictions under two sets of query labels", cause))
 
 
@@ -154,9 +160,10 @@ def support_matters(case: Case) -> None:
     other = tasks._replace(support=Batch(tasks.support.x, tasks.support.y.roll(1, dims=1)))
     moved, _ = gap(predictions(learner, tasks), predictions(case.learner(), other))
     if moved < 1e-9:
+        at = where(*plugin_functions(learner))
         raise FailureError(
             f"with the support labels moved round the predictions changed by {moved:.1g}",
-            f"`step` does not use `support.y`, or `predict` uses `meta` instead of `fast`{where(*parts(learner))}",
+            f"`step` does not use `support.y`, or `predict` uses `meta` instead of `fast`{at}",
         )
 
 
@@ -181,7 +188,7 @@ def adapts(case: Case) -> None:
             return
     raise FailureError(
         f"three inner steps took the support loss from {before:.4g} to {after:.4g}",
-        f"the sign of the inner step: `w - lr * g`{where(*parts(learner))}",
+        f"the sign of the inner step: `w - lr * g`{where(*plugin_functions(learner))}",
     )
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from metabench.api import Algorithm, Learner, Problem, Suite, Task
 from metabench.api.trees import Tree, flatten, map_tree
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner, map_tasks
-from metabench.engine.problem import build_problem, cast
+from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator, seed_everything
-from metabench.testing.checks import FailureError, NotApplicableError
+from metabench.errors import NotApplicableError
+from metabench.testing.checks import FailureError
 
 STEPS = 3
 """Inner steps that the checks take."""
@@ -35,7 +36,7 @@ class Case(NamedTuple):
         return build_problem(self.suite, seed=0, dtype=torch.float64)
 
     def make(self, **parameters: Any) -> Any:
-        """What the factory makes of a fresh problem; with ValueError it says that the problem is not for it."""
+        """What the factory makes of a fresh problem; any ValueError says that the problem is not for it."""
         try:
             return self.factory(self.problem(), **parameters)
         except ValueError as reason:
@@ -67,10 +68,12 @@ class Case(NamedTuple):
 
     def tasks(self, n: int, name: str = "tasks", split: str = "train") -> Task:
         """n tasks, the same for the same name, with memory of their own."""
-        return copied(cast(self.suite.sample(split, n, random_generator("kit", name)), "cpu", torch.float64))
+        return copied(
+            to_device_dtype(self.suite.sample(split, n, random_generator("kit", name)), "cpu", torch.float64)
+        )
 
 
-def parts(learner: Learner) -> tuple[Any, ...]:
+def plugin_functions(learner: Learner) -> tuple[Any, ...]:
     """The functions in which a mistake may lie, for `where`."""
     if isinstance(learner, BatchedLearner):
         one = learner.algorithm
@@ -130,7 +133,7 @@ def require_equal(seen: Tree, expected: Tree, tolerance: float, words: tuple[str
         raise FailureError(f"{words[0]} differ by up to {absolute:.3g} (allowed: {tolerance:g})", words[1])
 
 
-def both(elsewhere: Elsewhere, label: str) -> tuple[str, str]:
+def digests_of(elsewhere: Elsewhere, label: str) -> tuple[str, str]:
     """What two other processes computed; raises RuntimeError with the exception that one met."""
     first, second = elsewhere()
     for found in (first, second):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from metabench.engine.seeds import random_state, set_random_state
-from metabench.errors import UserError, one_line, unknown
+from metabench.errors import NotApplicableError, UserError, one_line, unknown
 
 OURS = f"{Path(__file__).parents[1]}{os.sep}"
 
@@ -24,10 +24,6 @@ class FailureError(AssertionError):
         super().__init__(seen, cause)
         self.seen = seen
         self.cause = cause
-
-
-class NotApplicableError(Exception):
-    """Why a check says nothing about this plugin."""
 
 
 class Check(NamedTuple):

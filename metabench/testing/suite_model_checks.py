@@ -7,11 +7,11 @@ import torch
 from metabench.api import Task
 from metabench.api.autodiff import grad, value_and_grad
 from metabench.api.trees import flatten, map_tree
-from metabench.engine.problem import build_problem, cast
-from metabench.errors import UserError
+from metabench.engine.problem import build_problem, to_device_dtype
+from metabench.errors import NotApplicableError, UserError
 from metabench.records.trials import Budget
 from metabench.testing.cases import require_equal
-from metabench.testing.checks import Check, FailureError, NotApplicableError, where
+from metabench.testing.checks import Check, FailureError, where
 from metabench.testing.suite_task_checks import SuiteCase
 
 
@@ -56,7 +56,7 @@ def ways(case: SuiteCase) -> None:
     if count is None:
         return
     problem, at = case.problem(), where(case.suite.sample)
-    task = first_of(cast(case.tasks("test", 1), "cpu"))
+    task = first_of(to_device_dtype(case.tasks("test", 1), "cpu"))
     for part, batch in zip(("support", "query"), task):
         found = sorted(set(batch.y.flatten().tolist()))
         if batch.y.dtype != torch.int64 or batch.y.dim() != 1 or not set(found) <= set(range(count)):
@@ -81,7 +81,7 @@ def judges(case: SuiteCase) -> None:
     Remedy: return 0-dimensional tensors.
     """
     problem = case.problem()
-    task = first_of(cast(case.tasks("test", 1), "cpu"))
+    task = first_of(to_device_dtype(case.tasks("test", 1), "cpu"))
     weights = problem.init()
     values = {"loss": problem.loss(weights, task.query)}
     values |= case.suite.metrics(lambda x: problem.apply(weights, x), task.query)
@@ -103,7 +103,7 @@ def metric_direction(case: SuiteCase) -> None:
     Remedy: turn `higher_is_better`, or put the metric that is meant first.
     """
     problem = case.problem()
-    batch = first_of(cast(case.tasks("train", 1), "cpu")).support
+    batch = first_of(to_device_dtype(case.tasks("train", 1), "cpu")).support
     weights = {name: weight.requires_grad_() for name, weight in problem.init().items()}
     optimizer = torch.optim.Adam(weights.values(), lr=1e-2)
 
@@ -138,7 +138,7 @@ def batchable(case: SuiteCase) -> None:
     Remedy: tensor operations only; `torch.where` for `if`.
     """
     problem = case.problem(torch.float64)
-    support = cast(case.tasks("train", 3), "cpu", torch.float64).support
+    support = to_device_dtype(case.tasks("train", 3), "cpu", torch.float64).support
     weights = problem.init()
     batched = torch.vmap(lambda batch: grad(problem.loss)(weights, batch))(support)
     at = where(case.suite.loss)

@@ -12,9 +12,10 @@ from metabench.api import Problem, Suite, Task
 from metabench.api.trees import flatten
 from metabench.engine.problem import build_problem
 from metabench.engine.seeds import random_generator, seed_everything
+from metabench.errors import NotApplicableError
 from metabench.registry.discovery import Registry
-from metabench.testing.cases import Elsewhere, both, require_equal
-from metabench.testing.checks import Check, FailureError, NotApplicableError, where
+from metabench.testing.cases import Elsewhere, digests_of, require_equal
+from metabench.testing.checks import Check, FailureError, where
 
 SPLITS = ("train", "validation", "test")
 
@@ -119,7 +120,7 @@ def other_process(case: SuiteCase) -> None:
     """
     if case.elsewhere is None:
         raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
-    mine, other = both(case.elsewhere, "")
+    mine, other = digests_of(case.elsewhere, "")
     if mine != other:
         raise FailureError(
             f"digests {mine} and {other}",

@@ -15,21 +15,22 @@ import torch
 from metabench.api.trees import flatten, unflatten
 from metabench.engine.learner import exact_gradient
 from metabench.engine.seeds import random_generator
+from metabench.errors import NotApplicableError
 from metabench.registry.parameters import Parameter, signature_of
 from metabench.testing.adaptation_checks import one
 from metabench.testing.cases import (
     Case,
     after_updates,
-    both,
     copied,
+    digests_of,
     gap,
     losses,
-    parts,
+    plugin_functions,
     predictions,
     require_equal,
     train,
 )
-from metabench.testing.checks import Check, FailureError, NotApplicableError, where
+from metabench.testing.checks import Check, FailureError, where
 
 RATES = ("inner_lr", "outer_lr")
 REFUSED = "n/a"
@@ -126,7 +127,7 @@ def learns(case: Case) -> None:
     _, after = losses(case, learner, tasks, "query")
     first, last = (sum(part) / 10 for part in (seen[:10], seen[-10:]))
     if not (after < before or last < first):
-        functions = parts(learner)
+        functions = plugin_functions(learner)
         raise FailureError(
             f"60 updates took the query loss from {before:.4g} to {after:.4g}, and the loss that an update returns "
             f"from {first:.4g} to {last:.4g}",
@@ -201,12 +202,13 @@ def reproducible(case: Case) -> None:
         state = global_states()
         learner = case.fresh()
         results.append(after_updates(learner, case, 3))
+        at = where(*plugin_functions(learner)[::-1], case.factory)
         if global_states() != state:
             raise FailureError(
                 "a global random generator moved",
-                f"a draw without `generator=problem.generator(name)`{where(*parts(learner)[::-1], case.factory)}",
+                f"a draw without `generator=problem.generator(name)`{at}",
             )
-    cause = f"a global random generator is read{where(*parts(learner)[::-1], case.factory)}"
+    cause = f"a global random generator is read{at}"
     require_equal(results[0], results[1], 0.0, ("results under two global seeds", cause))
 
 
@@ -232,7 +234,7 @@ def other_process(case: Case) -> None:
     """
     if case.elsewhere is None:
         raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
-    mine, other = both(case.elsewhere, case.label)
+    mine, other = digests_of(case.elsewhere, case.label)
     if mine == other == REFUSED:
         raise NotApplicableError("the algorithm does not take the problem")
     if mine != other:

@@ -6,18 +6,18 @@ from functools import partial
 
 import torch
 
-from metabench.api import Algorithm, Problem, UnfitError, hookimpl, partial_sgd, query_loss
+from metabench.api import Algorithm, NotApplicableError, Problem, hookimpl, partial_sgd, query_loss
 
 
 def boil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
     """MAML, second order, whose inner loop moves the body: the representation changes, the head does not.
 
-    Oh et al. 2021, arXiv 2008.08882, section 3. The paper is about classification. Raises UnfitError for a
+    Oh et al. 2021, arXiv 2008.08882, section 3. The paper is about classification. Raises NotApplicableError for a
     model that is nothing but a head.
     """
     body = [name for name in problem.init() if name not in problem.head]
     if not body:
-        raise UnfitError("it needs a model with a layer before the last one")
+        raise NotApplicableError("it needs a model with a layer before the last one")
     inner = partial_sgd(problem, inner_lr, body)
     return Algorithm(
         init=problem.init,

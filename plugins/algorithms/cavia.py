@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from metabench.api import Algorithm, Problem, UnfitError, hookimpl, partial_sgd, query_loss
+from metabench.api import Algorithm, NotApplicableError, Problem, hookimpl, partial_sgd, query_loss
 
 
 def cavia(
@@ -24,13 +24,13 @@ def cavia(
     Zintgraf et al. 2019, arXiv 1810.03642, section 3. The context scales and shifts the channels of one layer's
     output, linearly (FiLM), as in section 4.2 of the paper. `layer` counts the layers with weights before the
     head; the paper takes the third convolution after its normalisation. For regression it concatenates the
-    context to the input, which shifts the first layer without scaling it. Raises UnfitError for a model that
+    context to the input, which shifts the first layer without scaling it. Raises NotApplicableError for a model that
     has no such layer.
     """
     body = [name.rpartition(".")[0] for name in problem.init() if name not in problem.head]
     layers = list(dict.fromkeys(body))
     if not -len(layers) <= layer < len(layers):
-        raise UnfitError(f"it has no layer {layer} to modulate: there are {len(layers)} before the head")
+        raise NotApplicableError(f"it has no layer {layer} to modulate: there are {len(layers)} before the head")
     path = layers[layer]
     wide = problem.wrap(lambda module: modulated(module, path, context))
     name = f"{path}.context"

@@ -15,11 +15,11 @@ from metabench.api import (
     Inner,
     Learner,
     Meta,
+    NotApplicableError,
     Pool,
     Predict,
     Problem,
     Task,
-    UnfitError,
     hookimpl,
     map_tree,
     sgd,
@@ -108,7 +108,7 @@ def widen(module: nn.Module, head: tuple[str, ...], outputs: int) -> nn.Module:
     path = head[0].rpartition(".")[0]
     old = module.get_submodule(path)
     if not isinstance(old, nn.Linear):
-        raise UnfitError(f"it needs a linear last layer, and '{path}' is {type(old).__name__}")
+        raise NotApplicableError(f"it needs a linear last layer, and '{path}' is {type(old).__name__}")
     wide = nn.Linear(old.in_features, outputs)
     parent, _, name = path.rpartition(".")
     setattr(module.get_submodule(parent), name, wide)

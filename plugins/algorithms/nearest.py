@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Meta, Problem, UnfitError, hookimpl
-from metabench_plugins.algorithms.bodies import one_hot
+from metabench.api import Algorithm, Batch, Meta, NotApplicableError, Problem, hookimpl
+from metabench_plugins.algorithms.embeddings import one_hot
 
 
 def nearest(problem: Problem) -> Algorithm:
@@ -21,7 +21,7 @@ def nearest(problem: Problem) -> Algorithm:
         if y.is_floating_point():
             return y
         if problem.ways is None:
-            raise UnfitError("targets are whole numbers, and the suite does not say of how many `ways`")
+            raise NotApplicableError("targets are whole numbers, and the suite does not say of how many `ways`")
         return one_hot(y, problem.ways, x)
 
     return Algorithm(

@@ -6,8 +6,8 @@ from functools import partial
 
 import torch
 
-from metabench.api import Algorithm, Batch, Meta, Params, Problem, UnfitError, hookimpl, query_loss, sgd
-from metabench_plugins.algorithms.bodies import body_of, class_means, ways_of
+from metabench.api import Algorithm, Batch, Meta, NotApplicableError, Params, Problem, hookimpl, query_loss, sgd
+from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
 
 
 def protomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -36,10 +36,10 @@ def protomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1,
 
 
 def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
-    """The names of the head's weight (ways, d) and bias; raises UnfitError where it has not just these."""
+    """The names of the head's weight (ways, d) and bias; raises NotApplicableError where it has not just these."""
     weights = problem.init()
     if [(len(weights[name]), weights[name].dim()) for name in problem.head] != [(ways, 2), (ways, 1)]:
-        raise UnfitError(f"it needs a linear last layer with a bias and {ways} outputs")
+        raise NotApplicableError(f"it needs a linear last layer with a bias and {ways} outputs")
     return problem.head[0], problem.head[1]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl, query_loss
-from metabench_plugins.algorithms.bodies import body_of, class_means, ways_of
+from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
 
 
 def protonet(problem: Problem, *, outer_lr: float = 1e-3) -> Algorithm:

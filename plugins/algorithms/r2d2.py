@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl, query_loss
-from metabench_plugins.algorithms.bodies import body_of, one_hot
+from metabench_plugins.algorithms.embeddings import body_of, one_hot
 
 
 def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Algorithm:

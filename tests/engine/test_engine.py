@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from metabench.api import Algorithm, Batch, Suite, Task, UnfitError
+from metabench.api import Algorithm, Batch, NotApplicableError, Suite, Task
 from metabench.api.trees import flatten
 from metabench.engine.problem import inductive
 from metabench.engine.run import run_trial
@@ -53,7 +53,7 @@ def raising(problem, *, inner_lr: float = 0.1):
 def picky(problem, *, inner_lr: float = 0.1):
     """Is for classes alone."""
     if problem.ways is None:
-        raise UnfitError("it is for classes")
+        raise NotApplicableError("it is for classes")
     return recorder(problem)
 
 

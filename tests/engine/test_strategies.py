@@ -20,7 +20,7 @@ from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.engine import select_strategy
 from metabench.engine.learner import BatchedLearner, as_learner
-from metabench.engine.problem import build_problem, cast
+from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
 from metabench.engine.strategies import compiled
 from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
@@ -292,10 +292,8 @@ def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypa
 
 def test_a_short_trial_goes_by_the_rule():
     made = maml(lines())
-    assert (
-        select_strategy.select_strategy(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy
-        == "vectorised"
-    )
+    choice = select_strategy.select_strategy(made, tasks_of(lines(), 2), trial(updates=20), Execution())
+    assert choice.strategy == "vectorised"
     large = {"weight": torch.zeros(64, 64, 3, 3)}
     assert (by_rule(made.init()), by_rule(large)) == ("vectorised", "threaded")
 
@@ -321,7 +319,7 @@ def test_bf16_is_close_and_float32_outside():
 def test_bf16_trains_a_convolution_with_batchnorm(strategy):
     """Their mixture of dtypes is what torch's batching rules have no backward for."""
     suite = images(normed)
-    batch = cast(tasks_of(suite, 4), "cpu")
+    batch = to_device_dtype(tasks_of(suite, 4), "cpu")
     made = (maml(suite, dtype=torch.float32, precision=precision) for precision in ("float32", "bf16"))
     exact, rounded = (vector(BatchedLearner(each, strategy()).direction(batch, 0.0)) for each in made)
     assert rounded.dtype == torch.float32

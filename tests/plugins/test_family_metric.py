@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from metabench.api import Batch, UnfitError, map_tree, unroll
+from metabench.api import Batch, NotApplicableError, map_tree, unroll
 from metabench.engine.learner import adapt_fully, as_learner, map_tasks
 from metabench.engine.problem import build_problem
 from metabench.testing.toy_suites import WAYS, clouds, lines
-from metabench_plugins.algorithms.bodies import body_of, class_means
+from metabench_plugins.algorithms.embeddings import body_of, class_means
 from metabench_plugins.algorithms.maml import maml
 from metabench_plugins.algorithms.metacurvature import metacurvature
 from metabench_plugins.algorithms.nearest import nearest
@@ -81,13 +81,13 @@ def test_the_body_keeps_the_weights_of_the_model():
 
 @pytest.mark.parametrize("factory", [protomaml, protonet])
 def test_prototypes_need_classes(factory):
-    with pytest.raises(UnfitError, match="it is for classification"):
+    with pytest.raises(NotApplicableError, match="it is for classification"):
         factory(problem_of(lines()))
 
 
 def test_a_body_needs_a_layer_before_the_head():
     linear = clouds()._replace(model=lambda: nn.Linear(2, WAYS))
-    with pytest.raises(UnfitError, match="more than one layer"):
+    with pytest.raises(NotApplicableError, match="more than one layer"):
         protonet(problem_of(linear))
 
 

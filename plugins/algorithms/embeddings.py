@@ -5,20 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metabench.api import Problem, UnfitError
+from metabench.api import NotApplicableError, Problem
 
 
 def ways_of(problem: Problem) -> int:
-    """The classes of a task; raises UnfitError where targets are no classes."""
+    """The classes of a task; raises NotApplicableError where targets are no classes."""
     if problem.ways is None:
-        raise UnfitError("it is for classification, and the suite gives its tasks no number of classes (`ways`)")
+        raise NotApplicableError(
+            "it is for classification, and the suite gives its tasks no number of classes (`ways`)"
+        )
     return problem.ways
 
 
 def body_of(problem: Problem) -> Problem:
-    """The problem of the body alone: its `apply` gives features (s, d). Raises UnfitError if there is no body."""
+    """The problem of the body alone, whose `apply` gives features (s, d).
+
+    Raises NotApplicableError for a model without a body.
+    """
     if len(problem.init()) == len(problem.head):
-        raise UnfitError("it needs a model of more than one layer")
+        raise NotApplicableError("it needs a model of more than one layer")
     return problem.wrap(lambda module: without_head(module, problem.head))
 
 
