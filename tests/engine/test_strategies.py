@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from typing import get_args
 
 import msgspec
 import pytest
@@ -17,16 +18,17 @@ from torch import nn
 
 from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.api.inner_loops import rematerialising
-from metabench.api.trees import flatten, map_tree, unflatten
+from metabench.api.trees import flatten, map_tree, stack, unflatten
 from metabench.engine import select_strategy
 from metabench.engine.learner import BatchedLearner, as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
+from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
-from metabench.engine.strategies import compiled
-from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
+from metabench.engine.strategies import STRATEGIES, compiled
+from metabench.engine.strategies.base import LARGE_CONVOLUTION, Strategy, by_rule
 from metabench.engine.strategies.threaded import Threaded
 from metabench.engine.strategies.vectorised import Vectorised
-from metabench.records.trials import Budget, Execution, Trial
+from metabench.records.trials import Budget, Execution, StrategyName, Trial
 from metabench.testing.toy_suites import lines
 
 
@@ -324,3 +326,50 @@ def test_bf16_trains_a_convolution_with_batchnorm(strategy):
     exact, rounded = (vector(BatchedLearner(each, strategy()).direction(batch, 0.0)) for each in made)
     assert rounded.dtype == torch.float32
     assert 0 < torch.linalg.vector_norm(rounded - exact) < 0.1 * torch.linalg.vector_norm(exact)
+
+
+class Sequential(Strategy):
+    """One task after the other: a strategy of a few lines."""
+
+    name = "sequential"
+
+    def map(self, function, *trees):
+        """See Strategy."""
+        tasks = range(len(flatten(trees)[0][0]))
+        return stack([function(*map_tree(lambda leaf, i=i: leaf[i], trees)) for i in tasks])
+
+    def mean(self, direction, meta, tasks, progress):
+        """See Strategy."""
+        return map_tree(lambda leaf: leaf.mean(0), self.map(lambda task: direction(meta, task, progress), tasks))
+
+
+def test_a_strategy_is_added_by_registration(registry, tmp_path, monkeypatch):
+    """It can be asked for, and `auto` weighs it with the others."""
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    monkeypatch.setitem(STRATEGIES, "sequential", Sequential)
+    budget = Budget(updates=3, meta_batch_size=2, validations=1, validation_tasks=2, test_tasks=2, test_steps=1)
+    short = Trial(
+        algorithm="maml", algorithm_parameters={}, suite="sinusoid", suite_parameters={}, seed=0, budget=budget,
+        precision="float64",
+    )  # fmt: skip
+    records = [
+        run_trial(short, Execution(strategy=name), lambda progress: None, registry).record
+        for name in ("sequential", "vectorised")
+    ]
+    assert [record.strategy for record in records] == ["sequential", "vectorised"]
+    assert records[0].tests["inductive"].score == pytest.approx(records[1].tests["inductive"].score, rel=1e-9)
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
+    measured = select_strategy.select_strategy(made, tasks, trial(), Execution()).milliseconds
+    assert set(measured) == {"vectorised", "threaded", "sequential"}
+
+
+def test_the_names_that_are_accepted_are_the_strategies_that_there_are():
+    assert [*STRATEGIES] == [name for name in get_args(StrategyName) if name != "auto"]
+    assert all(Strategy in strategy.__mro__ for strategy in STRATEGIES.values())
+
+
+def test_a_strategy_that_there_is_not_is_one_line(registry):
+    short = msgspec.structs.replace(trial(updates=1), algorithm="maml", suite="sinusoid")
+    record = run_trial(short, Execution(strategy="vectorized"), lambda progress: None, registry).record
+    assert (record.status, record.provenance.traceback) == ("error", "")
+    assert record.reason.startswith("There is no strategy 'vectorized'. Did you mean 'vectorised'?")

@@ -46,7 +46,7 @@ def test_every_field_of_a_trial_is_in_its_id():
         {"budget": Budget(updates=1)},
         {"protocol": "both"},
         {"precision": "bf16"},
-        {"bars": ((10, 0.5),)},
+        {"pruning_thresholds": ((10, 0.5),)},
         {"tuning": Tuning(trials=3, updates=10, score=0.5, recipe="abc")},
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
