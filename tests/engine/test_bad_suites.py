@@ -69,7 +69,9 @@ def test_suites_that_cannot_be_built(folder, change):
 def test_suites_that_cannot_be_built_do_not_concern_others(folder, change):
     (folder / "plug.py").write_text(SUITE.format(change=change))
     result = call(folder, "run", "--dry-run", "--plugin", "plug.py")
-    assert result.code == 0 or (result.code == 2 and "'weird'" in result.err and result.err.count("\n") == 1), result
+    assert result.returncode == 0 or (
+        result.returncode == 2 and "'weird'" in result.stderr and result.stderr.count("\n") == 1
+    ), result
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def gated(problem, *, gate: str = "", pause: float = 0.0):
         time.sleep(pause if progress >= 0.6 else 0)
         return 1.0
 
-    return Algorithm(problem.init, inner.start, inner.step, inner.predict, objective, schedule=schedule)
+    return Algorithm(problem.init, inner, objective, schedule=schedule)
 
 @hookimpl
 def register_algorithms():

@@ -20,12 +20,9 @@ from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.records import store
 from metabench.records.checkpoints import NAME
 from metabench.records.locks import LOCKS, Claim, TrialLocks, running
-from metabench.records.record import Outcome, Progress, Record, StoppedError
-from metabench.records.trials import Execution, Trial
-
-
-def trial(algorithm, seed=0):
-    return Trial(algorithm=algorithm, algorithm_parameters={}, suite="s", suite_parameters={}, seed=seed)
+from metabench.records.record import Progress, StoppedError
+from metabench.records.trials import Execution
+from tests.builders import outcome, trial
 
 
 def behave(trial, execution, report, *, keeper, stopping):
@@ -57,7 +54,7 @@ def behave(trial, execution, report, *, keeper, stopping):
         if stopping():
             keeper.save(b"kept", 1)
             raise StoppedError
-    return Outcome(Record(trial=trial, status="ok", reason=(before or b"").decode()), {})
+    return outcome(trial, reason=(before or b"").decode())
 
 
 def run(folder, *trials, jobs=2, limits=None, stopping=lambda: False, shared=True, claims=None):
@@ -107,7 +104,7 @@ def test_limits_end_a_trial_and_all_that_it_began(tmp_path):
 def test_asked_to_stop_trials_are_checkpointed_and_left(tmp_path):
     began = time.monotonic()
     outcomes, _ = run(
-        tmp_path, trial("patient"), trial("patient", 1), trial("good"),
+        tmp_path, trial("patient"), trial("patient", seed=1), trial("good"),
         stopping=lambda: len(list(tmp_path.glob("*/" + NAME))) > 0 or time.monotonic() - began > 3,
     )  # fmt: skip
     assert outcomes == {}
@@ -126,7 +123,8 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
         import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         if __name__ == "__main__":
             from pathlib import Path
-            from tests.experiments.test_executors import run, trial
+            from tests.builders import trial
+            from tests.experiments.test_executors import run
             run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
     """
     script = tmp_path / "driver.py"
@@ -148,7 +146,7 @@ def test_a_trial_belongs_to_one_driver(tmp_path):
     assert other.claim(trial("good")) is Claim.BUSY
     assert other.claim(trial("fine")) is Claim.ACQUIRED
     assert running(tmp_path) == {trial("good").id, trial("fine").id}
-    store.write(tmp_path, Outcome(Record(trial=trial("good"), status="ok"), {}))
+    store.write(tmp_path, outcome(trial("good")))
     one.release(trial("good"))
     assert other.claim(trial("good")) is Claim.DONE
     assert TrialLocks(tmp_path, retry_failed=True).claim(trial("good")) is Claim.DONE
