@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from metabench.experiments.planning import plan
+from metabench.experiments.planning import plan_trials
 from metabench.experiments.read_options import read_options
 from metabench.registry.discovery import Registry, load_registry
 from metabench.testing.other_processes import digests_elsewhere
@@ -90,7 +90,7 @@ def elsewhere(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trials():
     """The four trials of `malformed.GIVEN`."""
-    return plan(read_options(None, GIVEN), load_registry())
+    return plan_trials(read_options(None, GIVEN), load_registry())
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ class Experiment(NamedTuple):
     execution: Execution
     jobs: int
     notices: tuple[str, ...] = ()
-    """What the user should know about the results folder."""
+    """What the user should know of the settings, and of what was found in the results folder."""
 
     def outcomes(
         self,
@@ -80,22 +80,23 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
 
 def check(options: Options, dry: bool) -> Experiment:
     """See experiment."""
-    from metabench.experiments.planning import plan
+    from metabench.experiments.planning import plan_experiment
+    from metabench.experiments.suite_builder import SuiteBuilder
 
-    registry = open_registry(options)
-    trials = plan(options, registry)
+    builder = SuiteBuilder(open_registry(options))
+    trials, settings_notices = plan_experiment(options, builder)
     out = folder(options)
     pending, notices = still_to_run(out, trials, options.retry_failed, dry=True)
     execution, jobs = plan_execution(options, len(pending))
     if not dry:
         store.ensure_writable(out)
-        prepare_data(registry, pending)
+        prepare_data(builder, pending)
         pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
         try:
             store.record_request(out, trials)
         except OSError as error:
             raise store.unwritable(out, error) from None
-    return Experiment(out, options, trials, pending, execution, jobs, notices)
+    return Experiment(out, options, trials, pending, execution, jobs, (*settings_notices, *notices))
 
 
 def still_to_run(

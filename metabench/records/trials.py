@@ -18,6 +18,8 @@ STRATEGIES = tuple(name for name in get_args(StrategyName) if name != "auto")
 Precision = Literal["float32", "bf16", "float64"]
 Part = Literal["algorithm", "suite", "trial"]
 """Of what a setting is."""
+NOT_HASHED = {"default_settings"}
+"""Fields that say where settings come from, not what they are."""
 
 
 def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     found = {}
     for field in msgspec.structs.fields(part):
         value, name = getattr(part, field.name), field.encode_name
-        if name in part.first_fields or value != field.default:
+        if name in part.first_fields or (value != field.default and field.name not in NOT_HASHED):
             found[name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
     return found
 
@@ -86,14 +88,9 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 NOT_A_SETTING = (
-    "algorithm",
-    "algorithm_parameters",
-    "suite",
-    "suite_parameters",
-    "seed",
-    "budget",
-    "pruning_thresholds",
-    "tuning",
+    *("algorithm", "algorithm_parameters", "suite", "suite_parameters", "seed", "budget"),
+    *("pruning_thresholds", "tuning"),
+    *NOT_HASHED,
 )
 """Fields of a trial that say which it is, or that Trial.settings spreads out."""
 
@@ -121,6 +118,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """(update, score): prune the trial if its best validation score at `update` is worse than `score`. For tuning."""
     tuning: Tuning | None = None
     """Where its parameters come from, if they were tuned."""
+    default_settings: bool = False
+    """Whether neither a recipe nor the user says any parameter of the algorithm: each has its factory's default."""
 
     def settings(self, *parts: Part) -> dict[str, Any]:
         """What was run, flat and by name, but for the seed: all of it, or these parts alone.

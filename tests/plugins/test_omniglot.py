@@ -167,7 +167,7 @@ def test_parameters_that_cannot_be_met_are_refused_before_any_data_is_read(param
 
 def test_the_paper_recipe_follows_the_ways():
     few, many = (omniglot(ways=ways).recipes["paper"] for ways in (5, 20))
-    assert few.algorithms["maml"] == {"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3}
+    assert few.shared == {"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3, "train_lr": 1e-3}
     assert few.budget["meta_batch_size"] == 32
-    assert many.algorithms["maml"]["inner_lr"] == 0.1
+    assert many.shared["inner_lr"] == 0.1
     assert many.budget["meta_batch_size"] == 16

@@ -12,7 +12,7 @@ import metabench
 from metabench.errors import UserError
 from metabench.records import files, store
 from metabench.records.record import Outcome
-from metabench.records.trials import Budget, Trial, Tuning
+from metabench.records.trials import NOT_HASHED, Budget, Trial, Tuning
 from tests import builders
 
 TRIAL = builders.trial(algorithm_parameters={"lr": 0.1, "n": 2})
@@ -37,7 +37,7 @@ def test_a_trial_is_its_json(parameters, seed):
     assert msgspec.structs.replace(trial, algorithm_parameters=backwards).id == trial.id
 
 
-def test_every_field_of_a_trial_is_in_its_id():
+def test_every_setting_of_a_trial_is_in_its_id():
     changed = [
         {"algorithm": "b"},
         {"algorithm_parameters": {"lr": 0.2, "n": 2}},
@@ -52,7 +52,8 @@ def test_every_field_of_a_trial_is_in_its_id():
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
     assert len(ids) == len(changed) + 1
-    assert {name for fields in changed for name in fields} == set(Trial.__struct_fields__)
+    assert {name for fields in changed for name in fields} == set(Trial.__struct_fields__) - NOT_HASHED
+    assert msgspec.structs.replace(TRIAL, default_settings=True).id == TRIAL.id  # says where settings come from
 
 
 def test_written_records_come_back(tmp_path):
