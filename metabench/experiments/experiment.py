@@ -15,7 +15,7 @@ from metabench.experiments.setup import check_in_subprocess, folder, open_regist
 from metabench.records import store
 from metabench.records.files import DamagedError
 from metabench.records.locks import TrialLocks
-from metabench.records.record import NOT_FAILURES, Outcome, Progress
+from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 from metabench.units import bytes_of, seconds_of
 
@@ -55,7 +55,7 @@ class Experiment(NamedTuple):
                 self.write(outcome)
                 locks.release(outcome.record.trial)
                 queue.waiting.extend(more(outcome))
-                if self.options.fail_fast and outcome.record.status not in NOT_FAILURES:
+                if self.options.fail_fast and outcome.record.is_failure:
                     failed.set()
                 yield outcome
         finally:
@@ -111,6 +111,6 @@ def still_to_run(
         except DamagedError as error:
             place = out / trial.id / "record.json" if dry else store.set_aside_damaged(out, trial.id)
             notices.append(f"The record of {trial.id} cannot be used ({error}): it runs again. See '{place}'.")
-        if not store.settled(record, retry_failed):
+        if not store.is_final(record, retry_failed):
             pending.append(trial)
     return tuple(pending), tuple(notices)

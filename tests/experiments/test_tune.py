@@ -54,7 +54,7 @@ def loss(trial: Trial) -> float:
 
 def record_of(trial: Trial) -> Record:
     """What a made-up trial comes to: its curve falls to its loss, unless a bar ends it."""
-    curve, bars = [], dict(trial.bars)
+    curve, bars = [], dict(trial.pruning_thresholds)
     for update in range(0, trial.budget.updates + 1, 20):
         score = loss(trial) + 1 - update / trial.budget.updates
         curve += builders.points({update: score})
@@ -117,9 +117,9 @@ def test_pruning_saves_updates_and_keeps_the_best():
     found = search.tuned()
     assert found.pruned >= 5
     assert found.updates_spent < 40 * 100
-    assert trials[0].bars == ()
-    later = next(trial for trial in trials if trial.bars)
-    assert {update for update, _ in later.bars} == {40, 60, 80}
+    assert trials[0].pruning_thresholds == ()
+    later = next(trial for trial in trials if trial.pruning_thresholds)
+    assert {update for update, _ in later.pruning_thresholds} == {40, 60, 80}
     best = min(loss(trial) for trial in trials if record_of(trial).status != "diverged")
     assert loss(search.best().records[0].trial) == pytest.approx(best)
 
@@ -134,7 +134,7 @@ def test_a_bar_is_the_median_of_those_that_were_trained_to_their_end():
     assert MIN_ENDED <= len(ended) <= ROUND
     middle = len(ended) // 2
     median = ended[middle] if len(ended) % 2 else (ended[middle - 1] + ended[middle]) / 2
-    assert dict(opened[0].bars)[40] == pytest.approx(median)
+    assert dict(opened[0].pruning_thresholds)[40] == pytest.approx(median)
 
 
 def test_several_seeds_are_averaged_and_pruned_by_the_first():
@@ -142,7 +142,7 @@ def test_several_seeds_are_averaged_and_pruned_by_the_first():
     search = Search(spec(trials=20, seeds=seeds))
     trials = tuned(search)
     assert {trial.seed for trial in trials} == set(seeds)
-    assert all(not trial.bars for trial in trials if trial.seed != FIRST_SEED)
+    assert all(not trial.pruning_thresholds for trial in trials if trial.seed != FIRST_SEED)
     best = search.best()
     assert search.score(best) == pytest.approx(sum(loss(record.trial) for record in best.records) / 2)
     pruned = [each for each in search.candidates if each.status == "pruned"]
@@ -405,7 +405,7 @@ def test_tuning_changes_no_other_trial():
     assert BASE.id == "sinusoid-maml-s1000-" + BASE.id[-10:]
     fields = msgspec.to_builtins(BASE)
     assert fields["bars"] == () or fields["bars"] == []
-    assert msgspec.structs.replace(BASE, bars=((1, 2.0),)).id != BASE.id
+    assert msgspec.structs.replace(BASE, pruning_thresholds=((1, 2.0),)).id != BASE.id
     old = {name: value for name, value in fields.items() if name not in ("bars", "tuning")}
     assert msgspec.convert(old, Trial).id == BASE.id
     assert not is_file("quick")

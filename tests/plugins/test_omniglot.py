@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from metabench.api import DataError
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench_plugins.suites.omniglot import ARCHIVES, COUNTS, HELD_OUT, URL, characters, omniglot, small
 
 HELD_OUT_SIZES = (41, 22, 22, 40, 17)
@@ -93,7 +93,7 @@ def test_drawings_are_light_on_dark_and_upright():
 
 
 def test_tasks_have_the_asked_shape():
-    tasks = omniglot(ways=20, shots=2, queries=3).sample("test", 2, stream("shape"))
+    tasks = omniglot(ways=20, shots=2, queries=3).sample("test", 2, random_generator("shape"))
     assert tasks.support.x.shape == (2, 40, 1, 28, 28)
     assert tasks.query.y.shape == (2, 60)
     assert 0 < tasks.support.x.mean() < 0.5

@@ -47,7 +47,7 @@ def test_every_setting_of_a_trial_is_in_its_id():
         {"budget": Budget(updates=1)},
         {"protocol": "both"},
         {"precision": "bf16"},
-        {"bars": ((10, 0.5),)},
+        {"pruning_thresholds": ((10, 0.5),)},
         {"tuning": Tuning(trials=3, updates=10, score=0.5, recipe="abc")},
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
@@ -80,9 +80,9 @@ def test_failed_trials_are_rows_and_run_again(tmp_path):
     assert frame["status"].tolist() == ["error", "diverged"]
     assert frame["score"].isna().all()
     found = {record.status: record for record in store.records(tmp_path)}
-    assert [store.settled(found[name], retry_failed=False) for name in ("error", "diverged")] == [True, True]
-    assert [store.settled(found[name], retry_failed=True) for name in ("error", "diverged")] == [False, True]
-    assert not store.settled(None, retry_failed=False)
+    assert [store.is_final(found[name], retry_failed=False) for name in ("error", "diverged")] == [True, True]
+    assert [store.is_final(found[name], retry_failed=True) for name in ("error", "diverged")] == [False, True]
+    assert not store.is_final(None, retry_failed=False)
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):

@@ -72,7 +72,7 @@ class Search:
 
     def propose(self) -> list[Trial]:
         """A round of candidates; the first trials of those that repeat none."""
-        bars = self.bars()
+        thresholds = self.pruning_thresholds()
         opened = []
         for number in range(self.told, min(self.told + ROUND, self.spec.trials)):
             self.study.sampler = optuna.samplers.TPESampler(seed=self.seed(number))
@@ -87,7 +87,7 @@ class Search:
                 continue
             first, *rest = (self.trial(candidate, seed) for seed in self.spec.seeds)
             candidate.seeds_left = rest
-            first = msgspec.structs.replace(first, bars=bars)
+            first = msgspec.structs.replace(first, pruning_thresholds=thresholds)
             for trial in (first, *rest):
                 self.of[trial.id] = candidate
             opened.append(first)
@@ -120,7 +120,7 @@ class Search:
             seed=seed,
         )
 
-    def bars(self) -> tuple[tuple[int, float], ...]:
+    def pruning_thresholds(self) -> tuple[tuple[int, float], ...]:
         """At each later validation the median, over the candidates that were trained to their end in earlier rounds,
         of the best score so far: Optuna's median rule."""
         ended = [each for each in self.candidates if each.status == "ok" and not each.repeats]
