@@ -13,8 +13,8 @@ import pytest
 import torch
 from filelock import FileLock
 
-from metabench.experiments.options import read_options
 from metabench.experiments.planning import plan
+from metabench.experiments.read_options import read_options
 from metabench.registry.discovery import Registry, load_registry
 from metabench.testing.other_processes import digests_elsewhere
 from tests import cli_helpers

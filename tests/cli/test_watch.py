@@ -85,7 +85,7 @@ def test_what_is_in_a_folder(tmp_path):
 
 def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
     root, page = tmp_path / "r", tmp_path / "page"
-    store.prepare(root)
+    store.ensure_writable(root)
     store.record_request(root, map(trial, range(2)))
     waited, pages = [], []
 

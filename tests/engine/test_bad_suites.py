@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from metabench.engine.run import run_trial
-from metabench.experiments.options import read_options
 from metabench.experiments.planning import plan
+from metabench.experiments.read_options import read_options
 from metabench.records import store
 from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import load_registry

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from metabench.experiments.executors.local import GRACE, Local
+from metabench.experiments.executors.local import CHECKPOINT_TIMEOUT_S, Local
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.subprocesses import ChildDiedError, call
+from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_subprocess
 from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.records import store
 from metabench.records.checkpoints import NAME
@@ -86,7 +86,7 @@ def test_a_trial_that_gets_further_each_time_is_not_given_up(tmp_path):
 
 
 def test_without_a_shared_folder_checkpoints_come_to_the_driver(tmp_path):
-    _, told = run(tmp_path, trial("killed-once"), shared=False, limits=Limits(deaths=2))
+    _, told = run(tmp_path, trial("killed-once"), shared=False, limits=Limits(max_deaths=2))
     assert [message.content for message in told if not isinstance(message, Progress)] == [b"half", b"half"]
     assert not (tmp_path / trial("killed-once").id).exists()
 
@@ -115,7 +115,7 @@ def test_asked_to_stop_a_trial_that_only_prepares_is_ended_at_once(tmp_path):
     began = time.monotonic()
     outcomes, _ = run(tmp_path, trial("compiles"), stopping=lambda: time.monotonic() - began > 1)
     assert outcomes == {}
-    assert time.monotonic() - began < GRACE
+    assert time.monotonic() - began < CHECKPOINT_TIMEOUT_S
 
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
@@ -184,8 +184,8 @@ def die():
 
 
 def test_a_call_in_another_process():
-    assert call(os.getpid) != os.getpid()
+    assert run_in_subprocess(os.getpid) != os.getpid()
     with pytest.raises(ValueError, match="this"):
-        call(refuse, "this")
+        run_in_subprocess(refuse, "this")
     with pytest.raises(ChildDiedError):
-        call(die)
+        run_in_subprocess(die)
