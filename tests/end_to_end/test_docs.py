@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_architecture import MAY_IMPORT
+from tests.test_architecture import MAY_IMPORT, PLUGINS_IMPORT, PUBLIC
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -20,6 +20,17 @@ def test_links_lead_somewhere(page):
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")) if "://" not in link]
     targets = [page.parent / link.split("#")[0] if link[0] != "#" else page for link in links]
     assert [str(t) for t in targets if not t.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page):
+    named = re.findall(r"`((?:metabench|plugins|tests|tools|benchmarks|docs)/[\w./-]+)`", page.read_text("utf-8"))
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_every_public_module_is_in_the_reference():
+    shown = re.findall(r"^::: (\S+)$", (DOCS / "api.md").read_text("utf-8"), flags=re.M)
+    assert {*PUBLIC, *PLUGINS_IMPORT} == set(shown)
 
 
 def texts_of_the_code() -> list[str]:
