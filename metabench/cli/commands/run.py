@@ -59,8 +59,7 @@ def finish(planned: Any, watch: bool) -> None:
     from metabench.cli.live_scores import LiveScores
     from metabench.cli.terminal import live, notices, results_table
     from metabench.experiments.interrupts import asked_to_stop
-    from metabench.records.record import NOT_FAILURES
-    from metabench.records.store import FINAL_STATUSES, records
+    from metabench.records.store import records
     from metabench.report.build import summary_table
 
     skipped = len(planned.trials) - len(planned.pending)
@@ -87,9 +86,9 @@ def finish(planned: Any, watch: bool) -> None:
     for notice in notices(mine):
         say(notice)
     say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
-    bad = [record for record in mine if record.status not in NOT_FAILURES]
+    bad = [record for record in mine if record.is_failure]
     if bad:
-        failed = any(record.status not in FINAL_STATUSES for record in bad)
+        failed = any(not record.is_final for record in bad)
         again = "; --retry-failed runs them again" if failed else ""
         say(f"{len(bad)} of {len(mine)} trials did not end well; `metabench report` lists their reasons{again}.")
     if len(mine) < len(ids):

@@ -29,7 +29,7 @@ def tune(
     from metabench.errors import UserError
     from metabench.experiments.read_options import read_options
     from metabench.experiments.recipes import is_file
-    from metabench.experiments.tuning.drive import Tuning
+    from metabench.experiments.tuning.drive import TuningRun
     from metabench.experiments.tuning.plan import TuningRequest, plan_tuning
     from metabench.experiments.tuning.space import spaces
 
@@ -41,7 +41,7 @@ def tune(
     if options.protocol == "both":
         raise UserError("Tuning needs one score: --protocol transductive or inductive.")
     plan = plan_tuning(options, TuningRequest(trials, seeds, sampler_seed, spaces(space or [])))
-    finish(Tuning(plan), write or plan.out / "tuned.toml")
+    finish(TuningRun(plan), write or plan.out / "tuned.toml")
 
 
 def finish(tuning: Any, path: Path) -> None:

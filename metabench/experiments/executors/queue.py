@@ -7,7 +7,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from metabench.records.record import Outcome, Record, Status
+from metabench.records.locks import Claim
+from metabench.records.record import Outcome, Record
+from metabench.records.status import Status
 from metabench.records.trials import Trial
 
 RETRY_LOCKED_S = 1.0
@@ -17,8 +19,8 @@ RETRY_LOCKED_S = 1.0
 class TrialLocks(Protocol):
     """Per-trial locks: see metabench.records.locks."""
 
-    def claim(self, trial: Trial) -> str:
-        """`mine`, `taken` or `settled`."""
+    def claim(self, trial: Trial) -> Claim:
+        """Acquire a trial, if it is to be had."""
         ...
 
     def release(self, trial: Trial) -> None:
@@ -65,9 +67,9 @@ class Queue:
         for _ in range(len(self.waiting)):
             trial = self.waiting.popleft()
             verdict = self.claims.claim(trial)
-            if verdict == "mine":
+            if verdict is Claim.ACQUIRED:
                 return trial
-            if verdict == "taken":
+            if verdict is Claim.BUSY:
                 self.waiting.append(trial)
             else:
                 self.finished_elsewhere += 1
