@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench.errors import UserError
-from metabench.records import store
 from metabench.records.columns import COLUMNS, Column, shown_in
+from metabench.records.files import write_atomically
 from metabench.records.record import skipped_pairs
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def save_report(report: Report, out: str | Path, refresh: float | None = None) -
                 again = f'<head>\n<meta http-equiv="refresh" content="{refresh:.0f}">'
                 data = data.replace(b"<head>", again.encode(), 1)
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            store.write_atomically(out / name, data)
+            write_atomically(out / name, data)
     except OSError as error:
         raise UserError(
             f"Cannot write the report to '{out}': {error.strerror or error}. Choose another with --out."
@@ -148,4 +148,5 @@ def summary_table(records: Iterable[Record], results: str | Path, columns: Seque
 
 
 def csv(table: DataFrame) -> bytes:
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text.encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -110,7 +111,7 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [style.wrap(name, 30) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    style.sns.despine(ax=axes)
+    sns.despine(ax=axes)
 
 
 def title(arena: ComparisonGroup, several: Mapping[ComparisonGroup, Sequence[Configuration]]) -> str:

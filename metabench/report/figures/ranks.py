@@ -19,6 +19,7 @@ from metabench.report.figures.pairs import ROW, contests, differences, improveme
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics import aggregates
+from metabench.report.statistics.comparisons import Ranking
 from metabench.report.statistics.intervals import stack
 
 BAR = 0.035
@@ -75,7 +76,7 @@ def critical(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
 
 
 def diagram(
-    axes: Axes, ranking: ranks.Ranking, joined: Sequence[tuple[int, int]], looks: Mapping[str, Look]
+    axes: Axes, ranking: Ranking, joined: Sequence[tuple[int, int]], looks: Mapping[str, Look]
 ) -> None:  # fmt: skip
     """A marker a row, the bars at the right, Nemenyi's critical difference on top."""
     for height, (name, mean) in enumerate(zip(ranking.names, ranking.ranks)):

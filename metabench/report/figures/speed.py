@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -85,8 +86,8 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     if not formatting.known(seconds):
         return None
     sides = (
-        (f"within {formatting.amount(seconds)} s", lambda each: speed.best_of_seed(each, seconds=seconds)),
-        (f"within {updates:,.0f} updates", lambda each: speed.best_of_seed(each, updates=updates)),
+        (f"within {formatting.amount(seconds)} s", partial(speed.best_of_seed, seconds=seconds)),
+        (f"within {updates:,.0f} updates", partial(speed.best_of_seed, updates=updates)),
     )
     figure, panels = grid.panels(1, 2, max(1.8, 0.9 + 0.3 * len(members)), share_x="all", share_y="all")
     words, means = [], []

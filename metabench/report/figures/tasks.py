@@ -26,7 +26,8 @@ QUARTERS = (0.25, 0.5, 0.75)
 
 def per_task(group: Configuration) -> Array:
     """The final score of each test task, the mean over seeds."""
-    return stack(group.final).mean(0)
+    means: Array = stack(group.final).mean(0)
+    return means
 
 
 def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
