@@ -17,8 +17,8 @@ from metabench.report.collect import tuning as tuned
 from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import labels, pairs, slugs
 from metabench.report.collect.provenance import provenance
-from metabench.report.figures import parallel, style
-from metabench.report.figures.catalogue import Picture
+from metabench.report.figures import style
+from metabench.report.figures.catalogue import Job, Picture, draw
 from metabench.report.page import trial_details
 
 Rows = list[dict[str, Any]]
@@ -87,10 +87,10 @@ def compose(
     table = summary(groups, columns)
     looks = style.looks(group.algorithm for group in groups)
     names = slugs(sorted({group.suite for group in groups}))
-    jobs = [parallel.Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
+    jobs = [Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
     sections = tuple(
         section(job, [group for group in groups if group.suite == job.suite], table, drawn)
-        for job, drawn in zip(jobs, parallel.draw(jobs))
+        for job, drawn in zip(jobs, draw(jobs))
     )
     selections = ", ".join(sorted({record.selection for record in records if record.selection}))
     recorded = f" (recorded as: {selections})" if selections else ""
@@ -120,9 +120,7 @@ def ranked(suite: str, groups: Sequence[Configuration], table: pd.DataFrame) -> 
     return sorted(scored, key=lambda group: place[suite, group.algorithm, group.protocol])
 
 
-def section(
-    job: parallel.Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]
-) -> Section:
+def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
     """One suite: its rows, best first, and its figures in that order."""
     rows = table[table["suite"] == job.suite].to_dict("records")
     metric = next((row["metric"] for row in rows if row["metric"]), "")

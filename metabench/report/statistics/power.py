@@ -77,7 +77,7 @@ def tasks_needed(parts: Components, difference: float, seeds: int, alpha: float 
     """The same for tasks, with as many seeds as now; None where no number of tasks would do.
 
     >>> tasks_needed(Components(seed=0.0, task=0.01, error=0.01), 0.032, seeds=5)
-    98
+    102
     """
     return fewest(lambda tasks: detectable(parts, seeds, tasks, alpha) <= abs(difference), MAX_TASKS)
 
