@@ -6,38 +6,50 @@
 from metabench.api.autodiff import grad, value_and_grad
 from metabench.api.contract import (
     Algorithm,
+    AlgorithmFactory,
     Batch,
+    InnerLoop,
     Learner,
     Meta,
+    MetaGradFn,
+    ObjectiveFn,
     Params,
     Pool,
     Predict,
     Problem,
     Recipe,
     Suite,
+    SuiteFactory,
     Task,
     hookimpl,
     requires,
 )
 from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, read_member
-from metabench.api.inner_loops import Inner, adam, partial_sgd, query_loss, sgd, trajectory, unroll
+from metabench.api.editions import EDITION
+from metabench.api.editions import renamed as __getattr__  # noqa: F401
+from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
 
 __all__ = [
+    "EDITION",
     "Algorithm",
+    "AlgorithmFactory",
     "Batch",
     "DataError",
-    "Inner",
+    "InnerLoop",
     "Learner",
     "Meta",
+    "MetaGradFn",
     "NotApplicableError",
+    "ObjectiveFn",
     "Params",
     "Pool",
     "Predict",
     "Problem",
     "Recipe",
     "Suite",
+    "SuiteFactory",
     "Task",
     "adam",
     "cache_dir",

@@ -1,7 +1,8 @@
 """The whole contract on one page: what an algorithm and a suite are.
 
 A task is data; an algorithm is pure functions of ONE task; batching is not the author's business.
-Shapes: `s` support points, `q` query points, `n` tasks, `...` the shape of one input.
+Shapes: `s` support points, `q` query points, `n` tasks, `...` the shape of one input. The functions are called by
+position, so that an author may name their arguments otherwise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pluggy
 import torch
 from torch import Generator, Tensor, nn
 
+from metabench.api.editions import refuse_edition_1
 from metabench.api.trees import Tree
 
 hookimpl = pluggy.HookimplMarker("metabench")
@@ -71,6 +73,11 @@ class Pool(NamedTuple):
     sample: Callable[[int, Generator], Batch]
 
 
+class LossFn(Protocol):
+    def __call__(self, predict: Predict, batch: Batch, /) -> Tensor:
+        """The scalar loss of a predictor on one task's batch; `predict` may be called more than once."""
+
+
 class Problem(NamedTuple):
     """What an algorithm is given for one trial: a suite's model as pure functions of its weights."""
 
@@ -80,7 +87,7 @@ class Problem(NamedTuple):
     """Weights and inputs (s, ...) to outputs."""
     loss: Callable[[Params, Batch], Tensor]
     """Weights and a batch to the suite's scalar loss."""
-    criterion: Callable[[Predict, Batch], Tensor]
+    criterion: LossFn
     """The same loss of any predictor, for algorithms that predict in their own way (by distances, with a context)."""
     module: Callable[[], nn.Module]
     """A fresh module that holds the initial weights, for stateful libraries."""
@@ -93,7 +100,43 @@ class Problem(NamedTuple):
     pool: Pool | None
     """The training split as labelled data, where the suite has it."""
     generator: Callable[[str], Generator]
-    """A random stream of the algorithm's own, by name; a function of the trial's seed."""
+    """The algorithm's own random stream of that name; a function of the trial's seed."""
+
+
+class StartFn(Protocol):
+    def __call__(self, meta: Meta, support: Batch, /) -> Fast:
+        """The task's weights before the first inner step, from its support set."""
+
+
+class StepFn(Protocol):
+    def __call__(self, meta: Meta, fast: Fast, support: Batch, i: int, /) -> Fast:
+        """The weights after inner step number i (from 0) on the support set; differentiable."""
+
+
+class PredictFn(Protocol):
+    def __call__(self, meta: Meta, fast: Fast, x: Tensor, /) -> Tensor:
+        """Outputs (q, ...) for inputs x (q, ...) after some inner steps."""
+
+
+class InnerLoop(NamedTuple):
+    """Adaptation to one task, step by step: `sgd`, `partial_sgd` and `adam` make one.
+
+    None of the functions may draw random numbers, write in place or call `.item()`.
+    """
+
+    start: StartFn
+    step: StepFn
+    predict: PredictFn
+
+
+class ObjectiveFn(Protocol):
+    def __call__(self, meta: Meta, task: Task, progress: float, /) -> Tensor:
+        """The scalar that meta-training minimises on one task; progress runs from 0 to 1."""
+
+
+class MetaGradFn(Protocol):
+    def __call__(self, meta: Meta, task: Task, progress: float, /) -> tuple[Tensor, Meta]:
+        """On one task, a loss to log and the direction to step against; progress runs from 0 to 1."""
 
 
 def constant(progress: float) -> float:
@@ -101,34 +144,31 @@ def constant(progress: float) -> float:
     return 1.0
 
 
+@refuse_edition_1
 class Algorithm(NamedTuple):
     """A meta-learner as pure functions of one task. The engine batches, times and scores it.
 
     A factory raises NotApplicableError for a problem that the algorithm is not made for (no classes, say): a run
-    then says so and goes on. Without `objective` and `meta_grad` nothing is meta-trained. None of the functions may
-    draw random numbers, write in place or call `.item()`.
+    then says so and goes on. Without `objective` and `meta_grad` nothing is meta-trained. They are held to the same
+    rules as the inner loop.
     """
 
     init: Callable[[], Meta]
     """What is learnt, before the first update."""
-    start: Callable[[Meta, Batch], Fast]
-    """The task's weights before the first inner step, from its support set."""
-    step: Callable[[Meta, Fast, Batch, int], Fast]
-    """Inner step number i (from 0) on the support set; differentiable."""
-    predict: Callable[[Meta, Fast, Tensor], Tensor]
-    """Outputs for inputs (q, ...) after some inner steps."""
-    objective: Callable[[Meta, Task, float], Tensor] | None = None
-    """The scalar that meta-training minimises, if there is one; progress runs from 0 to 1."""
-    meta_grad: Callable[[Meta, Task, float], tuple[Tensor, Meta]] | None = None
-    """A loss to log and the direction to step against; by default the exact gradient of `objective`."""
+    inner: InnerLoop
+    """Adaptation to one task."""
+    objective: ObjectiveFn | None = None
+    """What meta-training minimises, if there is such a thing; its exact gradient is taken."""
+    meta_grad: MetaGradFn | None = None
+    """The direction instead, where it is not the exact gradient of an objective."""
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer] = torch.optim.Adam
-    """The outer optimiser over the leaves of Meta."""
+    """The outer optimizer over the leaves of Meta."""
     schedule: Callable[[float], float] = constant
-    """The factor on the optimiser's learning rate at a progress from 0 to 1."""
+    """The factor on the optimizer's learning rate at a progress from 0 to 1."""
 
 
 class Learner(Protocol):
-    """Many tasks at once, with state of its own: what the engine drives. For wrapping other libraries.
+    """Many tasks at once, with its own state: what the engine drives. For wrapping other libraries.
 
     A factory may return a Learner instead of an Algorithm.
     """
@@ -141,22 +181,26 @@ class Learner(Protocol):
         ...
 
     def adapt(self, support: Batch, steps: int) -> Iterator[Sequence[Predict]]:
-        """For n support sets: one predictor a task, before the first inner step and after each: steps + 1 times.
+        """For n support sets: one predictor per task, before the first inner step and after each: steps + 1 times.
 
-        A predictor is used before the next is asked for. Adapting leaves the learner as it was.
+        Consume each item before advancing the iterator. Adapting leaves the learner as it was.
         """
         ...
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on: tensors, numbers, strings, nested dicts and lists.
 
-        As with torch's modules, the tensors may be the live ones: who keeps a state copies it.
+        May alias live tensors, as nn.Module.state_dict does; copy to keep.
         """
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a state back."""
         ...
+
+
+AlgorithmFactory = Callable[..., Algorithm | Learner]
+"""`(problem, *, parameter=default ...)`; each keyword parameter is explained in the docstring, under `Args:`."""
 
 
 class Recipe(NamedTuple):
@@ -183,17 +227,25 @@ def nothing_to_prepare() -> None:
     """For suites that need no data."""
 
 
+class SampleFn(Protocol):
+    def __call__(self, split: str, n: int, generator: Generator, /) -> Task:
+        """n tasks of a split (`train`, `validation`, `test`) along a new leading axis; pure given the generator."""
+
+
+class MetricsFn(Protocol):
+    def __call__(self, predict: Predict, batch: Batch, /) -> dict[str, Tensor]:
+        """Scalars by name on one task's query set; the first is the one that tables show."""
+
+
 class Suite(NamedTuple):
     """A family of tasks: where they come from, which model learns them, how it is judged."""
 
-    sample: Callable[[str, int, Generator], Task]
-    """n tasks of a split (`train`, `validation`, `test`) along a new leading axis; pure given the generator."""
+    sample: SampleFn
     model: Callable[[], nn.Module]
     """A freshly initialised model, from torch's global random state, which the engine sets."""
-    loss: Callable[[Predict, Batch], Tensor]
+    loss: LossFn
     """What a learner minimises on one task's batch: cross-entropy, squared error, hinge, a policy's surrogate."""
-    metrics: Callable[[Predict, Batch], dict[str, Tensor]]
-    """Scalars by name on one task's query set; the first is the one that tables show."""
+    metrics: MetricsFn
     higher_is_better: bool
     """Of the first metric."""
     groups: Callable[[str], frozenset[str]] = no_groups
@@ -206,3 +258,7 @@ class Suite(NamedTuple):
     """Published settings by name; `quick` is what a run uses when nothing else is said."""
     prepare: Callable[[], None] = nothing_to_prepare
     """Fetch and cache what `sample` needs, once, before the first trial starts."""
+
+
+SuiteFactory = Callable[..., Suite]
+"""`(*, parameter=default ...)`; each parameter is explained in the docstring, under `Args:`."""

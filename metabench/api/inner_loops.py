@@ -2,102 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from metabench.api.autodiff import grad
-from metabench.api.trees import Tree, map_tree
-
-if TYPE_CHECKING:
-    from metabench.api.contract import Batch, Problem, Task
+from metabench.api.contract import Batch, Fast, InnerLoop, Meta, ObjectiveFn, Params, Problem, Task
+from metabench.api.trees import map_tree
 
 
-class Inner(NamedTuple):
-    """An inner loop, in the shape that `Algorithm` takes; `weights` reads the weights that it moves out of Fast."""
-
-    start: Callable[[Tree, Batch], Tree]
-    step: Callable[[Tree, Tree, Batch, int], Tree]
-    predict: Callable[[Tree, Tree, Any], Any]
-    weights: Callable[[Tree], Tree]
-
-
-def sgd(problem: Problem, lr: float, batch_size: int = 0) -> Inner:
+def sgd(problem: Problem, lr: float, batch_size: int = 0) -> InnerLoop:
     """Plain gradient descent from the meta-learnt weights; differentiable through every step.
 
-    `batch_size` > 0 takes the support set in consecutive minibatches, beginning anew at its end.
+    Meta and Fast are the model's weights. `batch_size` > 0 takes the support set in consecutive minibatches, and
+    starts again at its end.
     """
 
-    def step(meta: Tree, fast: Tree, support: Batch, i: int) -> Tree:
-        gradient = grad(problem.loss)(fast, minibatch(support, batch_size, i))
-        return map_tree(lambda weight, slope: weight - lr * slope, fast, gradient)
+    def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
+        return descend(fast, grad(problem.loss)(fast, minibatch(support, batch_size, i)), lr)
 
-    return Inner(
+    return InnerLoop(
         start=lambda meta, support: meta,
         step=step,
         predict=lambda meta, fast, x: problem.apply(fast, x),
-        weights=lambda fast: fast,
     )
 
 
-def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> Inner:
+def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> InnerLoop:
     """Gradient descent on the weights of these names alone; the others stay as they are meta-learnt.
 
     Fast holds the weights that move, and no gradient is taken of the others in the inner loop.
     """
 
-    def step(meta: Tree, fast: Tree, support: Batch, i: int) -> Tree:
-        gradient = grad(lambda moving: problem.loss(meta | moving, support))(fast)
-        return map_tree(lambda weight, slope: weight - lr * slope, fast, gradient)
+    def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
+        return descend(fast, grad(lambda moving: problem.loss(meta | moving, support))(fast), lr)
 
-    return Inner(
+    return InnerLoop(
         start=lambda meta, support: {name: meta[name] for name in names},
         step=step,
         predict=lambda meta, fast, x: problem.apply(meta | fast, x),
-        weights=lambda fast: fast,
     )
 
 
-def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999, epsilon: float = 1e-8) -> Inner:
+def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999, epsilon: float = 1e-8) -> InnerLoop:
     """Adam without momentum (beta1 = 0), its second moments starting at zero for each task.
 
-    Kingma and Ba, arXiv 1412.6980, Algorithm 1; as the inner loop of arXiv 1803.02999, section 6.
+    Fast is {"weights": the model's weights, "square": their second moments}; `batch_size` is as in `sgd`. Kingma and
+    Ba, arXiv 1412.6980, Algorithm 1; as the inner loop of arXiv 1803.02999, section 6.
     """
 
-    def start(meta: Tree, support: Batch) -> Tree:
+    def start(meta: Params, support: Batch) -> dict[str, Params]:
         return {"weights": meta, "square": map_tree(torch.zeros_like, meta)}
 
-    def step(meta: Tree, fast: Tree, support: Batch, i: int) -> Tree:
-        gradient = grad(problem.loss)(fast["weights"], minibatch(support, batch_size, i))
-        square = map_tree(lambda old, g: beta2 * old + (1 - beta2) * g * g, fast["square"], gradient)
+    def step(meta: Params, fast: dict[str, Params], support: Batch, i: int) -> dict[str, Params]:
+        grads = grad(problem.loss)(fast["weights"], minibatch(support, batch_size, i))
+        square = map_tree(lambda old, g: beta2 * old + (1 - beta2) * g * g, fast["square"], grads)
         unbias = 1 - beta2 ** (i + 1)
         weights = map_tree(
-            lambda w, g, v: w - lr * g / ((v / unbias).sqrt() + epsilon), fast["weights"], gradient, square
+            lambda w, g, v: w - lr * g / ((v / unbias).sqrt() + epsilon), fast["weights"], grads, square
         )
         return {"weights": weights, "square": square}
 
-    return Inner(
-        start=start,
-        step=step,
-        predict=lambda meta, fast, x: problem.apply(fast["weights"], x),
-        weights=lambda fast: fast["weights"],
-    )
+    return InnerLoop(start=start, step=step, predict=lambda meta, fast, x: problem.apply(fast["weights"], x))
 
 
-def unroll(inner: Any, meta: Tree, support: Batch, steps: int) -> Tree:
-    """Fast after `steps` inner steps from its start; `inner` is an `Inner` or an `Algorithm`."""
+def descend(weights: Params, grads: Params, lr: float) -> Params:
+    """The weights after one step of gradient descent."""
+    return {name: weight - lr * grads[name] for name, weight in weights.items()}
+
+
+def unroll(inner: InnerLoop, meta: Meta, support: Batch, steps: int) -> Fast:
+    """Fast after `steps` inner steps from its start."""
     for fast in trajectory(inner, meta, support, steps):  # noqa: B007
         pass
     return fast
 
 
-def trajectory(inner: Any, meta: Tree, support: Batch, steps: int) -> Iterator[Tree]:
-    """Fast at its start and after each of `steps` inner steps; `inner` is an `Inner` or an `Algorithm`."""
+def trajectory(inner: InnerLoop, meta: Meta, support: Batch, steps: int) -> Iterator[Fast]:
+    """Fast at its start and after each of `steps` inner steps."""
     fast = inner.start(meta, support)
     yield fast
     for i in range(steps):
@@ -108,13 +94,10 @@ def trajectory(inner: Any, meta: Tree, support: Batch, steps: int) -> Iterator[T
         yield fast
 
 
-def query_loss(problem: Problem, inner: Any, steps: int) -> Callable[[Tree, Task, float], Tensor]:
-    """The usual `objective`: the loss on the query set after `steps` inner steps on the support set.
+def query_loss(problem: Problem, inner: InnerLoop, steps: int) -> ObjectiveFn:
+    """The usual `objective`: the loss on the query set after `steps` inner steps on the support set."""
 
-    `inner` is an `Inner` or an `Algorithm`.
-    """
-
-    def objective(meta: Tree, task: Task, progress: float) -> Tensor:
+    def objective(meta: Meta, task: Task, progress: float) -> Tensor:
         fast = unroll(inner, meta, task.support, steps)
         return problem.criterion(lambda x: inner.predict(meta, fast, x), task.query)
 
@@ -144,4 +127,4 @@ def minibatch(batch: Batch, size: int, i: int) -> Batch:
     if not 0 < size < points:
         return batch
     rows = torch.arange(i * size, (i + 1) * size, device=batch.x.device) % points
-    return map_tree(lambda leaf: leaf[rows], batch)
+    return Batch(batch.x[rows], batch.y[rows])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import TreeSpec as TreeSpec
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 Tree = Any
+Shaped = TypeVar("Shaped")
 
-__all__ = ["Tree", "TreeSpec", "concatenate", "flatten", "leading_axis", "map_tree", "slices", "stack", "unflatten"]
-
-map_tree = tree_map
 unflatten = tree_unflatten
+
+
+def map_tree(function: Callable[..., Any], tree: Shaped, *rest: Tree) -> Shaped:
+    """`function` of the leaves of one tree, or of several of one shape, leaf by leaf: a tree of that shape."""
+    mapped: Shaped = tree_map(function, tree, *rest)
+    return mapped
 
 
 def flatten(tree: Tree) -> tuple[list[Any], TreeSpec]:

@@ -31,11 +31,11 @@ class AdaptedBatch(Sequence[Predict]):
 
     def __getitem__(self, task: Any) -> Any:
         fast = map_tree(lambda leaf: leaf[task], self.fast)
-        return partial(self.learner.algorithm.predict, self.learner.meta, fast)
+        return partial(self.learner.algorithm.inner.predict, self.learner.meta, fast)
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
         """`function(predict, *one task of the trees)` for every task, stacked."""
-        predict = self.learner.algorithm.predict
+        predict = self.learner.algorithm.inner.predict
         meta = self.learner.meta
         return self.learner.strategy.map(
             lambda fast, *rest: function(partial(predict, meta, fast), *rest), self.fast, *trees
@@ -79,11 +79,11 @@ class BatchedLearner:
     @torch.no_grad()
     def adapt(self, support: Batch, steps: int) -> Iterator[AdaptedBatch]:
         """See Learner."""
-        algorithm, meta = self.algorithm, self.meta
-        fast = self.strategy.map(lambda batch: algorithm.start(meta, batch), support)
+        inner, meta = self.algorithm.inner, self.meta
+        fast = self.strategy.map(lambda batch: inner.start(meta, batch), support)
         yield AdaptedBatch(self, fast)
         for i in range(steps):
-            fast = self.strategy.map(lambda one, batch, i=i: algorithm.step(meta, one, batch, i), fast, support)
+            fast = self.strategy.map(lambda one, batch, i=i: inner.step(meta, one, batch, i), fast, support)
             yield AdaptedBatch(self, fast)
 
     def state_dict(self) -> dict[str, Any]:

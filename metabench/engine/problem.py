@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
-from metabench.api.trees import Tree, map_tree
+from metabench.api.trees import Shaped, map_tree
 from metabench.engine.seeds import derive_seed, stream
 from metabench.errors import UserError
 from metabench.records.trials import Precision
@@ -138,7 +138,7 @@ def pool_to_device(pool: Pool, device: torch.device, dtype: torch.dtype) -> Pool
     return pool._replace(sample=sample)
 
 
-def to_device_dtype(tree: Tree, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Tree:
+def to_device_dtype(tree: Shaped, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Shaped:
     """Tasks on a device, their floating-point tensors in a dtype."""
     return map_tree(
         lambda leaf: leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else leaf.dtype), tree

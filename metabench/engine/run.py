@@ -324,6 +324,7 @@ class Run:
             resumed=self.resumed,
             traceback=self.traceback,
             deterministic=sure,
+            rematerialise=self.execution.rematerialise,
             bits=bits(self.device, sure, self.fields.get("strategy", "")),
             notice=self.checkpoints.notice if self.checkpoints else "",
             plugins=PluginOrigins(

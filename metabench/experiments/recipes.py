@@ -13,7 +13,7 @@ import msgspec
 
 from metabench.api import Recipe
 from metabench.errors import UserError, missing
-from metabench.experiments.options import read_text
+from metabench.experiments.read_options import read_text
 from metabench.records.files import checksum
 from metabench.records.trials import Trial, Tuning
 

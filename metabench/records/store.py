@@ -29,7 +29,7 @@ PLANS = "plans"
 EXAMPLES = "examples.json"
 
 
-def prepare(root: Path) -> None:
+def ensure_writable(root: Path) -> None:
     """Make the folder and show that it can be written to, before any trial runs."""
     try:
         root.mkdir(parents=True, exist_ok=True)

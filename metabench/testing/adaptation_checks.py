@@ -196,14 +196,14 @@ def sets_out_downhill(case: Case, learner: Learner, tasks: Task) -> bool:
     """Whether a hundredth of the first inner step lowers the support loss; not to be seen of a Learner of its own."""
     if not isinstance(learner, BatchedLearner):
         return False
-    algorithm, meta = learner.algorithm, learner.meta
+    inner, meta = learner.algorithm.inner, learner.meta
 
     def loss(fast: Tree, support: Batch) -> float:
-        return float(case.suite.loss(partial(algorithm.predict, meta, fast), support))
+        return float(case.suite.loss(partial(inner.predict, meta, fast), support))
 
     def change(support: Batch) -> float:
-        begin = algorithm.start(meta, support)
-        moved = map_tree(lambda old, new: old + 0.01 * (new - old), begin, algorithm.step(meta, begin, support, 0))
+        begin = inner.start(meta, support)
+        moved = map_tree(lambda old, new: old + 0.01 * (new - old), begin, inner.step(meta, begin, support, 0))
         return loss(moved, support) - loss(begin, support)
 
     with torch.no_grad():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Algorithm, Learner, Problem, Suite, Task
-from metabench.api.trees import Tree, flatten, map_tree
+from metabench.api.trees import Shaped, Tree, flatten, map_tree
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner, map_tasks
 from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import seed_everything, stream
@@ -75,11 +75,11 @@ def plugin_functions(learner: Learner) -> tuple[Any, ...]:
     """The functions in which a mistake may lie, for `where`."""
     if isinstance(learner, BatchedLearner):
         one = learner.algorithm
-        return one.step, one.start, one.objective, one.meta_grad, one.init
+        return one.inner.step, one.inner.start, one.objective, one.meta_grad, one.init
     return type(learner).adapt, type(learner).update
 
 
-def copied(tree: Tree) -> Tree:
+def copied(tree: Shaped) -> Shaped:
     """The same tensors with memory of their own: who writes in place differs in `inputs-untouched` only."""
     return map_tree(lambda leaf: leaf.clone(memory_format=torch.contiguous_format), tree)
 
@@ -89,7 +89,8 @@ def predictions(learner: Learner, tasks: Task) -> Tensor:
     tasks = copied(tasks)
     with torch.no_grad():
         adapted = adapt_fully(learner, tasks.support, STEPS)
-        return map_tasks(adapted, lambda predict, x: predict(x).clone(), tasks.query.x)
+        outputs: Tensor = map_tasks(adapted, lambda predict, x: predict(x).clone(), tasks.query.x)
+    return outputs
 
 
 def losses(case: Case, learner: Learner, tasks: Task, part: str) -> tuple[float, float]:

@@ -48,7 +48,8 @@ def batched_equals_loop(case: Case) -> None:
     """
     algorithm = case.algorithm()
     results = {name: after_updates(case.learner(name), case, 3) for name in ("vectorised", "threaded")}
-    cause = f"a function of more than its arguments{where(algorithm.step, algorithm.start, algorithm.objective)}"
+    at = where(algorithm.inner.step, algorithm.inner.start, algorithm.objective)
+    cause = f"a function of more than its arguments{at}"
     words = ("results by torch.vmap and task by task", cause)
     require_equal(results["vectorised"], results["threaded"], 1e-8, words)
 
@@ -82,7 +83,7 @@ def gradient_exact(case: Case) -> None:
                 ends.append(float(algorithm.objective(unflatten(moved, spec), one(tasks), 0.5)))
             measured = (ends[0] - ends[1]) / 2e-5
             if abs(claimed - measured) > 1e-6 + 1e-4 * abs(measured):
-                at = where(algorithm.step, algorithm.objective)
+                at = where(algorithm.inner.step, algorithm.objective)
                 raise FailureError(
                     f"along a random direction the gradient says {claimed:.6g}, and finite differences of the "
                     f"objective {measured:.6g}",

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
+from torch.optim import Adam
 
-from metabench.api import Algorithm, Problem, hookimpl, partial_sgd, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, Problem, hookimpl, partial_sgd, query_loss
 
 
 def anil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
     """MAML, second order, whose inner loop moves the head; the body is meta-learnt and then reused.
 
     Raghu et al. 2020, arXiv 1909.09157, section 4.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
     """
     inner = partial_sgd(problem, inner_lr, problem.head)
-    return Algorithm(
-        init=problem.init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
-        objective=query_loss(problem, inner, inner_steps),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
+    objective = query_loss(problem, inner, inner_steps)
+    return Algorithm(problem.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"anil": anil}

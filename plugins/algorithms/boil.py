@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
+from torch.optim import Adam
 
-from metabench.api import Algorithm, NotApplicableError, Problem, hookimpl, partial_sgd, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    NotApplicableError,
+    Problem,
+    hookimpl,
+    partial_sgd,
+    query_loss,
+)
 
 
 def boil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -14,21 +22,20 @@ def boil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, oute
 
     Oh et al. 2021, arXiv 2008.08882, section 3. The paper is about classification. Raises NotApplicableError for a
     model that is nothing but a head.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
     """
     body = [name for name in problem.init() if name not in problem.head]
     if not body:
         raise NotApplicableError("it needs a model with a layer before the last one")
     inner = partial_sgd(problem, inner_lr, body)
-    return Algorithm(
-        init=problem.init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
-        objective=query_loss(problem, inner, inner_steps),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
+    objective = query_loss(problem, inner, inner_steps)
+    return Algorithm(problem.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"boil": boil}

@@ -6,8 +6,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
-from metabench.api import Algorithm, NotApplicableError, Problem, hookimpl, partial_sgd, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, NotApplicableError, Problem, hookimpl, partial_sgd, query_loss
 
 
 def cavia(
@@ -22,10 +23,17 @@ def cavia(
     """CAVIA: the inner loop moves `context` numbers, which start at zero for each task; the rest is meta-learnt.
 
     Zintgraf et al. 2019, arXiv 1810.03642, section 3. The context scales and shifts the channels of one layer's
-    output, linearly (FiLM), as in section 4.2 of the paper. `layer` counts the layers with weights before the
-    head; the paper takes the third convolution after its normalisation. For regression it concatenates the
-    context to the input, which shifts the first layer without scaling it. Raises NotApplicableError for a model that
-    has no such layer.
+    output, linearly (FiLM), as in section 4.2 of the paper. For regression the paper concatenates the context to the
+    input, which shifts the first layer without scaling it. Raises NotApplicableError for a model without such a
+    layer.
+
+    Args:
+        inner_lr: Step size of the inner loop, which moves the context.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+        context: Numbers in the context of a task.
+        layer: Index of the modulated layer among those with weights before the head, from 0, or from -1 backwards;
+            the paper takes the third convolution after its normalisation.
     """
     body = [name.rpartition(".")[0] for name in problem.init() if name not in problem.head]
     layers = list(dict.fromkeys(body))
@@ -37,14 +45,8 @@ def cavia(
     inner = partial_sgd(wide, inner_lr, [name])._replace(
         start=lambda meta, support: {name: torch.zeros_like(meta[name])}
     )
-    return Algorithm(
-        init=wide.init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
-        objective=query_loss(wide, inner, inner_steps),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
+    objective = query_loss(wide, inner, inner_steps)
+    return Algorithm(wide.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 class Modulated(nn.Module):
@@ -62,7 +64,8 @@ class Modulated(nn.Module):
         """See the class; without a context it is the layer itself."""
         outputs = self.layer(x)
         scale, shift = self.film(self.context).unflatten(0, (2, -1, *[1] * (outputs.dim() - 2)))
-        return (1 + scale) * outputs + shift
+        modulated: Tensor = (1 + scale) * outputs + shift
+        return modulated
 
 
 def modulated(module: nn.Module, path: str, context: int) -> nn.Module:
@@ -73,5 +76,5 @@ def modulated(module: nn.Module, path: str, context: int) -> nn.Module:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"cavia": cavia}

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from metabench.api import (
     Algorithm,
+    AlgorithmFactory,
     Batch,
-    Inner,
+    InnerLoop,
     Learner,
     Meta,
     NotApplicableError,
@@ -33,22 +35,19 @@ def finetune(problem: Problem, *, inner_lr: float = 0.01, train_lr: float = 1e-3
     each, and adaptation starts from the trained body with the initial head. Otherwise the pool is the union of
     the tasks' points. "Pretrained" of Finn et al. 2017, arXiv 1703.03400, section 5.1 and Table 2, and the
     fine-tuning baseline of its Table 1.
+
+    Args:
+        inner_lr: Step size of the adaptation by gradient descent.
+        train_lr: Learning rate of Adam, which trains the model.
     """
     inner = sgd(problem, inner_lr)
     if problem.pool is not None:
         return PooledClassifier(problem, inner, problem.pool, train_lr)
 
     def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        return problem.loss(meta, Batch(*map_tree(lambda s, q: torch.cat([s, q]), task.support, task.query)))
+        return problem.loss(meta, map_tree(lambda s, q: torch.cat([s, q]), task.support, task.query))
 
-    return Algorithm(
-        init=problem.init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
-        objective=objective,
-        optimizer=partial(torch.optim.Adam, lr=train_lr),
-    )
+    return Algorithm(problem.init, inner, objective, optimizer=partial(Adam, lr=train_lr))
 
 
 class PooledClassifier:
@@ -56,13 +55,13 @@ class PooledClassifier:
 
     trainable = True
 
-    def __init__(self, problem: Problem, inner: Inner, pool: Pool, train_lr: float) -> None:
+    def __init__(self, problem: Problem, inner: InnerLoop, pool: Pool, train_lr: float) -> None:
         self.problem = problem
         self.inner = inner
         self.pool = pool
         self.wide = problem.wrap(lambda module: widen(module, problem.head, pool.classes))
         self.weights = {name: weight.requires_grad_() for name, weight in self.wide.init().items()}
-        self.optimizer = torch.optim.Adam(self.weights.values(), lr=train_lr)
+        self.optimizer = Adam(self.weights.values(), lr=train_lr)
         self.generator = problem.generator("pool")
 
     def update(self, tasks: Task, progress: float) -> Tensor:
@@ -70,7 +69,7 @@ class PooledClassifier:
         points = sum(batch.y.shape[0] * batch.y.shape[1] for batch in tasks)
         self.optimizer.zero_grad()
         loss = self.wide.loss(self.weights, self.pool.sample(points, self.generator))
-        loss.backward()
+        torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()
 
@@ -116,5 +115,5 @@ def widen(module: nn.Module, head: tuple[str, ...], outputs: int) -> nn.Module:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"finetune": finetune}

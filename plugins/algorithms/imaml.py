@@ -7,18 +7,19 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.optim import Adam
 
 from metabench.api import (
     Algorithm,
+    AlgorithmFactory,
     Batch,
-    Inner,
-    Meta,
     Params,
     Problem,
     Task,
     grad,
     hookimpl,
     map_tree,
+    sgd,
     unroll,
     value_and_grad,
 )
@@ -36,41 +37,35 @@ def imaml(
 ) -> Algorithm:
     """iMAML by gradient descent on the support loss plus `proximal` / 2 times the squared distance from the start.
 
-    Rajeswaran et al. 2019, arXiv 1909.04630, Algorithms 1 and 2: `proximal` is its lambda. The direction v solves
-    (I + H / (proximal + damping)) v = g by `cg_steps` of conjugate gradients, with the Hessian H of the support loss
-    and the gradient g of the query loss, both at the adapted weights. Without damping it is exact where the inner
-    loop has converged; far from there H need not be positive, and damping keeps v near g. The authors' code solves
+    Rajeswaran et al. 2019, arXiv 1909.04630, Algorithms 1 and 2. The direction v solves
+    (I + H / (proximal + damping)) v = g by conjugate gradients, with the Hessian H of the support loss and the
+    gradient g of the query loss, both at the adapted weights. The authors' code solves
     (2 I + H / (lambda + 10)) v = g, which at their lambda of 2 is half of v at a damping of 22.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+        proximal: Strength of the pull towards the start in every inner step: the paper's lambda.
+        cg_steps: Steps of conjugate gradients.
+        damping: Added to `proximal` in the equation. Without it v is exact where the inner loop has converged; far
+            from there H need not be positive, and damping keeps v near g.
     """
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        slopes = grad(problem.loss)(fast, support)
-        return map_tree(
-            lambda weight, slope, first: weight - inner_lr * (slope + proximal * (weight - first)), fast, slopes, meta
-        )
+        grads = grad(problem.loss)(fast, support)
+        return map_tree(lambda w, g, first: w - inner_lr * (g + proximal * (w - first)), fast, grads, meta)
 
-    inner = Inner(
-        start=lambda meta, support: meta,
-        step=step,
-        predict=lambda meta, fast, x: problem.apply(fast, x),
-        weights=lambda fast: fast,
-    )
+    inner = sgd(problem, inner_lr)._replace(step=step)
 
-    def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Meta]:
+    def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Params]:
         adapted = unroll(inner, meta, task.support, inner_steps)
         loss, gradient = value_and_grad(problem.loss)(adapted, task.query)
         hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)[1]
         scale = 1 / (proximal + damping)
         return loss, conjugate_gradients(lambda v: plus(v, scale, hessian(v)[0]), gradient, cg_steps)
 
-    return Algorithm(
-        init=problem.init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
-        meta_grad=meta_grad,
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
+    return Algorithm(problem.init, inner, meta_grad=meta_grad, optimizer=partial(Adam, lr=outer_lr))
 
 
 def conjugate_gradients(product: Callable[[Params], Params], right: Params, steps: int) -> Params:
@@ -100,5 +95,5 @@ def plus(one: Params, factor: Tensor | float, other: Params) -> Params:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"imaml": imaml}

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from metabench.api import (
     Algorithm,
+    AlgorithmFactory,
     Batch,
+    InnerLoop,
     Meta,
     Params,
     Problem,
@@ -25,7 +27,7 @@ from metabench.api import (
     value_and_grad,
 )
 
-LEAST = 0.03
+MIN_STEP_WEIGHT = 0.03
 """What is left of the weight of a loss before the last step, while there are such losses: from the code."""
 
 
@@ -41,17 +43,22 @@ def mamlpp(
     first_order: float = 0.0,
     norm_per_step: bool = True,
 ) -> Algorithm:
-    """MAML++. `multi_step` and `first_order` are shares of the training, from its beginning.
+    """MAML++: learnt step sizes by parameter tensor and step, a loss at every step at first, an annealed outer rate.
 
-    Antoniou et al. 2019, arXiv 1810.09502, section 4. Rates by parameter tensor and step, starting at `inner_lr`.
-    For the share `multi_step` the loss is a sum over all steps, weighted equally at first and in the end by the
-    last; for the share `first_order` the inner steps are not differentiated (a third in the paper, none in the
-    authors' configurations; on sinusoids it makes the learnt rates run away). The outer rates follow a cosine:
-    `rates_lr` is that of the learnt rates (0: `outer_lr`, as in the paper).
+    Antoniou et al. 2019, arXiv 1810.09502, section 4. Left out: running statistics by step (the authors' code keeps
+    but never reads them: BatchNorm uses the current batch), and the ensemble of the best checkpoints.
 
-    With `norm_per_step` BatchNorm's scale and shift are learnt for each step and do not move in the inner loop.
-    Left out: running statistics by step (the authors' code keeps but never reads them: BatchNorm uses the
-    current batch), and the ensemble of the best checkpoints. Steps after the last take its rates.
+    Args:
+        inner_lr: Every step size before meta-training.
+        inner_steps: Inner steps in training, each with its own step sizes; steps after the last take its step sizes.
+        outer_lr: Learning rate of Adam, the outer optimizer, at the first update.
+        last_outer_lr: That rate at the end; between the two it follows a cosine.
+        rates_lr: Adam's learning rate for the learnt step sizes; 0 takes `outer_lr`, as in the paper.
+        multi_step: Share of the training, from its start, in which the loss is a sum over all steps, weighted equally
+            at first and in the end by the last.
+        first_order: Share of the training, from its start, in which inner steps are not differentiated: a third in
+            the paper, none in the authors' configurations; on sinusoids it makes the step sizes run away.
+        norm_per_step: Learn BatchNorm's scale and shift for each step, and do not move them in the inner loop.
     """
     norms = norm_names(problem.module()) if norm_per_step else set()
 
@@ -68,21 +75,25 @@ def mamlpp(
         }
 
     def start(meta: Meta, support: Batch) -> Params:
-        return meta["weights"] | row(meta["norms"], 0)
+        weights: Params = meta["weights"]
+        return weights | row(meta["norms"], 0)
 
     def step(meta: Meta, fast: Params, support: Batch, i: int, differentiate: bool = True) -> Params:
         norm, rates = row(meta["norms"], i), row(meta["rates"], i)
         with nullcontext() if differentiate else torch.no_grad():
-            slopes = grad(lambda moving: problem.loss(moving | norm, support))({name: fast[name] for name in rates})
-        return {name: fast[name] - rate * slopes[name] for name, rate in rates.items()} | norm
+            grads = grad(lambda moving: problem.loss(moving | norm, support))({name: fast[name] for name in rates})
+        return {name: fast[name] - rate * grads[name] for name, rate in rates.items()} | norm
+
+    exact = InnerLoop(start, step, lambda meta, fast, x: problem.apply(fast, x))
+    cut = exact._replace(step=partial(step, differentiate=False))
 
     def objective(meta: Meta, task: Task, progress: float) -> Tensor:
-        inner = made._replace(step=partial(step, differentiate=False)) if progress < first_order else made
+        inner = cut if progress < first_order else exact
         if progress >= multi_step:
             return query_loss(problem, inner, inner_steps)(meta, task, progress)
         _, *path = trajectory(inner, meta, task.support, inner_steps)
         *before, last = [problem.loss(fast, task.query) for fast in path]
-        weight = max(1 - progress / multi_step, LEAST) / inner_steps
+        weight = max(1 - progress / multi_step, MIN_STEP_WEIGHT) / inner_steps
         return weight * sum(before) + (1 - weight * len(before)) * last
 
     def optimizer(leaves: list[Tensor]) -> torch.optim.Optimizer:
@@ -91,16 +102,14 @@ def mamlpp(
         groups[1]["lr"] = rates_lr or outer_lr
         return torch.optim.Adam(groups, lr=outer_lr)
 
-    made = Algorithm(
+    return Algorithm(
         init=init,
-        start=start,
-        step=step,
-        predict=lambda meta, fast, x: problem.apply(fast, x),
+        inner=exact,
+        objective=None if first_order else objective,  # which would claim a gradient that is exact
         meta_grad=value_and_grad(objective),
         optimizer=optimizer,
         schedule=cosine(last_outer_lr / outer_lr),
     )
-    return made if first_order else made._replace(objective=objective)
 
 
 def cosine(last: float) -> Callable[[float], float]:
@@ -115,5 +124,5 @@ def norm_names(module: nn.Module) -> set[str]:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"maml++": mamlpp}

@@ -6,8 +6,21 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.optim import Adam
 
-from metabench.api import Algorithm, Batch, Meta, Params, Problem, grad, hookimpl, map_tree, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Batch,
+    InnerLoop,
+    Meta,
+    Params,
+    Problem,
+    grad,
+    hookimpl,
+    map_tree,
+    query_loss,
+)
 
 
 def metacurvature(
@@ -17,6 +30,11 @@ def metacurvature(
 
     A convolution has three modes, outputs, inputs and space; a matrix two; a bias one, scaled entry by entry. All
     start as the identity, where it is MAML. Park and Oliva 2019, arXiv 1902.03356, section 3.2 (MC2).
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer, for weights and matrices.
     """
 
     def init() -> Meta:
@@ -24,18 +42,17 @@ def metacurvature(
         return {"weights": weights, "curvature": {name: identity(weight) for name, weight in weights.items()}}
 
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
-        slopes = grad(problem.loss)(fast, support)
-        curved = {name: curve(slope, meta["curvature"][name]) for name, slope in slopes.items()}
-        return map_tree(lambda weight, slope: weight - inner_lr * slope, fast, curved)
+        grads = grad(problem.loss)(fast, support)
+        curved = {name: curve(gradient, meta["curvature"][name]) for name, gradient in grads.items()}
+        return map_tree(lambda weight, gradient: weight - inner_lr * gradient, fast, curved)
 
-    made = Algorithm(
-        init=init,
+    inner = InnerLoop(
         start=lambda meta, support: meta["weights"],
         step=step,
         predict=lambda meta, fast, x: problem.apply(fast, x),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
-    return made._replace(objective=query_loss(problem, made, inner_steps))
+    objective = query_loss(problem, inner, inner_steps)
+    return Algorithm(init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 def modes_of(weight: Tensor) -> tuple[int, ...]:
@@ -50,16 +67,16 @@ def identity(weight: Tensor) -> list[Tensor]:
     return [torch.eye(size, dtype=weight.dtype, device=weight.device) for size in modes_of(weight)]
 
 
-def curve(slope: Tensor, matrices: list[Tensor]) -> Tensor:
+def curve(gradient: Tensor, matrices: list[Tensor]) -> Tensor:
     """The gradient of a weight, multiplied along each mode by its matrix."""
-    if slope.dim() < 2:
-        return matrices[0] * slope
-    tensor = slope.reshape(modes_of(slope))
+    if gradient.dim() < 2:
+        return matrices[0] * gradient
+    tensor = gradient.reshape(modes_of(gradient))
     for mode, matrix in enumerate(matrices):
         tensor = torch.tensordot(tensor, matrix, dims=([mode], [1])).movedim(-1, mode)
-    return tensor.reshape(slope.shape)
+    return tensor.reshape(gradient.shape)
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"metacurvature": metacurvature}

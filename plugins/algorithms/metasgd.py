@@ -5,8 +5,21 @@ from __future__ import annotations
 from functools import partial
 
 import torch
+from torch.optim import Adam
 
-from metabench.api import Algorithm, Batch, Inner, Meta, Params, Problem, grad, hookimpl, map_tree, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Batch,
+    InnerLoop,
+    Meta,
+    Params,
+    Problem,
+    grad,
+    hookimpl,
+    map_tree,
+    query_loss,
+)
 
 
 def metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -14,6 +27,11 @@ def metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, o
 
     Li et al. 2017, arXiv 1707.09835, section 3 and Algorithm 1. All step sizes start at `inner_lr`, where the
     paper draws them at random from 0.005 to 0.1; it takes one inner step.
+
+    Args:
+        inner_lr: Step size of every weight before meta-training.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer, for weights and step sizes.
     """
 
     def init() -> Meta:
@@ -21,25 +39,18 @@ def metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, o
         return {"weights": weights, "rates": map_tree(lambda weight: torch.full_like(weight, inner_lr), weights)}
 
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
-        slopes = grad(problem.loss)(fast, support)
-        return map_tree(lambda weight, rate, slope: weight - rate * slope, fast, meta["rates"], slopes)
+        grads = grad(problem.loss)(fast, support)
+        return map_tree(lambda weight, rate, gradient: weight - rate * gradient, fast, meta["rates"], grads)
 
-    inner = Inner(
+    inner = InnerLoop(
         start=lambda meta, support: meta["weights"],
         step=step,
         predict=lambda meta, fast, x: problem.apply(fast, x),
-        weights=lambda fast: fast,
     )
-    return Algorithm(
-        init=init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
-        objective=query_loss(problem, inner, inner_steps),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
+    objective = query_loss(problem, inner, inner_steps)
+    return Algorithm(init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"metasgd": metasgd}

@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Meta, NotApplicableError, Problem, hookimpl
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Batch,
+    InnerLoop,
+    Meta,
+    NotApplicableError,
+    Problem,
+    hookimpl,
+)
 from metabench_plugins.algorithms.embeddings import one_hot
 
 
@@ -16,20 +25,21 @@ def nearest(problem: Problem) -> Algorithm:
     1967, "Nearest neighbor pattern classification"; a baseline of matching networks (arXiv 1606.04080, section 4.1).
     """
 
-    def predict(meta: Meta, support: Batch, x: Tensor) -> Tensor:
-        y = nearest_targets(support, x)
+    def predict(meta: Meta, memory: Batch, x: Tensor) -> Tensor:
+        y = nearest_targets(memory, x)
         if y.is_floating_point():
             return y
         if problem.ways is None:
             raise NotApplicableError("targets are whole numbers, and the suite does not say of how many `ways`")
-        return one_hot(y, problem.ways, x)
+        outputs: Tensor = one_hot(y, problem.ways, x)
+        return outputs
 
-    return Algorithm(
-        init=problem.init,  # not used: the raw inputs decide
+    inner = InnerLoop(
         start=lambda meta, support: support,
-        step=lambda meta, kept, support, i: kept,
+        step=lambda meta, memory, support, i: memory,
         predict=predict,
     )
+    return Algorithm(problem.init, inner)  # the initial weights are not used: the raw inputs decide
 
 
 def nearest_targets(support: Batch, x: Tensor) -> Tensor:
@@ -38,5 +48,5 @@ def nearest_targets(support: Batch, x: Tensor) -> Tensor:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"nearest": nearest}

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
+from torch.optim import Adam
 
-from metabench.api import Algorithm, Batch, Meta, NotApplicableError, Params, Problem, hookimpl, query_loss, sgd
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Batch,
+    NotApplicableError,
+    Params,
+    Problem,
+    hookimpl,
+    query_loss,
+    sgd,
+)
 from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
 
 
@@ -15,24 +25,23 @@ def protomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1,
 
     The body is learnt, through the inner steps and through the prototypes; the head is not. Triantafillou et al.
     2020, arXiv 1903.03096, section 3 (Proto-MAML).
+
+    Args:
+        inner_lr: Step size of the inner loop, which moves body and head.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
     """
     ways = ways_of(problem)
     body = body_of(problem)
     weight, bias = linear_head(problem, ways)
 
-    def start(meta: Meta, support: Batch) -> Params:
+    def start(meta: Params, support: Batch) -> Params:
         centres = class_means(body.apply(meta, support.x), support.y, ways)
         return {**meta, weight: 2 * centres, bias: -centres.square().sum(1)}
 
     inner = sgd(problem, inner_lr)._replace(start=start)
-    return Algorithm(
-        init=body.init,
-        start=start,
-        step=inner.step,
-        predict=inner.predict,
-        objective=query_loss(problem, inner, inner_steps),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
+    objective = query_loss(problem, inner, inner_steps)
+    return Algorithm(body.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
@@ -44,5 +53,5 @@ def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"protomaml": protomaml}

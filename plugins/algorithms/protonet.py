@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
+from torch.optim import Adam
 
-from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, Batch, InnerLoop, Params, Problem, hookimpl, query_loss
 from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
 
 
@@ -16,26 +16,26 @@ def protonet(problem: Problem, *, outer_lr: float = 1e-3) -> Algorithm:
 
     The logit of a class is minus the squared Euclidean distance to its prototype. Snell, Swersky and Zemel 2017,
     arXiv 1703.05175, section 2; its trick of training on more ways than in the test is left to the suite.
+
+    Args:
+        outer_lr: Learning rate of Adam, the outer optimizer.
     """
     ways = ways_of(problem)
     body = body_of(problem)
 
-    def start(meta: Meta, support: Batch) -> Tensor:
-        return class_means(body.apply(meta, support.x), support.y, ways)
+    def start(meta: Params, support: Batch) -> Tensor:
+        prototypes: Tensor = class_means(body.apply(meta, support.x), support.y, ways)
+        return prototypes
 
-    def predict(meta: Meta, prototypes: Tensor, x: Tensor) -> Tensor:
-        return -(body.apply(meta, x)[:, None] - prototypes).square().sum(2)
+    def predict(meta: Params, prototypes: Tensor, x: Tensor) -> Tensor:
+        logits: Tensor = -(body.apply(meta, x)[:, None] - prototypes).square().sum(2)
+        return logits
 
-    made = Algorithm(
-        init=body.init,
-        start=start,
-        step=lambda meta, prototypes, support, i: prototypes,
-        predict=predict,
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
-    return made._replace(objective=query_loss(problem, made, 0))
+    inner = InnerLoop(start, lambda meta, prototypes, support, i: prototypes, predict)
+    objective = query_loss(problem, inner, 0)
+    return Algorithm(body.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"protonet": protonet}

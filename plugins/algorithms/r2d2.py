@@ -6,17 +6,22 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.optim import Adam
 
-from metabench.api import Algorithm, Batch, Meta, Problem, hookimpl, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, Batch, InnerLoop, Meta, Problem, hookimpl, query_loss
 from metabench_plugins.algorithms.embeddings import body_of, one_hot
 
 
 def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Algorithm:
     """Ridge regression of the targets on the body's features; the gradient goes through its solution.
 
-    Classes are regressed as zeros and ones. The ridge (its start is `ridge`; its logarithm is learnt), and the scale
-    and shift that make outputs of the regressed values, are learnt too. The same at every inner step. Bertinetto et
-    al. 2019, arXiv 1805.08136, section 3.
+    Classes are regressed as zeros and ones. The logarithm of the ridge, and the scale and shift that make outputs of
+    the regressed values, are learnt too. The same at every inner step. Bertinetto et al. 2019, arXiv 1805.08136,
+    section 3.
+
+    Args:
+        ridge: The weight of the penalty before meta-training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
     """
     if ridge <= 0:
         raise ValueError(f"ridge must be more than 0, not {ridge}")
@@ -35,18 +40,17 @@ def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Alg
         x = features(meta, support.x)
         y = one_hot(support.y, problem.ways, x) if problem.ways else support.y
         gram = x @ x.T + meta["log_ridge"].exp() * torch.eye(len(x), dtype=x.dtype, device=x.device)
-        return x.T @ torch.linalg.solve(gram, y)  # (points, points) instead of (features, features): Woodbury
+        solved: Tensor = torch.linalg.solve(gram, y)  # (points, points) instead of (features, features): Woodbury
+        return x.T @ solved
 
-    made = Algorithm(
-        init=init,
+    inner = InnerLoop(
         start=start,
         step=lambda meta, head, support, i: head,
         predict=lambda meta, head, x: meta["scale"] * (features(meta, x) @ head) + meta["shift"],
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
     )
-    return made._replace(objective=query_loss(problem, made, 0))
+    return Algorithm(init, inner, query_loss(problem, inner, 0), optimizer=partial(Adam, lr=outer_lr))
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"r2d2": r2d2}

@@ -7,8 +7,20 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.optim import SGD
 
-from metabench.api import Algorithm, Batch, Meta, Problem, Task, adam, hookimpl, map_tree, sgd, unroll
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Params,
+    Problem,
+    Task,
+    adam,
+    hookimpl,
+    map_tree,
+    sgd,
+    unroll,
+)
 
 
 def reptile(
@@ -22,29 +34,33 @@ def reptile(
 ) -> Algorithm:
     """Reptile with an outer step that decays linearly to zero; trains on a task's support and query together.
 
-    The inner loop takes minibatches of `batch_size` points (0: all of them), by gradient descent or by Adam
-    without momentum, whose second moments begin anew for each task (the authors' code keeps them).
     Nichol, Achiam and Schulman 2018, arXiv 1803.02999, Algorithm 2; it needs no split of the task (section 4).
-    """
-    loops = {"sgd": sgd, "adam": adam}
-    inner = loops[inner_optimizer](problem, inner_lr, batch_size)
 
-    def meta_grad(meta: Meta, task: Task, progress: float) -> tuple[Tensor, Meta]:
-        every = map_tree(lambda support, query: torch.cat([support, query]), task.support, task.query)
-        end = inner.weights(unroll(inner, meta, Batch(*every), inner_steps))
-        return problem.loss(end, Batch(*every)), map_tree(torch.sub, meta, end)
+    Args:
+        inner_optimizer: Gradient descent, or Adam without momentum, whose second moments start at zero for each
+            task (the authors' code keeps them).
+        inner_lr: Step size of the inner optimizer.
+        inner_steps: Inner steps on a task in training.
+        batch_size: Points of the minibatch that an inner step takes; 0 takes all of them.
+        outer_lr: Share of the way to the adapted weights that the first update goes.
+    """
+    inner = {"sgd": sgd, "adam": adam}[inner_optimizer](problem, inner_lr, batch_size)
+
+    def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Params]:
+        points = map_tree(lambda support, query: torch.cat([support, query]), task.support, task.query)
+        fast = unroll(inner, meta, points, inner_steps)
+        end = fast["weights"] if inner_optimizer == "adam" else fast
+        return problem.loss(end, points), map_tree(torch.sub, meta, end)
 
     return Algorithm(
         init=problem.init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
+        inner=inner,
         meta_grad=meta_grad,
-        optimizer=partial(torch.optim.SGD, lr=outer_lr),
+        optimizer=partial(SGD, lr=outer_lr),
         schedule=lambda progress: 1 - progress,
     )
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"reptile": reptile}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from metabench.api import Algorithm, Problem, hookimpl, sgd
+from metabench.api import Algorithm, AlgorithmFactory, Problem, hookimpl, sgd
 
 
 def scratch(problem: Problem, *, inner_lr: float = 0.01) -> Algorithm:
-    """No meta-training: gradient descent on the support set from the random start."""
-    inner = sgd(problem, inner_lr)
-    return Algorithm(problem.init, inner.start, inner.step, inner.predict)
+    """No meta-training: gradient descent on the support set from the random start.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+    """
+    return Algorithm(problem.init, sgd(problem, inner_lr))
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"scratch": scratch}

@@ -6,8 +6,9 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
-from metabench.api import Algorithm, Problem, hookimpl, partial_sgd, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, Problem, hookimpl, partial_sgd, query_loss
 
 
 def tnet(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -16,18 +17,17 @@ def tnet(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, oute
     The inner loop moves the layers, the outer loop both; the transformations start as the identity, where it is MAML.
     Lee and Choi 2018, arXiv 1801.05558, section 3.1; WarpGrad (Flennerhag et al. 2020, arXiv 1909.00025) is the same
     idea with other warps.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
     """
     wide = problem.wrap(transformed)
     maps = maps_of(wide.module())
     inner = partial_sgd(wide, inner_lr, [name for name in wide.init() if name not in maps])
-    return Algorithm(
-        init=wide.init,
-        start=inner.start,
-        step=inner.step,
-        predict=inner.predict,
-        objective=query_loss(wide, inner, inner_steps),
-        optimizer=partial(torch.optim.Adam, lr=outer_lr),
-    )
+    objective = query_loss(wide, inner, inner_steps)
+    return Algorithm(wide.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
 
 
 class Transformed(nn.Module):
@@ -46,7 +46,9 @@ class Transformed(nn.Module):
             self.transform.weight.copy_(torch.eye(channels).view_as(self.transform.weight))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.transform(self.layer(x))
+        """See the class."""
+        outputs: Tensor = self.transform(self.layer(x))
+        return outputs
 
 
 def transformed(module: nn.Module) -> nn.Module:
@@ -65,5 +67,5 @@ def maps_of(module: nn.Module) -> set[str]:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"tnet": tnet}

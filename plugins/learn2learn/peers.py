@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl, requires
+from metabench.api import AlgorithmFactory, Batch, Learner, Predict, Problem, Task, hookimpl, requires
 
 needs_learn2learn = requires(
     "learn2learn",
@@ -27,21 +27,39 @@ needs_learn2learn = requires(
 
 @needs_learn2learn
 def l2l_maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
-    """learn2learn's MAML, second order (learn2learn.algorithms.MAML)."""
+    """learn2learn's MAML, second order (learn2learn.algorithms.MAML).
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+    """
     wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=False)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
 @needs_learn2learn
 def l2l_fomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
-    """learn2learn's MAML, first order (learn2learn.algorithms.MAML, first_order=True)."""
+    """learn2learn's MAML, first order (learn2learn.algorithms.MAML, first_order=True).
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+    """
     wrapper = algorithms().MAML(problem.module(), lr=inner_lr, first_order=True)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
 @needs_learn2learn
 def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
-    """learn2learn's Meta-SGD: a learnt step size for every weight, beginning at `inner_lr`."""
+    """learn2learn's Meta-SGD: a learnt step size for every weight.
+
+    Args:
+        inner_lr: Step size of every weight before meta-training.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+    """
     wrapper = algorithms().MetaSGD(problem.module(), lr=inner_lr)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
@@ -50,7 +68,13 @@ def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 
 def l2l_metacurvature(
     problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
 ) -> Learner:
-    """learn2learn's Meta-Curvature (learn2learn.algorithms.GBML with its MetaCurvatureTransform)."""
+    """learn2learn's Meta-Curvature (learn2learn.algorithms.GBML with its MetaCurvatureTransform).
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+    """
     gbml = algorithms().GBML
     from learn2learn.optim.transforms import MetaCurvatureTransform
 
@@ -89,7 +113,7 @@ class Peer:
             for _ in range(self.inner_steps):
                 learner.adapt(self.problem.criterion(learner, task.support))
             loss = self.problem.criterion(learner, task.query) / count
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.detach()
         self.optimizer.step()
         return total
@@ -123,7 +147,7 @@ def each(tasks: Task) -> Iterator[Task]:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {
         "l2l-maml": l2l_maml,
         "l2l-fomaml": l2l_fomaml,

@@ -1,4 +1,4 @@
-"""TorchOpt's differentiable optimisers behind the Learner interface: another peer in our harness.
+"""TorchOpt's differentiable optimizers behind the Learner interface: another peer in our harness.
 
 Ren et al. 2023, "TorchOpt: An Efficient Library for Differentiable Optimization", arXiv 2211.06934. Optional:
 the extra `torchopt`.
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.api import Batch, Learner, Predict, Problem, Task, hookimpl, requires
+from metabench.api import AlgorithmFactory, Batch, Learner, Predict, Problem, Task, hookimpl, requires
 
 Weights = tuple[Tensor, ...]
 
@@ -23,7 +23,13 @@ Weights = tuple[Tensor, ...]
 def torchopt_maml(
     problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
 ) -> Learner:
-    """MAML, second order, through TorchOpt's functional SGD (torchopt.FuncOptimizer), task by task."""
+    """MAML, second order, through TorchOpt's functional SGD (torchopt.FuncOptimizer), task by task.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        inner_steps: Inner steps on the support set in training.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+    """
     import torchopt
 
     return Maml(problem, lambda: torchopt.FuncOptimizer(torchopt.sgd(lr=inner_lr)), inner_steps, outer_lr)
@@ -57,7 +63,7 @@ class Maml:
             for _ in range(self.inner_steps):
                 weights = inner.step(self.loss(weights, Batch(support_x, support_y)), weights)
             loss = self.loss(weights, Batch(query_x, query_y)) / count
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.detach()
         self.optimizer.step()
         return total
@@ -92,5 +98,5 @@ class Maml:
 
 
 @hookimpl
-def register_algorithms():
+def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"torchopt-maml": torchopt_maml}

@@ -104,6 +104,6 @@ def test_adam_inner_loop_is_torchs_adam_without_momentum():
         (module(support.x) - support.y).square().mean().backward()
         optimizer.step()
     with torch.no_grad():
-        weights = inner.weights(unroll(inner, p.init(), support, 6))
+        weights = unroll(inner, p.init(), support, 6)["weights"]
     for name, weight in module.named_parameters():
         assert torch.allclose(weights[name], weight, atol=1e-10)

@@ -28,7 +28,7 @@ inner_lr = 0.02
 """
 
 FAILING = """
-from metabench.api import Algorithm, hookimpl
+from metabench.api import Algorithm, InnerLoop, hookimpl
 
 def bad(problem, *, when: str = "now"):
     "Fails, or dies."
@@ -37,7 +37,7 @@ def bad(problem, *, when: str = "now"):
             import os
             os._exit(3)
         raise RuntimeError("boom")
-    return Algorithm(problem.init, lambda m, s: m, step, lambda m, f, x: problem.apply(f, x))
+    return Algorithm(problem.init, InnerLoop(lambda m, s: m, step, lambda m, f, x: problem.apply(f, x)))
 
 @hookimpl
 def register_algorithms():

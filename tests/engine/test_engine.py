@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from metabench.api import Algorithm, Batch, NotApplicableError, Suite, Task
+from metabench.api import Algorithm, Batch, InnerLoop, NotApplicableError, Suite, Task
 from metabench.api.trees import flatten
 from metabench.engine.evaluate import task_blocks
 from metabench.engine.problem import inductive
 from metabench.engine.run import run_trial
 from metabench.records.provenance import PluginOrigins
-from metabench.records.trials import Budget, Execution, Trial
+from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Entry, Plugin, Registry
 from metabench.registry.parameters import signature_of
 from metabench.testing.toy_suites import clouds, lines
+from tests import builders
 
 BUDGET = Budget(updates=6, meta_batch_size=4, validations=2, validation_tasks=10, test_tasks=60, test_steps=2)
 
@@ -29,7 +30,8 @@ def recorder(problem, *, inner_lr: float = 0.1, seen: str = ""):
     def step(meta, fast, support, i):
         return {name: weight * (1 - inner_lr) for name, weight in fast.items()}
 
-    return Algorithm(problem.init, lambda meta, s: meta, step, lambda m, f, x: problem.apply(f, x), objective)
+    inner = InnerLoop(lambda meta, s: meta, step, lambda m, f, x: problem.apply(f, x))
+    return Algorithm(problem.init, inner, objective)
 
 
 def exploding(problem, *, inner_lr: float = 0.1):
@@ -72,15 +74,7 @@ def toys(**more) -> Registry:
 
 
 def run(algorithm="recorder", suite="lines", seed=0, registry=None, budget=BUDGET, **fields):
-    trial = Trial(
-        algorithm=algorithm,
-        algorithm_parameters={},
-        suite=suite,
-        suite_parameters={},
-        seed=seed,
-        budget=budget,
-        **fields,
-    )
+    trial = builders.trial(algorithm, suite, seed, budget=budget, **fields)
     return run_trial(trial, Execution(), lambda sign: None, registry or toys())
 
 

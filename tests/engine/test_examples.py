@@ -13,10 +13,11 @@ from metabench.engine.evaluate import task_blocks
 from metabench.engine.run import run_trial
 from metabench.records import store
 from metabench.records.record import Outcome
-from metabench.records.trials import Budget, Execution, Trial
+from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Registry, load_registry
 from metabench.report.collect import configurations, example_tasks
 from metabench.report.formatting import is_share
+from tests import builders
 
 BUDGET = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=4, test_tasks=6, test_steps=7)
 
@@ -27,15 +28,7 @@ def registry() -> Registry:
 
 
 def run(registry: Registry, suite: str, protocol: str = "transductive", **parameters) -> Outcome:
-    trial = Trial(
-        algorithm="reptile",
-        algorithm_parameters={},
-        suite=suite,
-        suite_parameters=parameters,
-        seed=0,
-        budget=BUDGET,
-        protocol=protocol,
-    )
+    trial = builders.trial("reptile", suite, suite_parameters=parameters, budget=BUDGET, protocol=protocol)
     outcome = run_trial(trial, Execution(), lambda sign: None, registry)
     assert outcome.record.status == "ok", outcome.record.reason
     return outcome

@@ -28,6 +28,7 @@ from metabench.engine.strategies.threaded import Threaded
 from metabench.engine.strategies.vectorised import Vectorised
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.testing.toy_suites import lines
+from tests import builders
 
 
 class Viewing(nn.Module):
@@ -78,7 +79,7 @@ def maml(suite: Suite, steps: int = 2, dtype=torch.float64, precision="float32")
     def objective(meta, task, progress):
         return (1 + progress) * problem.loss(unroll(inner, meta, task.support, steps), task.query)
 
-    return Algorithm(problem.init, inner.start, inner.step, inner.predict, objective)
+    return Algorithm(problem.init, inner, objective)
 
 
 def tasks_of(suite: Suite, n: int, seed: int = 0) -> Task:
@@ -261,10 +262,7 @@ def test_rematerialising_keeps_less():
 
 
 def trial(updates: int = 1000, **fields) -> Trial:
-    budget = Budget(updates=updates, meta_batch_size=4)
-    return Trial(
-        algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=0, budget=budget, **fields
-    )
+    return builders.trial(budget=Budget(updates=updates, meta_batch_size=4), **fields)
 
 
 def test_a_choice_is_made_once(tmp_path, monkeypatch):

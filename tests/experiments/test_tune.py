@@ -23,10 +23,11 @@ from metabench.experiments.tuning.plan import FIRST_SEED, TuningRequest, plan_tu
 from metabench.experiments.tuning.search import LEAST, ROUND, Search, Spec
 from metabench.experiments.tuning.space import Dimension, default_space, given_space, spaces
 from metabench.records import store
-from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
+from metabench.records.record import Record
 from metabench.records.trials import Budget, Trial
 from metabench.report.build import build_report
 from metabench.report.collect.labels import labels
+from tests import builders
 
 SPACE = {
     "inner_lr": Dimension(kind="float", low=1e-3, high=1.0, log=True),
@@ -56,12 +57,12 @@ def record_of(trial: Trial) -> Record:
     curve, bars = [], dict(trial.bars)
     for update in range(0, trial.budget.updates + 1, 20):
         score = loss(trial) + 1 - update / trial.budget.updates
-        curve.append(ValidationPoint(update=update, train_seconds=0.0, train_loss=None, score=score, ci95=0.1))
+        curve += builders.points({update: score})
         if score > bars.get(update, float("inf")):
-            return Record(trial=trial, status="pruned", reason="too bad", curve=curve)
+            return builders.record(trial, "pruned", reason="too bad", curve=curve)
     if trial.algorithm_parameters["inner_lr"] > 0.9:
-        return Record(trial=trial, status="diverged", reason="nan", curve=curve[:1])
-    return Record(trial=trial, status="ok", curve=curve)
+        return builders.record(trial, "diverged", reason="nan", curve=curve[:1])
+    return builders.record(trial, curve=curve)
 
 
 def tuned(search: Search, shuffled: random.Random | None = None) -> list[Trial]:
@@ -172,7 +173,7 @@ def test_where_nothing_ends_well_there_is_no_result():
     search = Search(spec(trials=6))
     waiting = search.ask()
     while waiting:
-        waiting += search.take(Record(trial=waiting.pop(0), status="error", reason="a bug"))
+        waiting += search.take(builders.record(waiting.pop(0), "error", reason="a bug"))
     assert search.done
     assert search.tuned() is None
     assert search.count("failed") == 6
@@ -413,10 +414,7 @@ def test_tuning_changes_no_other_trial():
 def written(folder, trials) -> None:
     """Made-up records of tested trials."""
     for trial in trials:
-        scores = {"transductive": {"mse": [[0.5 + 0.1 * trial.seed, 0.6]] * 2}}
-        test = TestScore(transductive=False, score=0.55, ci95=0.1, adaptation={"mse": [0.55, 0.55]})
-        record = Record(trial=trial, status="ok", metric="mse", higher_is_better=False, tests={"transductive": test})
-        store.write(folder, Outcome(record, scores))
+        store.write(folder, builders.outcome(trial, {"transductive": [[0.5 + 0.1 * trial.seed, 0.6]] * 2}, "mse"))
 
 
 def test_the_report_says_who_was_tuned_and_warns(recipe, registry, tmp_path):
@@ -449,7 +447,7 @@ def test_tuned_and_untuned_trials_of_one_algorithm_are_never_averaged(recipe, re
     options = Options(algos=("maml",), suites=("sinusoid",), seeds=1, recipe=str(recipe))
     (trial,) = plan(options, registry)
     plain = msgspec.structs.replace(trial, tuning=None)
-    found = labels(Record(trial=each, status="ok") for each in (trial, plain))
+    found = labels(builders.record(each) for each in (trial, plain))
     assert found[trial.id] != found[plain.id]
 
 

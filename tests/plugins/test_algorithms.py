@@ -11,7 +11,7 @@ from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import stream
 from metabench.registry.discovery import load_registry
-from metabench.testing import check_plugin
+from metabench.testing.conformance import kit_of
 from metabench.testing.toy_suites import clouds, lines
 
 REGISTRY = load_registry()
@@ -35,8 +35,9 @@ def after(learner, suite, updates):
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
-def test_every_algorithm_passes_the_kit(name):
-    assert [r for r in check_plugin(REGISTRY, name) if r.verdict == "failed"] == []
+def test_every_algorithm_passes_the_kit(name, elsewhere):
+    kit = kit_of(REGISTRY, name, elsewhere=elsewhere("algorithm")(name))
+    assert [result for result in kit.results() if result.verdict == "failed"] == []
 
 
 @pytest.mark.parametrize("suite", [lines(), clouds()])
@@ -55,8 +56,8 @@ def test_first_order_is_the_query_gradient_at_the_adapted_weights():
     with torch.no_grad():
         _, direction = algorithm.meta_grad(problem.init(), task, 0.0)
     weights = {name: weight.requires_grad_() for name, weight in problem.init().items()}
-    slopes = torch.autograd.grad(problem.loss(weights, task.support), weights.values())
-    moved = {n: (w - 0.1 * s).detach().requires_grad_() for (n, w), s in zip(weights.items(), slopes)}
+    grads = torch.autograd.grad(problem.loss(weights, task.support), weights.values())
+    moved = {n: (w - 0.1 * s).detach().requires_grad_() for (n, w), s in zip(weights.items(), grads)}
     expected = torch.autograd.grad(problem.loss(moved, task.query), moved.values())
     for seen, value in zip(direction.values(), expected):
         assert torch.allclose(seen, value)

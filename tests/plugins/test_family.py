@@ -81,8 +81,8 @@ def test_anil_moves_the_head_boil_the_body_and_both_learn_everything():
     problem, task, moving = problem_of(suite), task_of(suite), {}
     for name in ("anil", "boil"):
         algorithm = make(name, suite, inner_lr=0.1)
-        moving[name] = moved(problem.init(), unroll(algorithm, algorithm.init(), task.support, 3))
-        assert all(float(slope.abs().max()) > 1e-6 for slope in direction(algorithm, suite, 0.0).values())
+        moving[name] = moved(problem.init(), unroll(algorithm.inner, algorithm.init(), task.support, 3))
+        assert all(float(gradient.abs().max()) > 1e-6 for gradient in direction(algorithm, suite, 0.0).values())
     assert moving["anil"] == set(problem.head)
     assert moving["boil"] == set(problem.init()) - set(problem.head)
 
@@ -92,7 +92,7 @@ def test_equal_rates_make_meta_sgd_maml(suite):
     settings = {"inner_lr": 0.1, "inner_steps": 2}
     seen = direction(make("metasgd", suite(), **settings), suite(), 0.0)
     assert_close(seen["weights"], direction(make("maml", suite(), **settings), suite(), 0.0))
-    assert all(float(slope.abs().max()) > 0 for slope in seen["rates"].values())
+    assert all(float(gradient.abs().max()) > 0 for gradient in seen["rates"].values())
 
 
 def test_every_weight_has_a_step_size_of_its_own_in_meta_sgd():
@@ -100,9 +100,9 @@ def test_every_weight_has_a_step_size_of_its_own_in_meta_sgd():
     algorithm, task = make("metasgd", suite, inner_lr=0.1), task_of(suite)
     meta = algorithm.init()
     meta["rates"] = map_tree(lambda rate: torch.arange(rate.numel()).view(rate.shape) * 0.01, meta["rates"])
-    slopes = grad(problem_of(suite).loss)(meta["weights"], task.support)
-    expected = map_tree(lambda w, rate, slope: w - rate * slope, meta["weights"], meta["rates"], slopes)
-    assert_close(unroll(algorithm, meta, task.support, 1), expected)
+    grads = grad(problem_of(suite).loss)(meta["weights"], task.support)
+    expected = map_tree(lambda w, rate, gradient: w - rate * gradient, meta["weights"], meta["rates"], grads)
+    assert_close(unroll(algorithm.inner, meta, task.support, 1), expected)
 
 
 @pytest.mark.parametrize("suite", TOYS.values(), ids=TOYS)
@@ -117,7 +117,7 @@ def test_maml_plus_plus_weighs_all_steps_alike_at_first_and_then_takes_the_last(
     suite = lines()
     algorithm = make("maml++", suite, inner_lr=0.1, inner_steps=3, multi_step=0.5, first_order=0.0)
     meta, task, problem = algorithm.init(), task_of(suite), problem_of(suite)
-    _, *path = trajectory(algorithm, meta, task.support, 3)
+    _, *path = trajectory(algorithm.inner, meta, task.support, 3)
     losses = torch.stack([problem.loss(fast, task.query) for fast in path])
 
     def objective(progress):
@@ -137,15 +137,15 @@ def test_each_step_of_maml_plus_plus_has_rates_and_normalisation_of_its_own():
     for by_step in (meta["rates"], meta["norms"]):
         for values in by_step.values():
             values[1] = values[1] * 3 + 1
-    start, first, second, third = trajectory(algorithm, meta, task.support, 3)
+    start, first, second, third = trajectory(algorithm.inner, meta, task.support, 3)
     for name, rows in meta["norms"].items():
         assert torch.equal(start[name], rows[0])
         assert torch.equal(first[name], rows[0])
         assert torch.equal(second[name], rows[1])
         assert torch.equal(third[name], rows[1])
-    slopes = grad(problem_of(suite).loss)(first | {n: rows[1] for n, rows in meta["norms"].items()}, task.support)
+    grads = grad(problem_of(suite).loss)(first | {n: rows[1] for n, rows in meta["norms"].items()}, task.support)
     for name, rates in meta["rates"].items():
-        assert torch.allclose(second[name], first[name] - rates[1] * slopes[name])
+        assert torch.allclose(second[name], first[name] - rates[1] * grads[name])
 
 
 def test_the_rates_of_maml_plus_plus_may_be_learnt_more_slowly_than_its_weights():
@@ -191,7 +191,7 @@ def test_the_implicit_gradient_is_the_unrolled_one_at_convergence():
         algorithm = make("imaml", suite, inner_lr=0.1, inner_steps=steps, cg_steps=30)
         weights = algorithm.init()
         with torch.no_grad():
-            unrolled = grad(query_loss(problem, algorithm, steps))(weights, task, 0.0)
+            unrolled = grad(query_loss(problem, algorithm.inner, steps))(weights, task, 0.0)
             _, implicit = algorithm.meta_grad(weights, task, 0.0)
         gaps.append(float(norm(map_tree(torch.sub, unrolled, implicit)) / norm(unrolled)))
     assert gaps[0] > 0.01
@@ -205,7 +205,7 @@ def test_much_damping_leaves_imaml_the_gradient_at_the_adapted_weights():
     weights = algorithm.init()
     with torch.no_grad():
         _, implicit = algorithm.meta_grad(weights, task, 0.0)
-        plain = grad(problem.loss)(unroll(algorithm, weights, task.support, 16), task.query)
+        plain = grad(problem.loss)(unroll(algorithm.inner, weights, task.support, 16), task.query)
     assert_close(implicit, plain, 1e-6)
 
 
@@ -218,7 +218,7 @@ def test_imaml_stays_the_nearer_to_its_start_the_stronger_the_proximal_term():
     for proximal in (0.1, 1.0, 5.0):
         algorithm = make("imaml", suite, inner_lr=0.1, proximal=proximal)
         weights = algorithm.init()
-        ways.append(norm(map_tree(torch.sub, unroll(algorithm, weights, task_of(suite).support, 50), weights)))
+        ways.append(norm(map_tree(torch.sub, unroll(algorithm.inner, weights, task_of(suite).support, 50), weights)))
     assert ways[0] > ways[1] > ways[2] > 0
 
 
@@ -236,10 +236,10 @@ def test_a_context_that_starts_at_zero_is_all_that_cavia_adapts(suite):
     algorithm = make("cavia", suite(), context=4)
     meta = algorithm.init()
     (name,) = {name for name in meta if name.endswith("context")}
-    start, after = trajectory(algorithm, meta | {name: torch.ones(4).double()}, task.support, 1)
+    start, after = trajectory(algorithm.inner, meta | {name: torch.ones(4).double()}, task.support, 1)
     assert moved({name: torch.zeros(4).double()}, start) == set()
     assert moved(start, after) == {name}
-    assert_close(algorithm.predict(meta, start, task.query.x), problem.apply(problem.init(), task.query.x))
+    assert_close(algorithm.inner.predict(meta, start, task.query.x), problem.apply(problem.init(), task.query.x))
     learner = as_learner(algorithm)
     learner.update(tasks_of(suite(), 4), 0.0)
     assert moved(meta, learner.meta) == set(meta) - {name}

@@ -96,10 +96,10 @@ def test_before_its_first_step_protomaml_predicts_as_a_prototypical_network(suit
     problem, task = problem_of(suite), task_of(suite)
     one, other = protomaml(problem), protonet(problem)
     meta = one.init()
-    logits = one.predict(meta, one.start(meta, task.support), task.query.x)
-    distances = other.predict(meta, other.start(meta, task.support), task.query.x)
+    logits = one.inner.predict(meta, one.inner.start(meta, task.support), task.query.x)
+    distances = other.inner.predict(meta, other.inner.start(meta, task.support), task.query.x)
     torch.testing.assert_close(logits.softmax(1), distances.softmax(1))
-    moved = one.predict(meta, unroll(one, meta, task.support, 1), task.query.x)
+    moved = one.inner.predict(meta, unroll(one.inner, meta, task.support, 1), task.query.x)
     assert (moved - logits).abs().max() > 1e-3
 
 
@@ -107,11 +107,11 @@ def test_the_gradient_of_protomaml_goes_through_the_prototypes():
     problem, task = problem_of(clouds()), task_of(clouds())
     made = protomaml(problem, inner_steps=0)
     meta = map_tree(lambda weight: weight.requires_grad_(), made.init())
-    fast = made.start(meta, task.support)
+    fast = made.inner.start(meta, task.support)
     alone = {name: fast[name] for name in problem.head}
     assert all(weight.grad_fn is not None for weight in alone.values())
-    slopes = torch.autograd.grad(sum(weight.sum() for weight in alone.values()), list(meta.values()))
-    assert any(slope.abs().max() > 1e-6 for slope in slopes)
+    grads = torch.autograd.grad(sum(weight.sum() for weight in alone.values()), list(meta.values()))
+    assert any(gradient.abs().max() > 1e-6 for gradient in grads)
 
 
 def test_an_embedding_on_a_prototype_belongs_to_its_class():
@@ -119,8 +119,8 @@ def test_an_embedding_on_a_prototype_belongs_to_its_class():
     made = protonet(problem)
     meta = made.init()
     shown = task.support.x[:WAYS]  # one point a class: each is its own prototype
-    prototypes = made.start(meta, Batch(shown, torch.arange(WAYS)))
-    logits = made.predict(meta, prototypes, shown)
+    prototypes = made.inner.start(meta, Batch(shown, torch.arange(WAYS)))
+    logits = made.inner.predict(meta, prototypes, shown)
     assert logits.argmax(1).tolist() == list(range(WAYS))
     torch.testing.assert_close(logits.diagonal(), torch.zeros(WAYS, dtype=torch.float64))
 
@@ -131,9 +131,9 @@ def test_permuting_the_labels_permutes_the_predictions(factory):
     made = factory(problem)
     meta = made.init()
     order = torch.tensor([2, 0, 1])
-    usual = made.predict(meta, unroll(made, meta, task.support, 2), task.query.x)
+    usual = made.inner.predict(meta, unroll(made.inner, meta, task.support, 2), task.query.x)
     renamed = Batch(task.support.x, order[task.support.y])
-    moved = made.predict(meta, unroll(made, meta, renamed, 2), task.query.x)
+    moved = made.inner.predict(meta, unroll(made.inner, meta, renamed, 2), task.query.x)
     torch.testing.assert_close(moved[:, order], usual)
 
 
@@ -150,9 +150,9 @@ def test_without_inner_steps_every_step_predicts_the_same(factory):
 def test_the_nearest_point_gives_its_target():
     support = Batch(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[7.0], [8.0], [9.0]]))
     made = nearest(problem_of(lines()))
-    assert made.predict({}, support, torch.tensor([[0.4], [3.5], [0.9]])).flatten().tolist() == [7.0, 9.0, 8.0]
+    assert made.inner.predict({}, support, torch.tensor([[0.4], [3.5], [0.9]])).flatten().tolist() == [7.0, 9.0, 8.0]
     classes = Batch(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([2, 0]))
-    one_hot = nearest(problem_of(clouds())).predict({}, classes, torch.tensor([[0.1, 0.0], [0.9, 1.0]]))
+    one_hot = nearest(problem_of(clouds())).inner.predict({}, classes, torch.tensor([[0.1, 0.0], [0.9, 1.0]]))
     assert one_hot.tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 
 
@@ -162,11 +162,11 @@ def test_the_head_of_r2d2_minimises_the_ridge_loss(name):
     problem, task = problem_of(suite), task_of(suite)
     made = r2d2(problem, ridge=0.3)
     meta = made.init()
-    head = made.start(meta, task.support).detach().requires_grad_()
+    head = made.inner.start(meta, task.support).detach().requires_grad_()
     targets = nn.functional.one_hot(task.support.y, WAYS).double() if name == "clouds" else task.support.y
-    error = made.predict(meta, head, task.support.x) - targets  # scale 1 and shift 0 to begin with
-    (slope,) = torch.autograd.grad(error.square().sum() + 0.3 * head.square().sum(), head)
-    assert slope.abs().max() < 1e-10
+    error = made.inner.predict(meta, head, task.support.x) - targets  # scale 1 and shift 0 to begin with
+    (gradient,) = torch.autograd.grad(error.square().sum() + 0.3 * head.square().sum(), head)
+    assert gradient.abs().max() < 1e-10
 
 
 @pytest.mark.parametrize("suite", [lines(), clouds(), images()], ids=["lines", "clouds", "images"])
@@ -175,7 +175,8 @@ def test_with_transformations_that_do_nothing_it_is_maml(factory, suite):
     problem, task = problem_of(suite), task_of(suite)
     usual, other = (make(problem, inner_lr=0.1) for make in (maml, factory))
     predictions = [
-        made.predict(made.init(), unroll(made, made.init(), task.support, 3), task.query.x) for made in (usual, other)
+        made.inner.predict(made.init(), unroll(made.inner, made.init(), task.support, 3), task.query.x)
+        for made in (usual, other)
     ]
     torch.testing.assert_close(*predictions, rtol=1e-9, atol=1e-9)
 
@@ -196,7 +197,9 @@ def test_the_curvature_of_a_matrix_is_the_kronecker_product_of_its_modes():
     name = "0.weight"
     outer, inner = (torch.randn(m.shape, generator=GENERATOR, dtype=m.dtype) for m in meta["curvature"][name])
     curved = meta | {"curvature": meta["curvature"] | {name: [outer, inner]}}
-    moves = [meta["weights"][name] - made.step(m, meta["weights"], task.support, 0)[name] for m in (meta, curved)]
+    moves = [
+        meta["weights"][name] - made.inner.step(m, meta["weights"], task.support, 0)[name] for m in (meta, curved)
+    ]
     torch.testing.assert_close(moves[1].flatten(), torch.kron(outer, inner) @ moves[0].flatten())
 
 
@@ -206,7 +209,7 @@ def test_the_inner_loop_of_a_t_net_leaves_its_transformations_alone():
     meta = made.init()
     maps = maps_of(transformed(problem.module()))
     assert len(maps) == 5  # four convolutions and the head
-    assert set(unroll(made, meta, task.support, 2)) == set(meta) - maps
+    assert set(unroll(made.inner, meta, task.support, 2)) == set(meta) - maps
 
 
 @pytest.mark.parametrize("suite", [lines(), images()], ids=["lines", "images"])

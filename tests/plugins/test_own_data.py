@@ -19,6 +19,7 @@ from PIL import Image
 from metabench.api import DataError
 from metabench.engine.seeds import stream
 from metabench.testing import check_plugin
+from metabench.testing.conformance import kit_of
 from metabench_plugins.suites import image_files
 from metabench_plugins.suites.fewshot import distinct_of
 from metabench_plugins.suites.image_folder import image_folder
@@ -244,7 +245,7 @@ def test_bombs_are_refused_before_they_go_off(tmp_path, monkeypatch):
     )
 
 
-def test_the_kit_passes(tmp_path, registry):
+def test_the_kit_passes(tmp_path, registry, elsewhere):
     path = write(tmp_path / "data", pictures() | {"s.csv": rows(SPLIT)})
     given = {"path": path, "split": "s.csv", **SMALL}
     assert [r for r in check_plugin(registry, "image-folder", parameters=given) if r.verdict == "failed"] == []
@@ -252,7 +253,8 @@ def test_the_kit_passes(tmp_path, registry):
         given = {"path": table(tmp_path / f"{kind}.csv", kind), "shots": 3, "queries": 3}
         assert [r for r in check_plugin(registry, "tabular", parameters=given) if r.verdict == "failed"] == []
     for name in ("harmonic", "linear-svm"):
-        assert [r for r in check_plugin(registry, name) if r.verdict == "failed"] == []
+        kit = kit_of(registry, name, elsewhere=elsewhere("suite")(name))
+        assert [r for r in kit.results() if r.verdict == "failed"] == []
 
 
 def test_distinct_of_draws_every_arrangement_as_often():

@@ -167,7 +167,7 @@ def test_reports_of_old_records_whose_scores_no_checksum_keeps(root, trials, tmp
     pages = [("report", str(root), "--out", "page")] if len(content) < 20 or b"null" in content else []
     for command in (("status", str(root)), *pages):
         result = call(tmp_path, *command)
-        assert (result.code, result.err) == (0, "")
+        assert (result.returncode, result.stderr) == (0, "")
     with warnings.catch_warnings(action="ignore"):
         assert len(metabench.load_tasks(root)) >= 3 * 12
     assert fingerprint(root) == before
@@ -190,6 +190,6 @@ def test_every_command_on_a_damaged_folder(root, trials, tmp_path):
     words_ = ("--out", str(root), *SAME)
     for command in (("run", "--dry-run", *words_), ("status", str(root)), ("report", str(root), "--out", "page")):
         result = call(tmp_path, *command)
-        assert result.code == 0, result
-        assert "Traceback" not in result.out + result.err
+        assert result.returncode == 0, result
+        assert "Traceback" not in result.stdout + result.stderr
         assert fingerprint(root) == before

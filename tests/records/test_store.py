@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 import metabench
 from metabench.errors import UserError
 from metabench.records import files, store
-from metabench.records.record import Outcome, Record, TestScore
+from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Trial, Tuning
+from tests import builders
 
-TRIAL = Trial(algorithm="a", algorithm_parameters={"lr": 0.1, "n": 2}, suite="s", suite_parameters={}, seed=0)
+TRIAL = builders.trial(algorithm_parameters={"lr": 0.1, "n": 2})
 
 
 def outcome(seed=0, status="ok"):
-    trial = msgspec.structs.replace(TRIAL, seed=seed)
-    test = TestScore(transductive=True, score=0.5, ci95=0.1, adaptation={"acc": [0.2, 0.5]})
-    record = Record(trial=trial, status=status, metric="acc", tests={"transductive": test} if status == "ok" else {})
-    return Outcome(record, {"transductive": {"acc": [[0.1, 0.3], [0.4, 0.6]]}} if status == "ok" else {})
+    of = msgspec.structs.replace(TRIAL, seed=seed)
+    if status != "ok":
+        return builders.failure(of, status)
+    return builders.outcome(of, {"transductive": [[0.1, 0.3], [0.4, 0.6]]}, metric="acc", higher_is_better=True)
 
 
 @given(
@@ -29,7 +30,7 @@ def outcome(seed=0, status="ok"):
     st.integers(0, 2**40),
 )
 def test_a_trial_is_its_json(parameters, seed):
-    trial = Trial(algorithm="a", algorithm_parameters=parameters, suite="s", suite_parameters={}, seed=seed)
+    trial = builders.trial(algorithm_parameters=parameters, seed=seed)
     again = msgspec.json.decode(msgspec.json.encode(trial), type=Trial)
     assert again.id == trial.id
     backwards = dict(reversed(list(parameters.items())))
@@ -118,4 +119,4 @@ def test_nothing_there_is_one_clear_line(tmp_path):
 def test_an_unwritable_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write to the results folder .*Choose another with --out"):
-        store.prepare(tmp_path / "file" / "results")
+        store.ensure_writable(tmp_path / "file" / "results")

@@ -18,22 +18,21 @@ from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore, Header, sealed
 from metabench.records.folder import clean, folder_status
 from metabench.records.locks import TrialLocks
-from metabench.records.record import Outcome, Record
-from metabench.records.trials import Budget, Trial
+from metabench.records.record import Outcome
+from metabench.records.trials import Budget
+from tests import builders
 
 TINY = "--updates 60 --validations 2 --validation-tasks 6 --test-tasks 12 --test-steps 1".split()
 RUN = [sys.executable, "-c", "from metabench.cli.main import main; main()", "run"]
 
 
 def trial(seed):
-    return Trial(
-        algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=seed, budget=Budget(updates=10)
-    )
+    return builders.trial(seed=seed, budget=Budget(updates=10))
 
 
 def outcome(seed, status="ok", seconds=8.0):
     reason = "" if status == "ok" else "a reason"
-    return Outcome(Record(trial=trial(seed), status=status, reason=reason, train_seconds=seconds), {})
+    return Outcome(builders.record(trial(seed), status, reason=reason, train_seconds=seconds), {})
 
 
 @pytest.fixture

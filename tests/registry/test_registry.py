@@ -10,11 +10,12 @@ from metabench.errors import UserError
 from metabench.registry.discovery import load_registry
 
 GOOD = """
-from metabench.api import Algorithm, hookimpl
+from metabench.api import Algorithm, InnerLoop, hookimpl
 
 def mine(problem, *, inner_lr: float = 0.1, name: str | None = None):
     "My algorithm."
-    return Algorithm(problem.init, lambda m, s: m, lambda m, f, s, i: f, lambda m, f, x: problem.apply(f, x))
+    inner = InnerLoop(lambda m, s: m, lambda m, f, s, i: f, lambda m, f, x: problem.apply(f, x))
+    return Algorithm(problem.init, inner)
 
 @hookimpl
 def register_algorithms():

@@ -8,9 +8,14 @@ from torch import Generator, Tensor, nn
 from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
 
 
-# The keyword parameters are what users --set: each has a type and a default, and is in the record of every trial.
+# The keyword parameters are what users --set: each has a type, a default and an explanation under `Args:`.
 def my_plugin(*, shots: int = 5, queries: int = 15) -> Suite:
-    """Regress y = a x² + b x from a few points, a and b normal. The first line is in `metabench list`."""
+    """Regress y = a x² + b x from a few points, a and b normal. The first line is in `metabench list`.
+
+    Args:
+        shots: Points of the support set.
+        queries: Points of the query set.
+    """
 
     # CHANGE: n tasks of a split. Every draw takes the generator; support and query are cut from different points.
     def sample(split: str, n: int, generator: Generator) -> Task:
@@ -34,5 +39,5 @@ def my_plugin(*, shots: int = 5, queries: int = 15) -> Suite:
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, object]:
     return {"my-plugin": my_plugin}

@@ -13,12 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metabench.api import Meta, Task
+from metabench.api import Meta, MetaGradFn, Task
 from metabench.api.trees import Tree, flatten
 from metabench.engine.outer_loop import OuterLoop
-
-MetaGradFn = Callable[[Meta, Task, float], tuple[Tensor, Meta]]
-"""The loss and the direction to step against, of one task, at a progress from 0 to 1."""
 
 
 class Strategy(Protocol):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from metabench.errors import UserError, missing
-from metabench.experiments.executors.subprocesses import ChildDiedError, call
+from metabench.experiments.execution import plan_execution
 from metabench.experiments.options import Options, as_tuple
-from metabench.experiments.setup import execution_of, folder, open_registry, prepare, use_data
+from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data
 from metabench.experiments.tuning.candidate import Spec
 from metabench.experiments.tuning.search import ROUND
 from metabench.experiments.tuning.space import default_space, given_space
@@ -54,14 +53,7 @@ def plan_tuning(options: Options, wish: TuningRequest) -> Plan:
     use_data(options)
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + wish.seeds))
     options = msgspec.structs.replace(options, seeds=seeds, fail_fast=False)  # a failed candidate counts, that is all
-    if "torch" in sys.modules:
-        return check(options, wish)
-    try:
-        return call(check, options, wish)
-    except ChildDiedError:
-        raise UserError(
-            "The process that reads plugins and data was killed, as when memory is short. Nothing was begun."
-        ) from None
+    return check_in_subprocess(check, options, wish)
 
 
 def check(options: Options, wish: TuningRequest) -> Plan:
@@ -92,9 +84,9 @@ def check(options: Options, wish: TuningRequest) -> Plan:
         specs.append(Spec(base, space, higher, wish.trials, as_tuple(options.seeds), wish.sampler_seed))
     refuse_unequal(bases)
     out = folder(options) if options.out else folder(options).with_name(f"tune-{folder(options).name}")
-    execution, jobs = execution_of(options, ROUND * len(specs))
-    store.prepare(out)
-    prepare(registry, tuple(bases))
+    execution, jobs = plan_execution(options, ROUND * len(specs))
+    store.ensure_writable(out)
+    prepare_data(registry, tuple(bases))
     return Plan(out, options, tuple(specs), execution, jobs)
 
 

@@ -13,24 +13,28 @@ from metabench.engine.learner import as_learner
 
 
 def right(problem, *, inner_lr: float = 0.05, outer_lr: float = 1e-3):
-    """The query loss after an inner step, as it should be."""
+    """The query loss after an inner step, as it should be.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        outer_lr: Learning rate of Adam.
+    """
     inner = sgd(problem, inner_lr)
 
     def objective(meta, task, progress):
         return problem.loss(unroll(inner, meta, task.support, 1), task.query)
 
-    optimizer = partial(torch.optim.Adam, lr=outer_lr)
-    return Algorithm(problem.init, inner.start, inner.step, inner.predict, objective, optimizer=optimizer)
+    return Algorithm(problem.init, inner, objective, optimizer=partial(torch.optim.Adam, lr=outer_lr))
 
 
 def with_step(problem, step):
     """`right` with another inner step, in its objective too."""
-    made = right(problem)
+    inner = sgd(problem, 0.05)._replace(step=step)
 
     def objective(meta, task, progress):
         return problem.loss(step(meta, meta, task.support, 0), task.query)
 
-    return made._replace(step=step, objective=objective)
+    return right(problem)._replace(inner=inner, objective=objective)
 
 
 def raises(problem):
@@ -38,10 +42,10 @@ def raises(problem):
 
 
 def first_order_posing_as_second(problem):
-    made = right(problem)
+    inner = sgd(problem, 0.05)
 
     def step(meta, fast, support, i):
-        after = made.step(meta, fast, support, i)
+        after = inner.step(meta, fast, support, i)
         return {name: fast[name] + (after[name] - fast[name]).detach() for name in fast}
 
     return with_step(problem, step)
@@ -52,14 +56,13 @@ def edits_its_input(problem):
         support.x.mul_(1.01)
         return meta
 
-    return right(problem)._replace(start=start)
+    return right(problem)._replace(inner=sgd(problem, 0.05)._replace(start=start))
 
 
 def ignores_the_support_set(problem):
     """Its weights stay where they are."""
-    made = right(problem)
-    return made._replace(
-        step=lambda meta, fast, support, i: fast,
+    return right(problem)._replace(
+        inner=sgd(problem, 0.05)._replace(step=lambda meta, fast, support, i: fast),
         objective=lambda meta, task, progress: problem.loss(meta, task.query),
     )
 
@@ -68,16 +71,26 @@ def adapts_to_the_query_set_in_training(problem):
     made = right(problem)
 
     def objective(meta, task, progress):
-        return problem.loss(unroll(made, meta, task.query, 1), task.query)
+        return problem.loss(unroll(made.inner, meta, task.query, 1), task.query)
 
     return made._replace(objective=objective)
 
 
 def inner_learning_rate_ignored(problem, *, inner_lr: float = 0.05):
+    """It does as it likes.
+
+    Args:
+        inner_lr: Step size of the inner loop, or so it says.
+    """
     return right(problem)
 
 
 def outer_learning_rate_ignored(problem, *, outer_lr: float = 1e-3):
+    """It does as it likes.
+
+    Args:
+        outer_lr: Learning rate of Adam, or so it says.
+    """
     return right(problem)
 
 
@@ -85,8 +98,8 @@ def wrong_sign(problem):
     made = right(problem)
 
     def meta_grad(meta, task, progress):
-        loss, slopes = value_and_grad(made.objective)(meta, task, progress)
-        return loss, map_tree(torch.neg, slopes)
+        loss, grads = value_and_grad(made.objective)(meta, task, progress)
+        return loss, map_tree(torch.neg, grads)
 
     return made._replace(meta_grad=meta_grad, objective=None)
 
@@ -108,23 +121,23 @@ def hangs_on_the_hash_seed(problem):
 
 
 def loses_float64(problem):
-    made = right(problem)
+    inner = sgd(problem, 0.05)
 
     def step(meta, fast, support, i):
-        after = made.step(meta, fast, support, i)
+        after = inner.step(meta, fast, support, i)
         return {name: fast[name] + (after[name] - fast[name]).float() for name in fast}
 
     return with_step(problem, step)
 
 
 def batch_dependent(problem):
-    made = right(problem)
+    inner = sgd(problem, 0.05)
 
     def step(meta, fast, support, i):
         batched = torch._C._are_functorch_transforms_active()
-        return map_tree(lambda w: w * (0.9 if batched else 1.0), made.step(meta, fast, support, i))
+        return map_tree(lambda w: w * (0.9 if batched else 1.0), inner.step(meta, fast, support, i))
 
-    return made._replace(step=step)
+    return right(problem)._replace(inner=inner._replace(step=step))
 
 
 class Around:
