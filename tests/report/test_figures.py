@@ -12,26 +12,14 @@ import pytest
 from matplotlib.colors import to_hex
 
 from metabench.records import store
-<<<<<<< HEAD
-from metabench.records.record import Example, Examples, Outcome, Record, TestScore, ValidationPoint
-from metabench.records.trials import Budget, Trial
+from metabench.records.record import Example, Examples, Outcome, Record
+from metabench.records.trials import Budget
 from metabench.report import figures
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations
 from metabench.report.figures import catalogue, style
 from metabench.report.figures.scores import Kind
-=======
-from metabench.records.record import Example, Examples, Outcome, Record
-from metabench.records.trials import Budget
-from metabench.report.analysis import speed
-from metabench.report.collect import configurations
-from metabench.report.figures import examples as example_figures
-from metabench.report.figures import scores as figures
-from metabench.report.figures import speed as speed_figures
-from metabench.report.figures import style
-from metabench.report.figures import tasks as task_figures
 from tests import builders
->>>>>>> main
 
 KINDS = catalogue.kinds()
 TASKS, UPDATES, STEPS = 40, 100, 3
