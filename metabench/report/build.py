@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from metabench.errors import UserError
 from metabench.records.columns import COLUMNS, Column, shown_in
@@ -35,8 +35,8 @@ class Report(NamedTuple):
     """Relative path -> content."""
     notes: tuple[str, ...]
     """What the reader should know before believing a comparison: mixtures, trials that are in two folders."""
-    published: list[dict[str, Any]]
-    """Our numbers beside published ones, as a reader sees them; see beside.shown."""
+    published: list[dict[str, str]]
+    """Our numbers beside published ones, as a reader sees them; see published.rows.shown."""
     tables: dict[str, DataFrame]
     """What tables/ has as CSV, by name."""
 

@@ -58,7 +58,7 @@ def html(page: Page) -> str:
 def markdown(page: Page) -> str:
     """For a repository: figures beside it, every value escaped."""
     environment = templates(finalize=plain)
-    environment.filters["code"] = code
+    environment.filters |= {"code": code, "markup": Markup}
     return environment.get_template("report.md.j2").render(page=page)
 
 
