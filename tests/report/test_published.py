@@ -13,9 +13,10 @@ from metabench.errors import UserError
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
+from metabench.registry import published as source
 from metabench.report import write_report
 from metabench.report.collect import configurations
-from metabench.report.published import comparison, rows, source
+from metabench.report.published import comparison, rows
 from tests import builders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +156,7 @@ def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path)
     (tmp_path / "stranger-1.dist-info" / "METADATA").write_text("Name: stranger\nVersion: 1\n")
     (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
     code = (
-        "import sys; from metabench.report.published import source;"
+        "import sys; from metabench.registry import published as source;"
         "found = source.installed(); book = source.load_published('paper');"
         f"assert {str(package / 'published.toml')!r} in map(str, found), found;"
         f"assert len(book.numbers) >= {len(BOOK.numbers)};"

@@ -31,9 +31,8 @@ class Picture:
     title: str
     caption: str
     alternative: str
-    svg: bytes
-    png: bytes
-    pdf: bytes
+    content: dict[str, bytes]
+    """By format."""
     titles: tooltips.Titles
 
 
@@ -85,5 +84,5 @@ def picture(kind: Kind, suite: str, slug: str, groups: Sequence[Configuration], 
         titles = tooltips.tag(figure, looks)
         style.fixed(figure)
         alternative = f"{kind.title} on {suite}: {words}."
-        svg, png, pdf = style.svg(figure), style.png(figure), style.pdf(figure)
-    return Picture(file, kind.section, kind.title, kind.caption, alternative, svg, png, pdf, titles)
+        content = {form: style.encoded(figure, form) for form in style.FORMATS}
+    return Picture(file, kind.section, kind.title, kind.caption, alternative, content, titles)
