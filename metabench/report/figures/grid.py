@@ -22,7 +22,7 @@ def panels(
     rows: int, columns: int, height: float, *, share_x: Sharing = "none", share_y: Sharing = "none",
     heights: Sequence[float] | None = None,
 ) -> tuple[Figure, Any]:  # fmt: skip
-    """An empty figure of `height` inches, and its axes as an array [rows, columns]; `heights`: of rows that differ."""
+    """An empty figure of `height` inches, and its axes [rows, columns]; `heights` of rows that differ."""
     figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y, height_ratios=heights)
     for each in axes.flat:
