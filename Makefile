@@ -4,17 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test docs wheel bench bench-harness chaos lint setup clean
+.PHONY: run test test-fast docs wheel bench bench-harness chaos lint setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
 	$(BIN)/metabench report results/quickstart --out reports/quickstart
 
 test: setup lint docs  ## style, types, the site, tests
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadgroup
+
+test-fast: setup  ## the tests that are quick: for while you work
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
 
 docs: setup  ## the documentation site, into site/; a warning is a failure
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 wheel:  ## build the wheel, install it in a fresh environment, and run and report with it
 	tools/wheel.sh

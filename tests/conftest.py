@@ -13,15 +13,13 @@ import pytest
 import torch
 from filelock import FileLock
 
-from metabench.experiments.planning import plan
+from metabench.experiments.planning import plan_trials
 from metabench.experiments.read_options import read_options
 from metabench.registry.discovery import Registry, load_registry
 from metabench.testing.other_processes import digests_elsewhere
 from tests import cli_helpers
 from tests.malformed import GIVEN, finished
-
-HANG = 1800
-"""Seconds after which a process is taken to hang: far more than it needs on the busiest machine."""
+from tests.waiting import HANG
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed
@@ -90,7 +88,7 @@ def elsewhere(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trials():
     """The four trials of `malformed.GIVEN`."""
-    return plan(read_options(None, GIVEN), load_registry())
+    return plan_trials(read_options(None, GIVEN), load_registry())
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,8 @@ TORCH_FREE = [
     "metabench.cli.main",
     "metabench.experiments.experiment",
     "metabench.experiments.executors.local",
+    "metabench.experiments.planning",
+    "metabench.experiments.tuning.drive",
 ]
 
 

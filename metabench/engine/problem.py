@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Shaped, map_tree
-from metabench.engine.seeds import derive_seed, stream
+from metabench.engine.seeds import derive_seed, random_generator
 from metabench.errors import UserError
 from metabench.records.trials import Precision
 
@@ -66,9 +66,11 @@ def problem_around(
         if not hasattr(per_thread, "module"):
             per_thread.module = copy.deepcopy(module)
         if precision != "bf16":
-            return functional_call(per_thread.module, params, (x,))
+            outputs: Tensor = functional_call(per_thread.module, params, (x,))
+            return outputs
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
-            return functional_call(per_thread.module, params, (x,)).to(dtype)
+            outputs = functional_call(per_thread.module, params, (x,))
+            return outputs.to(dtype)
 
     def rewrap(extend: Callable[[nn.Module], nn.Module]) -> Problem:
         return problem_around(suite, wrap(extend).to(device=device, dtype=dtype), seed, wrap, precision)
@@ -86,7 +88,7 @@ def problem_around(
         ways=suite.ways,
         wrap=rewrap,
         pool=pool_to_device(suite.pool(), device, dtype) if suite.pool else None,
-        generator=lambda name: stream(seed, "algorithm", name),
+        generator=lambda name: random_generator(seed, "algorithm", name),
     )
 
 

@@ -15,7 +15,7 @@ from metabench.experiments.setup import check_in_subprocess, folder, open_regist
 from metabench.records import store
 from metabench.records.files import DamagedError
 from metabench.records.locks import TrialLocks
-from metabench.records.record import NOT_FAILURES, Outcome, Progress
+from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 from metabench.units import bytes_of, seconds_of
 
@@ -30,7 +30,7 @@ class Experiment(NamedTuple):
     execution: Execution
     jobs: int
     notices: tuple[str, ...] = ()
-    """What the user should know about the results folder."""
+    """What the user should know of the settings, and of what was found in the results folder."""
 
     def outcomes(
         self,
@@ -55,7 +55,7 @@ class Experiment(NamedTuple):
                 self.write(outcome)
                 locks.release(outcome.record.trial)
                 queue.waiting.extend(more(outcome))
-                if self.options.fail_fast and outcome.record.status not in NOT_FAILURES:
+                if self.options.fail_fast and outcome.record.is_failure:
                     failed.set()
                 yield outcome
         finally:
@@ -80,22 +80,23 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
 
 def check(options: Options, dry: bool) -> Experiment:
     """See experiment."""
-    from metabench.experiments.planning import plan
+    from metabench.experiments.planning import plan_experiment
+    from metabench.experiments.suite_builder import SuiteBuilder
 
-    registry = open_registry(options)
-    trials = plan(options, registry)
+    builder = SuiteBuilder(open_registry(options))
+    trials, settings_notices = plan_experiment(options, builder)
     out = folder(options)
     pending, notices = still_to_run(out, trials, options.retry_failed, dry=True)
     execution, jobs = plan_execution(options, len(pending))
     if not dry:
         store.ensure_writable(out)
-        prepare_data(registry, pending)
+        prepare_data(builder, pending)
         pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
         try:
             store.record_request(out, trials)
         except OSError as error:
             raise store.unwritable(out, error) from None
-    return Experiment(out, options, trials, pending, execution, jobs, notices)
+    return Experiment(out, options, trials, pending, execution, jobs, (*settings_notices, *notices))
 
 
 def still_to_run(
@@ -110,6 +111,6 @@ def still_to_run(
         except DamagedError as error:
             place = out / trial.id / "record.json" if dry else store.set_aside_damaged(out, trial.id)
             notices.append(f"The record of {trial.id} cannot be used ({error}): it runs again. See '{place}'.")
-        if not store.settled(record, retry_failed):
+        if not store.is_final(record, retry_failed):
             pending.append(trial)
     return tuple(pending), tuple(notices)

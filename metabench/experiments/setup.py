@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from metabench.errors import UserError, one_line
 from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_subprocess
 from metabench.experiments.options import Options
 from metabench.records.trials import Trial
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
+    from metabench.api import Suite
+    from metabench.experiments.suite_builder import SuiteBuilder
     from metabench.registry.discovery import Registry
 
 Result = TypeVar("Result")
@@ -72,12 +72,16 @@ def check_in_subprocess(check: Callable[..., Result], *arguments: Any) -> Result
     return result
 
 
-def prepare_data(registry: Registry, trials: tuple[Trial, ...]) -> None:
+def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> None:
     """Fetch and check the data of every suite, before the first trial starts."""
-    from metabench.engine.build import build_suite, refuse_overlap
+    from metabench.engine.build import refuse_overlap
 
-    for trial in {msgspec.json.encode((t.suite, t.suite_parameters)): t for t in trials}.values():
-        suite = build_suite(registry, trial)
+    prepared: list[Suite] = []
+    for trial in trials:
+        suite = builder.build(trial.suite, trial.suite_parameters)
+        if any(suite is each for each in prepared):
+            continue
+        prepared.append(suite)
         try:
             suite.prepare()
             refuse_overlap(trial.suite, suite)

@@ -16,7 +16,7 @@ from metabench.experiments.setup import open_registry, use_data
 from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
-from metabench.records.locks import TrialLocks
+from metabench.records.locks import Claim, TrialLocks
 from metabench.records.record import Record, StoppedError
 from metabench.records.trials import Trial
 
@@ -37,12 +37,12 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
         place.parent.mkdir(parents=True, exist_ok=True)
         if locks is None and present(place, trial):
             return None, 0
-        verdict = locks.claim(trial) if locks else "mine"
+        verdict = locks.claim(trial) if locks else Claim.ACQUIRED
     except OSError as error:
         raise UserError(f"Cannot write to '{place.parent}': {error.strerror or error}.") from None
-    if verdict == "taken":
+    if verdict is Claim.BUSY:
         raise UserError(f"Trial '{trial.id}' is being run by another process, into the same folder.")
-    if verdict == "settled":
+    if verdict is Claim.DONE:
         return None, 0
     try:
         return run_and_write(trial, place, options, threads)
@@ -74,7 +74,7 @@ def run_and_write(trial: Trial, place: Path, options: Options, threads: int) -> 
             store.write_outcome(place, outcome)
         except OSError as error:
             raise UserError(f"Cannot write '{place}': {error.strerror or error}.") from None
-    if outcome.record.status in store.FINAL_STATUSES:
+    if outcome.record.is_final:
         keeper.path.unlink(missing_ok=True)
     return outcome.record, 0
 

@@ -6,7 +6,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from metabench.experiments.setup import open_registry, use_data
 from metabench.records import store
 from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Record, Scores
-from metabench.records.trials import Execution, StrategyName, Trial
+from metabench.records.trials import STRATEGIES, Execution, Trial
 
 FACTS = ("cpu", "torch", "metabench", "device", "plugins")
 """Fields of the provenance that may explain a difference."""
@@ -60,7 +60,7 @@ def recorded_execution(record: Record, options: Options) -> Execution:
     facts = record.provenance
     recorded = msgspec.structs.replace(
         options,
-        strategy=record.strategy if record.strategy in get_args(StrategyName) else "auto",
+        strategy=record.strategy if record.strategy in STRATEGIES else "auto",
         rematerialise=bool(facts.rematerialise),
         deterministic=bool(facts.deterministic),
     )

@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from metabench.errors import UserError, one_line, unknown
 from metabench.records.trials import NAME
 from metabench.registry import hookspecs
 from metabench.registry.parameters import Parameter, resolve, signature_of
+from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 
@@ -68,6 +69,12 @@ class Registry(NamedTuple):
     algorithms: dict[str, Entry]
     suites: dict[str, Entry]
     plugins: tuple[Plugin, ...]
+    recipes: Mapping[Key, PackageSettings] = {}
+    """What `register_recipes` hooks say of algorithms."""
+
+    def settings(self, suites: tuple[str, ...], recipe: str, algorithm: str) -> dict[str, Any]:
+        """See package_settings."""
+        return package_settings(self.recipes, suites, recipe, algorithm)
 
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
@@ -167,6 +174,9 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
             raise ValueError("it is registered already")
         manager.check_pending()
         entries = read_entries(registry, module, found)
+        recipes = read_settings(registered(module, "register_recipes"), registry.recipes, found.name)
+        if not entries and not recipes:
+            raise ValueError("it registers nothing; see register_algorithms and register_suites")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too, and whatever else a stranger raises
@@ -179,19 +189,25 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
         registry.algorithms | {e.name: e for e in entries if e.kind == "algorithm"},
         registry.suites | {e.name: e for e in entries if e.kind == "suite"},
         (*registry.plugins, plugin),
+        {**registry.recipes, **recipes},
     )
+
+
+def registered(module: Any, hook: str) -> Any:
+    """What a plugin's hook returns; an empty dict where it has none. Raises ValueError for one that is not marked."""
+    register = getattr(module, hook, None)
+    if register is None:
+        return {}
+    if not hasattr(register, "metabench_impl"):
+        raise ValueError(f"{hook} is not marked with @hookimpl")
+    return register()
 
 
 def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
     """What one plugin registers, checked; raises ValueError with the rule that it breaks."""
     entries = []
     for kind, (hook, positional) in KINDS.items():
-        register = getattr(module, hook, None)
-        if register is None:
-            continue
-        if not hasattr(register, "metabench_impl"):
-            raise ValueError(f"{hook} is not marked with @hookimpl")
-        factories = register()
+        factories = registered(module, hook)
         if not isinstance(factories, dict):
             raise ValueError(f"{hook} must return a dict of name -> factory, not {type(factories).__name__}")
         for name, factory in factories.items():
@@ -208,8 +224,6 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
             except (ValueError, TypeError, NameError) as error:
                 raise ValueError(f"the factory of {kind} '{name}' {error}") from None
             entries.append(Entry(kind, name, factory, schema, found.name))
-    if not entries:
-        raise ValueError("it registers nothing; see register_algorithms and register_suites")
     return entries
 
 

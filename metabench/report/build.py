@@ -58,7 +58,7 @@ def build_report(
     from metabench.registry.published import load_published
     from metabench.report.analysis import speed, statistics_tables
     from metabench.report.analysis import summary as table
-    from metabench.report.collect import configurations, merge, provenance_differences, tuning
+    from metabench.report.collect import configurations, default_settings, merge, provenance_differences, tuning
     from metabench.report.page import model, render
     from metabench.report.published import comparison as published
     from metabench.report.published import rows as beside
@@ -76,6 +76,7 @@ def build_report(
     rows = published.against(gathered, book) if book else []
     lines = [
         *tuning.cautions(gathered),
+        *default_settings.cautions(gathered),
         *merged.notes,
         *skipped_pairs(records),
         *provenance_differences.mixtures(fit),

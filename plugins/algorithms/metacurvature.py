@@ -14,6 +14,7 @@ from metabench.api import (
     Batch,
     InnerLoop,
     Meta,
+    PackageRecipes,
     Params,
     Problem,
     grad,
@@ -80,3 +81,9 @@ def curve(gradient: Tensor, matrices: list[Tensor]) -> Tensor:
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"metacurvature": metacurvature}
+
+
+@hookimpl
+def register_recipes() -> PackageRecipes:
+    """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
+    return {("sinusoid", "*"): {"metacurvature": {"test_steps": 1}}}

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, Batch, InnerLoop, Meta, Problem, hookimpl, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Batch,
+    InnerLoop,
+    Meta,
+    PackageRecipes,
+    Problem,
+    hookimpl,
+    query_loss,
+)
 from metabench_plugins.algorithms.embeddings import body_of, one_hot
 
 
@@ -54,3 +64,9 @@ def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Alg
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"r2d2": r2d2}
+
+
+@hookimpl
+def register_recipes() -> PackageRecipes:
+    """arXiv 1805.08136, section 4.2, without its halving of the rate and on the suite's own ways."""
+    return {("omniglot", "*"): {"r2d2": {"outer_lr": 5e-3}}}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metabench.api import AlgorithmFactory, Batch, Learner, Predict, Problem, Task, hookimpl, requires
+from metabench.api import AlgorithmFactory, Batch, Learner, PackageRecipes, Predict, Problem, Task, hookimpl, requires
 
 needs_learn2learn = requires(
     "learn2learn",
@@ -153,4 +153,14 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
         "l2l-fomaml": l2l_fomaml,
         "l2l-metasgd": l2l_metasgd,
         "l2l-metacurvature": l2l_metacurvature,
+    }
+
+
+@hookimpl
+def register_recipes() -> PackageRecipes:
+    """No more steps than step sizes were learnt for, as our own have."""
+    one_step = {"test_steps": 1}
+    return {
+        ("sinusoid", "*"): {"l2l-metasgd": one_step, "l2l-metacurvature": one_step},
+        ("omniglot", "*"): {"l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, **one_step}},
     }

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from metabench.api import DataError, Recipe, Suite, hookimpl
+from metabench.api import DataError, Recipe, Suite, SuiteFactory, hookimpl
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, image_suite
 from metabench_plugins.suites.image_files import SUFFIXES, Source, opened, read_file, small_images
@@ -139,7 +139,6 @@ def bare(name: str) -> str:
     return rest if slash and top.lower() in ALIASES else name
 
 
-GRADIENT = {"inner_lr": 0.01, "inner_steps": 5, "outer_lr": 1e-3}
 QUICK = Recipe(
     source=(
         "MAML's settings for mini-ImageNet, arXiv 1703.03400, appendix A.1, with fewer updates. The step sizes of "
@@ -153,15 +152,11 @@ QUICK = Recipe(
         "test_steps": 10,
         "test_tasks": 600,
     },
-    algorithms={
-        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
-        "reptile": {"inner_lr": 0.01, "inner_steps": 8, "outer_lr": 1.0},
-        "scratch": {"inner_lr": 0.01},
-        "finetune": {"inner_lr": 0.01, "train_lr": 1e-3},
-    },
+    algorithms={"reptile": {"inner_steps": 8}},
+    shared={"inner_lr": 0.01, "inner_steps": 5, "outer_lr": 1e-3, "train_lr": 1e-3},
 )
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"image-folder": image_folder}

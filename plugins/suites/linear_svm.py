@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
+from metabench.api import Batch, Predict, Recipe, Suite, SuiteFactory, Task, hookimpl
 
 
 def linear_svm(*, features: int = 20, shots: int = 10, queries: int = 20, spread: float = 0.5) -> Suite:
@@ -49,7 +49,6 @@ def right(predict: Predict, batch: Batch) -> Tensor:
     return (predict(batch.x).sign() == batch.y).to(batch.x.dtype).mean()
 
 
-GRADIENT = {"inner_lr": 0.1, "inner_steps": 3, "outer_lr": 0.01}
 QUICK = Recipe(
     source="No paper's: set by hand, not tuned",
     budget={
@@ -60,15 +59,11 @@ QUICK = Recipe(
         "test_steps": 5,
         "test_tasks": 600,
     },
-    algorithms={
-        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
-        "reptile": {"inner_lr": 0.1, "inner_steps": 5, "outer_lr": 1.0},
-        "scratch": {"inner_lr": 0.1},
-        "finetune": {"inner_lr": 0.1, "train_lr": 0.01},
-    },
+    algorithms={"reptile": {"inner_steps": 5}},
+    shared={"inner_lr": 0.1, "inner_steps": 3, "outer_lr": 0.01, "train_lr": 0.01},
 )
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"linear-svm": linear_svm}

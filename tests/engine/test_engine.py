@@ -7,9 +7,9 @@ from torch import nn
 
 from metabench.api import Algorithm, Batch, InnerLoop, NotApplicableError, Suite, Task
 from metabench.api.trees import flatten
-from metabench.engine.evaluate import task_blocks
 from metabench.engine.problem import inductive
 from metabench.engine.run import run_trial
+from metabench.engine.tasks import task_blocks
 from metabench.records.provenance import PluginOrigins
 from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Entry, Plugin, Registry

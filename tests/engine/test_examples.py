@@ -9,8 +9,8 @@ import torch
 
 from metabench.api import Batch, Task
 from metabench.engine import examples
-from metabench.engine.evaluate import task_blocks
 from metabench.engine.run import run_trial
+from metabench.engine.tasks import task_blocks
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Execution
@@ -100,7 +100,7 @@ def tasks(shape: tuple[int, ...], classes: bool, points: int = 3, n: int = 5) ->
 @pytest.mark.parametrize(("shape", "classes"), [((1,), False), ((1, 8, 8), True), ((3, 84, 84), True)])
 def test_a_learner_sees_no_query_target(shape, classes):
     spy = Spy(3 if classes else 1)
-    found = examples.examples(spy, tasks(shape, classes), 2, "transductive", alone=False)
+    found = examples.examples(spy, tasks(shape, classes), 2, "transductive", inductive=False)
     assert found
     assert found.steps == [0, 1, 2]
     assert [len(task.query_y) for task in found.tasks] == [3] * examples.TASKS
@@ -112,10 +112,10 @@ def test_a_learner_sees_no_query_target(shape, classes):
 
 def test_what_cannot_be_drawn_or_is_too_much_is_left_out():
     for of in (tasks((2,), False), tasks((4,), True), tasks((2, 8, 8), True)):
-        assert examples.examples(Spy(1), of, 1, "inductive", alone=False) is None
+        assert examples.examples(Spy(1), of, 1, "inductive", inductive=False) is None
     many = tasks((3, 32, 32), True, points=100)
-    assert examples.examples(Spy(2), many, 1, "inductive", alone=False) is None, "noise does not compress"
-    assert examples.examples(Spy(1), tasks((1,), False), 0, "inductive", alone=False).steps == [0]
+    assert examples.examples(Spy(2), many, 1, "inductive", inductive=False) is None, "noise does not compress"
+    assert examples.examples(Spy(1), tasks((1,), False), 0, "inductive", inductive=False).steps == [0]
 
 
 def test_an_exception_means_no_examples():
@@ -123,7 +123,7 @@ def test_an_exception_means_no_examples():
         def predict(self, x):
             raise RuntimeError("a bug")
 
-    assert examples.examples(Broken(1), tasks((1,), False), 1, "inductive", alone=False) is None
+    assert examples.examples(Broken(1), tasks((1,), False), 1, "inductive", inductive=False) is None
 
 
 def test_they_are_kept_beside_the_scores_and_checked(registry, tmp_path):

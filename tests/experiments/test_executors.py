@@ -19,7 +19,7 @@ from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_
 from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.records import store
 from metabench.records.checkpoints import NAME
-from metabench.records.locks import LOCKS, TrialLocks, running
+from metabench.records.locks import LOCKS, Claim, TrialLocks, running
 from metabench.records.record import Progress, StoppedError
 from metabench.records.trials import Execution
 from tests.builders import outcome, trial
@@ -142,14 +142,14 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
 
 def test_a_trial_belongs_to_one_driver(tmp_path):
     one, other = TrialLocks(tmp_path), TrialLocks(tmp_path)
-    assert one.claim(trial("good")) == "mine"
-    assert other.claim(trial("good")) == "taken"
-    assert other.claim(trial("fine")) == "mine"
+    assert one.claim(trial("good")) is Claim.ACQUIRED
+    assert other.claim(trial("good")) is Claim.BUSY
+    assert other.claim(trial("fine")) is Claim.ACQUIRED
     assert running(tmp_path) == {trial("good").id, trial("fine").id}
     store.write(tmp_path, outcome(trial("good")))
     one.release(trial("good"))
-    assert other.claim(trial("good")) == "settled"
-    assert TrialLocks(tmp_path, retry_failed=True).claim(trial("good")) == "settled"
+    assert other.claim(trial("good")) is Claim.DONE
+    assert TrialLocks(tmp_path, retry_failed=True).claim(trial("good")) is Claim.DONE
     other.release_all()
     assert not (tmp_path / LOCKS).exists()
 
@@ -160,7 +160,7 @@ def test_a_trial_that_another_driver_has_is_waited_for(tmp_path):
 
         def claim(self, trial):
             self.looks += trial.algorithm == "fine"
-            return "taken" if trial.algorithm == "fine" and self.looks < 3 else super().claim(trial)
+            return Claim.BUSY if trial.algorithm == "fine" and self.looks < 3 else super().claim(trial)
 
     outcomes, _ = run(tmp_path, trial("fine"), trial("good"), claims=Busy(tmp_path))
     assert list(outcomes) == ["good", "fine"]

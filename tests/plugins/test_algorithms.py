@@ -9,7 +9,7 @@ from metabench.api import Batch
 from metabench.api.trees import map_tree
 from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench.registry.discovery import load_registry
 from metabench.testing.conformance import kit_of
 from metabench.testing.toy_suites import clouds, lines
@@ -22,7 +22,7 @@ def make(name, suite, **parameters):
 
 
 def tasks_of(suite, n, name):
-    return to_device_dtype(suite.sample("train", n, stream(name)), "cpu", torch.float64)
+    return to_device_dtype(suite.sample("train", n, random_generator(name)), "cpu", torch.float64)
 
 
 def after(learner, suite, updates):

@@ -153,6 +153,7 @@ def test_scores_cut_short_or_altered_at_any_byte(root, trials, data):
     damaged(root, trials, victim, "scores.json", altered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"{}", b"null", b'{"transductive": {}}', b'{"transductive": {"mse": []}}',
     b'{"transductive": {"mse": [[1, 2], [3]]}}', b'{"transductive": {"mse": [[1], [2]], "b": [[1]]}}',
     b'{"transductive": {"mse": [[null]]}}', b"[" * 100_000, b'{"transductive": {"mse": [[]]}}'])  # fmt: skip

@@ -12,7 +12,7 @@ import metabench
 from metabench.errors import UserError
 from metabench.records import files, store
 from metabench.records.record import Outcome
-from metabench.records.trials import Budget, Trial, Tuning
+from metabench.records.trials import NOT_HASHED, Budget, Trial, Tuning
 from tests import builders
 
 TRIAL = builders.trial(algorithm_parameters={"lr": 0.1, "n": 2})
@@ -37,7 +37,7 @@ def test_a_trial_is_its_json(parameters, seed):
     assert msgspec.structs.replace(trial, algorithm_parameters=backwards).id == trial.id
 
 
-def test_every_field_of_a_trial_is_in_its_id():
+def test_every_setting_of_a_trial_is_in_its_id():
     changed = [
         {"algorithm": "b"},
         {"algorithm_parameters": {"lr": 0.2, "n": 2}},
@@ -47,12 +47,13 @@ def test_every_field_of_a_trial_is_in_its_id():
         {"budget": Budget(updates=1)},
         {"protocol": "both"},
         {"precision": "bf16"},
-        {"bars": ((10, 0.5),)},
+        {"pruning_thresholds": ((10, 0.5),)},
         {"tuning": Tuning(trials=3, updates=10, score=0.5, recipe="abc")},
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
     assert len(ids) == len(changed) + 1
-    assert {name for fields in changed for name in fields} == set(Trial.__struct_fields__)
+    assert {name for fields in changed for name in fields} == set(Trial.__struct_fields__) - NOT_HASHED
+    assert msgspec.structs.replace(TRIAL, default_settings=True).id == TRIAL.id  # says where settings come from
 
 
 def test_written_records_come_back(tmp_path):
@@ -79,9 +80,9 @@ def test_failed_trials_are_rows_and_run_again(tmp_path):
     assert frame["status"].tolist() == ["error", "diverged"]
     assert frame["score"].isna().all()
     found = {record.status: record for record in store.records(tmp_path)}
-    assert [store.settled(found[name], retry_failed=False) for name in ("error", "diverged")] == [True, True]
-    assert [store.settled(found[name], retry_failed=True) for name in ("error", "diverged")] == [False, True]
-    assert not store.settled(None, retry_failed=False)
+    assert [store.is_final(found[name], retry_failed=False) for name in ("error", "diverged")] == [True, True]
+    assert [store.is_final(found[name], retry_failed=True) for name in ("error", "diverged")] == [False, True]
+    assert not store.is_final(None, retry_failed=False)
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):

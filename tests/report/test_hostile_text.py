@@ -6,6 +6,8 @@ from collections import Counter
 from html.parser import HTMLParser
 from itertools import groupby
 
+import pytest
+
 from metabench.records import store
 from metabench.records.provenance import Provenance, StrategyChoice
 from metabench.records.record import Outcome
@@ -43,6 +45,7 @@ def hostile(text: str, algorithm: str, suite: str, seed: int) -> Outcome:
     return builders.outcome(trial, scores, metric=text, provenance=facts, higher_is_better=True)
 
 
+@pytest.mark.slow
 def test_reports_escape_what_plugins_and_records_say(tmp_path):
     root = tmp_path / "results <i>"
     for number, text in enumerate(HOSTILE):

@@ -29,7 +29,7 @@ def tune(
     from metabench.errors import UserError
     from metabench.experiments.read_options import read_options
     from metabench.experiments.recipes import is_file
-    from metabench.experiments.tuning.drive import Tuning
+    from metabench.experiments.tuning.drive import TuningRun
     from metabench.experiments.tuning.plan import TuningRequest, plan_tuning
     from metabench.experiments.tuning.space import spaces
 
@@ -41,11 +41,11 @@ def tune(
     if options.protocol == "both":
         raise UserError("Tuning needs one score: --protocol transductive or inductive.")
     plan = plan_tuning(options, TuningRequest(trials, seeds, sampler_seed, spaces(space or [])))
-    finish(Tuning(plan), write or plan.out / "tuned.toml")
+    finish(TuningRun(plan), write or plan.out / "tuned.toml")
 
 
 def finish(tuning: Any, path: Path) -> None:
-    """Run what is left, show what was found, and write the recipe; nothing is written when stopped before the end."""
+    """Run the remaining trials, show the result and write the recipe; stopped before the end, write nothing."""
     from metabench.cli.tuning_view import live, table_of
     from metabench.experiments.interrupts import asked_to_stop
 
@@ -77,7 +77,7 @@ def finish(tuning: Any, path: Path) -> None:
     console.print(table_of(tuning))
     for search in without:
         why = search.first_end
-        say(f"{search.spec.name}: no candidate ended well, so it is not in the recipe. The first one: {why}.")
+        say(f"{search.spec.name}: every candidate failed, so it is not in the recipe. The first one: {why}.")
     if len(without) < len(plan.specs):
         skipped_pairs = [search.spec for search in without]
         tuned = [spec.base for spec in plan.specs if spec not in skipped_pairs]

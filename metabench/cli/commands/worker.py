@@ -21,7 +21,6 @@ def worker(
     from metabench.cli.terminal import describe
     from metabench.experiments.read_options import read_options
     from metabench.experiments.single_trial import run_trial_file
-    from metabench.records.record import NOT_FAILURES
 
     options = read_options(None, {**given, "device": given["device"] or "cpu"})
     written, stopped = run_trial_file(trial, record, options, threads)
@@ -29,4 +28,4 @@ def worker(
         say("Stopped; the same command goes on from its checkpoint." if stopped else f"'{record}' is there already.")
         raise typer.Exit(128 + stopped if stopped else 0)
     say(describe(written))
-    raise typer.Exit(0 if written.status in NOT_FAILURES else 1)
+    raise typer.Exit(1 if written.is_failure else 0)

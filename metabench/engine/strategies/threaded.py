@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from metabench.api import Meta, Task
+from metabench.api import Meta, MetaGradFn, Task
 from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import Tree, flatten, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import OuterLoop
 from metabench.engine.strategies.base import (
-    MetaGradFn,
     Strategy,
     Workers,
     large_convolutions,
@@ -31,6 +31,11 @@ class Threaded(Strategy):
         self.workers = Workers(threads)
         self.rematerialise = rematerialise
         self.channels_last = False
+
+    @classmethod
+    def make(cls, threads: int, rematerialise: bool) -> Self:
+        """See Strategy."""
+        return cls(threads, rematerialise)
 
     @property
     def name(self) -> str:
@@ -59,7 +64,8 @@ class Threaded(Strategy):
         for result in results:
             total = map_tree(torch.add, total, result)
         count = leading_axis(tasks)
-        return map_tree(lambda leaf: leaf / count, total)
+        loss, direction_mean = map_tree(lambda leaf: leaf / count, total)
+        return loss, direction_mean
 
     def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:
         """Lay images and convolution weights out channels last if that is only a matter of rounding.
@@ -87,7 +93,9 @@ TOLERANCE = 1e-3
 
 def norm(tree: Tree) -> Tensor:
     """The Euclidean norm of all leaves together."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(leaf) for leaf in flatten(tree)[0]]))
+    norms = torch.stack([torch.linalg.vector_norm(leaf) for leaf in flatten(tree)[0]])
+    whole: Tensor = torch.linalg.vector_norm(norms)
+    return whole
 
 
 def is_image(leaf: Tensor) -> bool:
@@ -108,3 +116,6 @@ def channels_last(leaf: Tensor) -> Tensor:
     if leaf.stride() == strides:
         return leaf
     return torch.empty_strided(leaf.shape, strides, dtype=leaf.dtype).copy_(leaf)
+
+
+STRATEGY = Threaded

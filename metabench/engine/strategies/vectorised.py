@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from metabench.api import Meta, Task
+from metabench.api import Meta, MetaGradFn, Task
 from metabench.api.trees import Tree, concatenate, leading_axis, map_tree, slices
 from metabench.engine.strategies.base import (
-    MetaGradFn,
     Strategy,
     Workers,
     large_convolutions,
@@ -28,7 +28,12 @@ class Vectorised(Strategy):
         self.chunk = chunk
         self.workers = Workers(threads)
 
-    def settle(self, meta: Meta) -> None:
+    @classmethod
+    def make(cls, threads: int, rematerialise: bool) -> Self:
+        """See Strategy."""
+        return cls(threads=threads)
+
+    def configure(self, meta: Meta) -> None:
         """See Strategy."""
         self.chunk = self.chunk or chunk_of(meta)
 
@@ -50,9 +55,13 @@ class Vectorised(Strategy):
         chunks = self.each(lambda task: direction(meta, task, progress), (tasks,))
         sums = [map_tree(lambda leaf: leaf.sum(0), chunk) for chunk in chunks]
         count = leading_axis(tasks)
-        return map_tree(lambda *parts: sum(parts) / count, *sums)
+        loss, direction_mean = map_tree(lambda *parts: sum(parts) / count, *sums)
+        return loss, direction_mean
 
 
 def chunk_of(meta: Tree) -> int:
     """Tasks in a chunk of `Vectorised`: fewer where each fills a kernel, so that threads have one each."""
     return 8 if large_convolutions(meta) else 64
+
+
+STRATEGY = Vectorised

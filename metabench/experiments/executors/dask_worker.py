@@ -22,6 +22,7 @@ from metabench.experiments.executors.registry import RunTrial
 from metabench.experiments.executors.worker_process import CheckpointSaved, TrialRequest
 from metabench.records.checkpoints import CheckpointStore
 from metabench.records.files import write_atomically
+from metabench.records.locks import Claim
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 
@@ -76,9 +77,9 @@ class DriverChannel:
 class NoLocks:
     """No locks: the driver holds them."""
 
-    def claim(self, trial: Trial) -> str:
+    def claim(self, trial: Trial) -> Claim:
         """See TrialLocks."""
-        return "mine"
+        return Claim.ACQUIRED
 
     def release(self, trial: Trial) -> None:
         """See TrialLocks."""

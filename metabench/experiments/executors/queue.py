@@ -7,7 +7,9 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from metabench.records.record import Outcome, Record, Status
+from metabench.records.locks import Claim
+from metabench.records.record import Outcome, Record
+from metabench.records.status import Status
 from metabench.records.trials import Trial
 
 RETRY_LOCKED_S = 1.0
@@ -17,8 +19,8 @@ RETRY_LOCKED_S = 1.0
 class TrialLocks(Protocol):
     """Per-trial locks: see metabench.records.locks."""
 
-    def claim(self, trial: Trial) -> str:
-        """`mine`, `taken` or `settled`."""
+    def claim(self, trial: Trial) -> Claim:
+        """Acquire a trial, if it is to be had."""
         ...
 
     def release(self, trial: Trial) -> None:
@@ -40,16 +42,14 @@ class Limits(NamedTuple):
 class Queue:
     """The trials that are left. Each is handed out under its lock, and again if its process dies."""
 
-    def __init__(self, trials: Iterable[Trial], claims: TrialLocks, limits: Limits) -> None:
+    def __init__(self, trials: Iterable[Trial], locks: TrialLocks, limits: Limits) -> None:
         self.waiting = deque(trials)
-        self.claims = claims
+        self.locks = locks
         self.limits = limits
         self.reclaimed: deque[Trial] = deque()
         """Locked by us already, to be run again."""
         self.deaths: Counter[str] = Counter()
         self.reached: dict[str, int] = {}
-        self.finished_elsewhere = 0
-        """How many trials another driver finished meanwhile."""
         self.next_try = 0.0
 
     def __bool__(self) -> bool:
@@ -64,13 +64,11 @@ class Queue:
             return None
         for _ in range(len(self.waiting)):
             trial = self.waiting.popleft()
-            verdict = self.claims.claim(trial)
-            if verdict == "mine":
+            verdict = self.locks.claim(trial)
+            if verdict is Claim.ACQUIRED:
                 return trial
-            if verdict == "taken":
+            if verdict is Claim.BUSY:  # once DONE it needs no run: another driver finished it
                 self.waiting.append(trial)
-            else:
-                self.finished_elsewhere += 1
         self.next_try = time.monotonic() + RETRY_LOCKED_S
         return None
 
