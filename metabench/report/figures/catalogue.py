@@ -17,7 +17,7 @@ from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import style, tooltips
 from metabench.report.figures.scores import Kind
 
-FEW = 2
+MAX_SUITES_IN_PROCESS = 2
 """Suites up to which a process would take longer to start than to draw."""
 
 
@@ -58,7 +58,7 @@ def kinds() -> list[Kind]:
 def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
     """The figures of each, the same whoever draws them."""
     workers = min(len(jobs), os.cpu_count() or 1)
-    if workers > 1 and len(jobs) > FEW:
+    if workers > 1 and len(jobs) > MAX_SUITES_IN_PROCESS:
         try:
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
                 return list(pool.map(pictures, jobs))
