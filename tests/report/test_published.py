@@ -190,6 +190,11 @@ def test_the_report_has_them(here, tmp_path):
     table = (index.parent / "tables" / "published.csv").read_text()
     assert table.count("\n") == 2
     assert "queries: 15 here, 1 there; split: background here, random there" in table
+    for text in (index.read_text(), (index.parent / "report.md").read_text()):
+        assert "queries: 15 here, 1 there; split: background here, random there" in text
+        assert "98.70 ± 0.40%" in text
+    said = here("report", "r", "--against", str(FILE))
+    assert all(heading in said.stdout for heading in ("ours", "published", "differences")), said.stderr
     store.write(tmp_path / "s", outcome("maml", "elsewhere", {}))
     said = here("report", "s", "--against", str(FILE))
     assert not said.returncode, said.stderr
