@@ -14,6 +14,7 @@ from metabench.experiments.executors.worker_process import (
     CheckpointSaved,
     RunTrial,
     TrialRequest,
+    TrialStarted,
     TrialStopped,
     WorkerProcess,
     message_of,
@@ -95,7 +96,9 @@ class Local:
         """Process one message of a worker."""
         message, trial = message_of(worker.connection), worker.trial
         assert trial is not None
-        if isinstance(message, Progress):
+        if isinstance(message, TrialStarted):
+            worker.started = time.monotonic()
+        elif isinstance(message, Progress):
             worker.trains = True
             on_progress(message)
         elif isinstance(message, CheckpointSaved):
