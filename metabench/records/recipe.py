@@ -8,6 +8,8 @@ import msgspec
 
 Settings = dict[str, Any]
 """Parameters of an algorithm, and fields of the budget that differ for it, by name."""
+PackageRecipes = dict[tuple[str, str], dict[str, Settings]]
+"""(suite, recipe) -> algorithm -> its settings there: what the hook `register_recipes` returns."""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

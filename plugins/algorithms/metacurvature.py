@@ -14,6 +14,7 @@ from metabench.api import (
     Batch,
     InnerLoop,
     Meta,
+    PackageRecipes,
     Params,
     Problem,
     grad,
@@ -83,6 +84,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> PackageRecipes:
     """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
     return {("sinusoid", "*"): {"metacurvature": {"test_steps": 1}}}

@@ -12,6 +12,7 @@ from torch.optim import SGD
 from metabench.api import (
     Algorithm,
     AlgorithmFactory,
+    PackageRecipes,
     Params,
     Problem,
     Task,
@@ -67,6 +68,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> PackageRecipes:
     """Its outer rate is a share of the way to where tasks end, unlike any other algorithm's: no family's fits it."""
     return {("*", "*"): {"reptile": {"outer_lr": 1.0}}}

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
+from metabench.api import Batch, Predict, Recipe, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
 
 
@@ -76,5 +76,5 @@ QUICK = Recipe(
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"sinusoid": sinusoid}

@@ -16,11 +16,10 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
-from metabench.api import Task
+from metabench.api import MetaGradFn, Task
 from metabench.api.datasets import cache_dir
 from metabench.api.trees import flatten, unflatten
 from metabench.engine.outer_loop import OuterLoop
-from metabench.engine.strategies.base import MetaGradFn
 from metabench.engine.strategies.vectorised import Vectorised
 from metabench.errors import one_line
 
@@ -142,7 +141,8 @@ class Graph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """See the graph."""
-        return self.graph(*inputs)
+        loss: Tensor = self.graph(*inputs)
+        return loss
 
 
 def package_of(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Path:
