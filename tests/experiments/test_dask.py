@@ -31,6 +31,8 @@ from metabench.records.record import Record
 from metabench.records.trials import Execution
 from tests.waiting import HANG, wait_for
 
+pytestmark = pytest.mark.xdist_group("one cluster")
+
 GATED = """
 import os, time
 from metabench.api import Algorithm, hookimpl, sgd, unroll
@@ -302,7 +304,6 @@ import sys
 sys.modules["distributed"] = None
 from metabench.errors import UserError
 
-pytestmark = pytest.mark.xdist_group("one cluster")
 try:
     import metabench.experiments.executors.dask
 except UserError as error:
