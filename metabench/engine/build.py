@@ -13,9 +13,10 @@ def build_suite(registry: Registry, trial: Trial) -> Suite:
     """The suite of a trial; raises UserError that names it when its parameters do not fit together."""
     entry = registry.get("suite", trial.suite)
     try:
-        return entry.factory(**entry.resolve(trial.suite_parameters))
+        suite: Suite = entry.factory(**entry.resolve(trial.suite_parameters))
     except (ValueError, UserError) as error:
         raise UserError(f"Suite '{trial.suite}': {error}") from None
+    return suite
 
 
 def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
@@ -23,11 +24,12 @@ def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str)
     entry = registry.get("algorithm", trial.algorithm)
     problem = build_problem(suite, trial.seed, device, DTYPES[trial.precision], trial.precision)
     try:
-        return entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
+        made: Algorithm | Learner = entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
     except NotApplicableError:
         raise
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
+    return made
 
 
 def refuse_overlap(name: str, suite: Suite) -> None:

@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ import pluggy
 from metabench.errors import UserError, one_line, unknown
 from metabench.records.trials import NAME
 from metabench.registry import hookspecs
+from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
@@ -39,7 +40,12 @@ class Entry(NamedTuple):
     @property
     def summary(self) -> str:
         """The first line of its docstring."""
-        return str(self.factory.__doc__ or "").strip().split("\n")[0]
+        return self.description.split("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """Its docstring, but for what that says of the parameters."""
+        return description_of(self.factory)
 
     @property
     def missing(self) -> str:
@@ -76,8 +82,19 @@ class Registry(NamedTuple):
             if missing := entries[name].missing:
                 raise UserError(f"Cannot use {entries[name].owner}: {missing}")
             return entries[name]
+        raise self.unknown(kind, name, entries)
+
+    def named(self, name: str) -> list[Entry]:
+        """The algorithm or the suite of that name, or both; raises UserError as `get` does."""
+        found = [entries[name] for entries in (self.algorithms, self.suites) if name in entries]
+        if not found:
+            raise self.unknown("algorithm or suite", name, (*self.algorithms, *self.suites))
+        return found
+
+    def unknown(self, kind: str, name: str, available: Iterable[str]) -> UserError:
+        """The error for a name that nobody registers: the nearest one, and the plugins that failed."""
         broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in self.broken)
-        raise UserError(unknown(kind, name, entries) + broken)
+        return UserError(unknown(kind, name, available) + broken)
 
     def origin(self, kind: str, name: str) -> str:
         """The distribution or file that a name comes from, with its version; empty for an unknown one."""
@@ -219,5 +236,5 @@ def reason_of(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:  # a stranger's exception, which fails even at that
         return type(error).__name__
-    plain = isinstance(error, ValueError | pluggy.PluginValidationError | FileNotFoundError)
+    plain = isinstance(error, UserError | ValueError | pluggy.PluginValidationError | FileNotFoundError)
     return text if plain and text else one_line(error)
