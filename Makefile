@@ -4,14 +4,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test bench bench-harness chaos lint setup clean
+.PHONY: run test test-fast docs wheel bench bench-harness chaos lint setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
 	$(BIN)/metabench report results/quickstart --out reports/quickstart
 
-test: setup lint  ## style, types, tests
-	$(BIN)/pytest -n auto --dist loadfile
+test: setup lint docs  ## style, types, the site, tests
+	$(BIN)/pytest -n auto --dist loadgroup
+
+test-fast: setup  ## the tests that are quick: for while you work
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
+
+docs: setup  ## the documentation site, into site/; a warning is a failure
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+wheel:  ## build the wheel, install it in a fresh environment, and run and report with it
+	tools/wheel.sh
 
 bench: setup  ## the same work by metabench and others, side by side: benchmarks/results and docs/performance.md
 	$(BIN)/python -m benchmarks
@@ -41,4 +50,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .bench build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .bench build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -68,12 +68,13 @@ def shares(suite: str, updates: int) -> list[dict[str, Any]]:
 import json, time
 from metabench.engine.run import run_trial
 from metabench.experiments.options import Options
-from metabench.experiments.planning import plan
+from metabench.experiments.planning import plan_trials
 from metabench.registry.discovery import load_registry
 from metabench.records.trials import Execution
 options = Options(algos=("maml",), suites=({suite!r},), seeds=1, updates={updates})
-trial, = plan(options, load_registry())
-run_trial(plan(Options(algos=("maml",), suites=({suite!r},), updates=2), load_registry())[0], Execution(), print)
+trial, = plan_trials(options, load_registry())
+short = Options(algos=("maml",), suites=({suite!r},), updates=2)
+run_trial(plan_trials(short, load_registry())[0], Execution(), print)
 began = time.perf_counter()
 record = run_trial(trial, Execution(), lambda sign: None).record
 clocks = ("prepare", "sample", "train", "validation", "test")

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metabench.experiments.read_options import read_options, with_keywords
 from metabench.records.frames import load, load_tasks
 
 if TYPE_CHECKING:
@@ -15,15 +16,15 @@ __all__ = ["load", "load_tasks", "run"]
 __version__ = version("metabench")
 
 
+@with_keywords
 def run(config: str | Path | None = None, **options: Any) -> DataFrame:
-    """Run an experiment and return its trials, a row each: `metabench run` for notebooks and scripts.
+    """Run an experiment and return its trials, one row each: `metabench run` for notebooks and scripts.
 
-    The options are those of the command line, as Python values:
-    `run(algos=["NAME", "OTHER"], suites=["sinusoid"], seeds=3, set={"NAME": {"inner_lr": 0.1}})`.
+    The options are those of the command line, as Python values or as they are typed there:
+    `run(algos=["NAME", "OTHER"], suites="sinusoid", seeds=3, set={"NAME.inner_lr": 0.1})`.
     Trials that the results folder holds already are not run again. Raises `errors.UserError`.
     """
     from metabench.experiments.experiment import experiment
-    from metabench.experiments.options import read_options
 
     prepared = experiment(read_options(Path(config) if config else None, options))
     for _ in prepared.outcomes():

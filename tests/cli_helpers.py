@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
 import sys
 import warnings
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -17,28 +17,20 @@ import pytest
 from metabench.cli.main import main
 
 
-class Called(NamedTuple):
-    """What came of a command."""
-
-    code: int
-    out: str
-    err: str
-
-
-def call(folder: Path, *words: str) -> Called:
+def call(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line, in this process; an exception that leaves it is a traceback, and fails the test."""
     out, err = io.StringIO(), io.StringIO()
     with (
         chdir(folder),
         patch.object(sys, "argv", ["metabench", *words]),
-        patch.dict(os.environ),
+        patch.dict(os.environ, {"COLUMNS": "160", **environment}),
         redirect_stdout(out),
         redirect_stderr(err),
         warnings.catch_warnings(action="ignore"),
         pytest.raises(SystemExit) as ended,
     ):
         main()
-    return Called(ended.value.code or 0, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(words, ended.value.code or 0, out.getvalue(), err.getvalue())
 
 
 def fingerprint(folder: Path) -> str:
@@ -58,12 +50,12 @@ def refused(folder: Path, *words: str, also: tuple[int, ...] = ()) -> str:
     before = fingerprint(folder)
     result = call(folder, *words)
     assert fingerprint(folder) == before
-    assert result.code in (2, *also), result
-    assert "Traceback" not in result.out + result.err
-    if result.code != 2:
+    assert result.returncode in (2, *also), result
+    assert "Traceback" not in result.stdout + result.stderr
+    if result.returncode != 2:
         return ""
-    assert result.err.startswith("metabench: "), result
-    assert result.err.count("\n") == 1, result
-    assert result.err.endswith("\n")
-    assert len(result.err) < 5000
-    return result.err.strip()
+    assert result.stderr.startswith("metabench: "), result
+    assert result.stderr.count("\n") == 1, result
+    assert result.stderr.endswith("\n")
+    assert len(result.stderr) < 5000
+    return result.stderr.strip()

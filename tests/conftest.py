@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,13 +11,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 
-from metabench.experiments.options import read_options
-from metabench.experiments.planning import plan
+from metabench.experiments.planning import plan_trials
+from metabench.experiments.read_options import read_options
 from metabench.registry.discovery import Registry, load_registry
+from metabench.testing.other_processes import digests_elsewhere
+from tests import cli_helpers
 from tests.malformed import GIVEN, finished
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.waiting import HANG
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed
@@ -31,7 +34,10 @@ def registry() -> Registry:
 
 @pytest.fixture
 def metabench(tmp_path):
-    """`metabench(*words)` runs the command line in an empty folder; its stdout, stderr and exit code."""
+    """`metabench(*words)` runs the command line as a process of its own, in an empty folder.
+
+    For what a process is needed for: what worker processes print, signals, a clean `sys.modules`. Else see `here`.
+    """
 
     def call(*words: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -40,33 +46,49 @@ def metabench(tmp_path):
             env={**os.environ, "COLUMNS": "160", **environment},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=HANG,
         )
 
     return call
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, capsys):
-    """Like `metabench`, in this process: quicker, for calls that end before a trial starts."""
-    from metabench.cli.main import main
+def here(tmp_path):
+    """Like `metabench`, in this process, which has torch already: trials alone get processes of their own."""
 
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["metabench", *words])
-        monkeypatch.setattr(os, "environ", os.environ.copy())
-        with pytest.raises(SystemExit) as ended:
-            main()
-        seen = capsys.readouterr()
-        return subprocess.CompletedProcess(words, ended.value.code or 0, seen.out, seen.err)
+    def call(*words: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return cli_helpers.call(cwd, *words, **environment)
 
     return call
 
 
 @pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory):
+    """`elsewhere(kind)(name)` is what two other processes compute of an installed algorithm or suite.
+
+    Both processes compute all of a kind, once for all workers of pytest: each process pays for importing torch.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def computed(kind: str):
+        path = shared / f"digests-{kind}.json"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                installed = load_registry()
+                names = sorted(installed.algorithms if kind == "algorithm" else installed.suites)
+                path.write_text(json.dumps(digests_elsewhere(kind, names, [])))
+        first, second = json.loads(path.read_text())
+        return lambda name: lambda: (first[name], second[name])
+
+    return computed
+
+
+@pytest.fixture(scope="session")
 def trials():
     """The four trials of `malformed.GIVEN`."""
-    return plan(read_options(None, GIVEN), load_registry())
+    return plan_trials(read_options(None, GIVEN), load_registry())
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from metabench.records import store
 from metabench.records.provenance import Provenance
-from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Trial
+from tests.builders import outcome
 from tests.cli_helpers import refused
 
 GIVEN = {"algos": ["maml", "scratch"], "suites": ["sinusoid"], "seeds": 2, "test_tasks": 6, "test_steps": 1}
@@ -34,12 +34,8 @@ def brief(value: object) -> str:
 def finished(root: Path, trials: tuple[Trial, ...]) -> None:
     """Made-up records of the trials."""
     for trial in trials:
-        test = TestScore(transductive=False, score=0.5, ci95=0.1, adaptation={"mse": [0.7, 0.5]})
-        record = Record(
-            trial=trial, status="ok", metric="mse", tests={"transductive": test}, provenance=Provenance(notice="é")
-        )
         cells = [[0.1 * i + 0.01 * trial.seed for i in range(6)] for _ in range(2)]
-        store.write(root, Outcome(record, {"transductive": {"mse": cells}}))
+        store.write(root, outcome(trial, {"transductive": cells}, "mse", provenance=Provenance(notice="é")))
 
 
 class Evil:

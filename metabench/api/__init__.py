@@ -17,7 +17,6 @@ from metabench.api.contract import (
     Pool,
     Predict,
     Problem,
-    Recipe,
     Suite,
     SuiteFactory,
     Task,
@@ -30,6 +29,7 @@ from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
+from metabench.records.recipe import Recipe
 
 __all__ = [
     "EDITION",

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 
 from metabench.api.editions import refuse_edition_1
 from metabench.api.trees import Tree
+from metabench.records.recipe import Recipe
 
 hookimpl = pluggy.HookimplMarker("metabench")
 
@@ -201,21 +202,6 @@ class Learner(Protocol):
 
 AlgorithmFactory = Callable[..., Algorithm | Learner]
 """`(problem, *, parameter=default ...)`; each keyword parameter is explained in the docstring, under `Args:`."""
-
-
-class Recipe(NamedTuple):
-    """The published settings of algorithms on a suite. What the user sets goes before it."""
-
-    source: str
-    """Where the numbers stand: paper and table."""
-    suite: Mapping[str, Any] = {}
-    """Parameters of the suite."""
-    budget: Mapping[str, Any] = {}
-    """Updates, meta_batch_size, test_steps ... for every algorithm."""
-    algorithms: Mapping[str, Mapping[str, Any]] = {}
-    """By algorithm: its parameters, and fields of the budget that differ for it."""
-    compare: tuple[str, ...] = ()
-    """The algorithms that a run compares when the user names none; a suite with some is in the default run."""
 
 
 def no_groups(split: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from metabench.records.record import NOT_FAILURES, Progress, Record
+from metabench.records.record import Progress, Record
 from metabench.records.trials import Trial
 from metabench.report.collect.labels import Label, labels
 from metabench.report.formatting import score
@@ -58,7 +58,7 @@ def means(records: Iterable[Record]) -> str:
     found: dict[str, list[Record]] = {}
     bad = 0
     for record in records:
-        bad += record.status not in NOT_FAILURES
+        bad += record.is_failure
         for protocol in record.tests if record.status == "ok" else ():
             found.setdefault(protocol, []).append(record)
     parts = []

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metabench.experiments.tuning.candidate import Candidate
-from metabench.experiments.tuning.drive import Tuning
+from metabench.experiments.tuning.drive import TuningRun
 from metabench.experiments.tuning.search import Search
 from metabench.records.record import Progress, Record
 from metabench.report.collect.labels import text
@@ -44,7 +44,7 @@ def describe(search: Search, record: Record) -> str:
 class Board:
     """A table that rich draws again whenever it looks: a row for each search."""
 
-    def __init__(self, tuning: Tuning) -> None:
+    def __init__(self, tuning: TuningRun) -> None:
         self.tuning = tuning
         self.curves: dict[str, list[float]] = {}
         """Of the trials that are running: their validation scores."""
@@ -83,7 +83,7 @@ class Board:
 
 
 @contextmanager
-def live(console: Console, tuning: Tuning) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
+def live(console: Console, tuning: TuningRun) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
     """Two functions: one takes signs of life, the other records."""
     board = Board(tuning)
 
@@ -99,7 +99,7 @@ def live(console: Console, tuning: Tuning) -> Iterator[tuple[Callable[..., None]
         yield board.sign, on_record
 
 
-def table_of(tuning: Tuning) -> Table:
+def table_of(tuning: TuningRun) -> Table:
     """What was found."""
     table = Table("suite", "algorithm", "trials", "pruned", "failed", "untuned", "tuned", "parameters")
     table.title, table.title_justify = "scores on validation tasks", "left"

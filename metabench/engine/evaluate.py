@@ -6,69 +6,113 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Suite, Task
 from metabench.api.trees import leading_axis, map_tree
+from metabench.engine import problem
+from metabench.engine.examples import examples
 from metabench.engine.learner import adapt_fully, map_tasks
-from metabench.engine.measure import synchronise
-from metabench.engine.problem import inductive, to_device_dtype
-from metabench.engine.seeds import stream
-from metabench.records.record import Scores
+from metabench.engine.measure import synchronise, timed
+from metabench.engine.state import TrialRun, TrialState
+from metabench.engine.tasks import common_tasks
+from metabench.records.record import Examples, Scores, StoppedError, TestScore
+from metabench.records.trials import Protocol
 
 
 class DivergedError(Exception):
     """A loss or a score that is not a finite number."""
 
 
-BLOCK = 50
-"""Tasks that are drawn from one random stream, and adapted together."""
+class Tested(NamedTuple):
+    """What came of the test tasks."""
+
+    metric: str
+    tests: dict[str, TestScore]
+    """By protocol."""
+    adapt_ms: float
+    scores: Scores
+    examples: Examples | None
 
 
-def task_blocks(suite: Suite, name: str, split: str, count: int, device: str) -> list[Task]:
-    """The first `count` tasks of a split, in blocks: the same for every trial of the suite at every seed.
+def test(run: TrialRun, suite: Suite, learner: Learner, state: TrialState) -> Tested:
+    """Score every test task after every inner step, under each protocol asked for.
 
-    Support and query have memory of their own: behind a view of the support labels the query's could be read.
+    Raises DivergedError, and StoppedError between two blocks.
     """
-    blocks = []
-    for first in range(0, count, BLOCK):
-        tasks = suite.sample(split, BLOCK, stream(name, split, first // BLOCK))
-        kept = min(BLOCK, count - first)
-        blocks.append(to_device_dtype(map_tree(lambda leaf, kept=kept: leaf[:kept].clone(), tasks), device))
-    return blocks
+    budget = run.trial.budget
+    blocks = common_tasks(run, suite, "test", budget.test_tasks)
+    inductive = protocols_to_score(run.trial.protocol, depends_on_batch(suite, learner, blocks[0]))
+    scores: Scores = {}
+    with timed(state.seconds, "test", run.execution.device):
+        for done, block in enumerate(blocks, 1):
+            if run.stopping():
+                raise StoppedError
+            add_scores(scores, score_block(suite, learner, block, budget.test_steps, inductive))
+            run.heartbeat("test", done, len(blocks))
+    refuse_infinite(scores)
+    shown = next(iter(inductive))
+    metric = next(iter(scores[shown]))
+    return Tested(
+        metric=metric,
+        tests={name: summary(name, scores[name], metric) for name in inductive},
+        adapt_ms=adaptation_ms(learner, blocks[0], budget.test_steps, run.execution.device),
+        scores=scores,
+        examples=examples(learner, blocks[0], budget.test_steps, shown, inductive=inductive[shown]),
+    )
+
+
+def protocols_to_score(asked: Protocol, depends: bool) -> dict[str, bool]:
+    """For each protocol to score, whether a query point is predicted without the others."""
+    if not depends:
+        return {"inductive": False}  # both protocols give the same predictions, so take the cheaper way
+    every = {"transductive": False, "inductive": True}
+    return every if asked == "both" else {asked: every[asked]}
+
+
+def summary(protocol: str, metrics: dict[str, list[list[float]]], metric: str) -> TestScore:
+    """Mean and interval of the metric after the last inner step, and the means of all metrics after each."""
+    score, ci95 = mean_and_ci95(metrics[metric][-1])
+    return TestScore(
+        transductive=protocol == "transductive",
+        score=score,
+        ci95=ci95,
+        adaptation={name: [sum(step) / len(step) for step in steps] for name, steps in metrics.items()},
+    )
 
 
 @torch.no_grad()
-def score_block(suite: Suite, learner: Learner, block: Task, steps: int, alone: dict[str, bool]) -> Scores:
+def score_block(suite: Suite, learner: Learner, block: Task, steps: int, inductive: dict[str, bool]) -> Scores:
     """Every metric of every task, before the first inner step and after each.
 
-    `alone` says for each protocol to score whether a query point is predicted without the others.
+    `inductive` says for each protocol to score whether a query point is predicted without the others.
     """
-    found: Scores = {protocol: {} for protocol in alone}
+    found: Scores = {protocol: {} for protocol in inductive}
     for adapted in learner.adapt(block.support, steps):
-        for protocol in alone:
-            for metric, values in score(suite, adapted, block, alone[protocol]).items():
+        for protocol in inductive:
+            for metric, values in score(suite, adapted, block, inductive[protocol]).items():
                 found[protocol].setdefault(metric, []).append(shortest_floats(values))
     return found
 
 
 @torch.no_grad()
-def final_scores(suite: Suite, learner: Learner, blocks: list[Task], steps: int, alone: bool) -> list[float]:
+def final_scores(suite: Suite, learner: Learner, blocks: list[Task], steps: int, inductive: bool) -> list[float]:
     """The first metric after the last inner step, one score a task."""
     scores: list[float] = []
     for block in blocks:
-        metrics = score(suite, adapt_fully(learner, block.support, steps), block, alone)
+        metrics = score(suite, adapt_fully(learner, block.support, steps), block, inductive)
         scores += shortest_floats(next(iter(metrics.values())))
     return scores
 
 
-def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, alone: bool) -> dict[str, Tensor]:
+def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, inductive: bool) -> dict[str, Tensor]:
     """The suite's metrics of every task, each a tensor (n,)."""
 
     def one(predict: Predict, support: Batch, query: Batch) -> dict[str, Tensor]:
-        found = suite.metrics(inductive(predict, support.x) if alone else predict, query)
+        found = suite.metrics(problem.inductive(predict, support.x) if inductive else predict, query)
         if not all(isinstance(name, str) for name in found):
             raise TypeError(f"metrics must be a dict of name -> scalar, not of {', '.join(map(repr, found))}")
         return found

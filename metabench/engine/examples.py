@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Task
 from metabench.api.trees import map_tree
-from metabench.engine.problem import inductive
+from metabench.engine import problem
 from metabench.records.record import Example, Examples
 
 TASKS = 4
@@ -29,22 +29,22 @@ LIMIT = 200_000
 """Bytes of JSON: beyond, nothing is kept."""
 
 
-def examples(learner: Learner, tasks: Task, steps: int, protocol: str, *, alone: bool) -> Examples | None:
+def examples(learner: Learner, tasks: Task, steps: int, protocol: str, *, inductive: bool) -> Examples | None:
     """The first of `tasks` with the predictions of `learner`; None where they are nothing that can be drawn.
 
-    Drawn are regression of one number on one number and classification of images. `alone` predicts each query
+    Drawn are regression of one number on one number and classification of images. `inductive` predicts each query
     point with the support set alone. The learner sees what it sees when it is scored: no query targets. An
     exception means no examples: a trial does not fail for its pictures.
     """
     try:
         with torch.no_grad():
-            found = collect(learner, map_tree(lambda leaf: leaf[:TASKS], tasks), steps, protocol, alone)
+            found = collect(learner, map_tree(lambda leaf: leaf[:TASKS], tasks), steps, protocol, inductive)
     except (Exception, SystemExit):
         return None
     return found if found and len(msgspec.json.encode(found)) <= LIMIT else None
 
 
-def collect(learner: Learner, tasks: Task, steps: int, protocol: str, alone: bool) -> Examples | None:
+def collect(learner: Learner, tasks: Task, steps: int, protocol: str, inductive: bool) -> Examples | None:
     """See examples."""
     images = of_images(tasks)
     if not images and not is_scalar_regression(tasks):
@@ -55,7 +55,7 @@ def collect(learner: Learner, tasks: Task, steps: int, protocol: str, alone: boo
     for step, adapted in enumerate(learner.adapt(tasks.support, steps)):
         if step in after:
             for index, values in enumerate(predicted):
-                outputs = output(adapted, index, tasks, alone)
+                outputs = output(adapted, index, tasks, inductive)
                 answer = outputs.argmax(-1) if images else outputs.flatten()
                 values.append(numbers(answer[: query.y.shape[1]]))
     shape: list[int] = []
@@ -101,11 +101,11 @@ def kept(tasks: Task, images: bool) -> tuple[Batch, Batch]:
     return support, query
 
 
-def output(adapted: Sequence[Predict], index: int, tasks: Task, alone: bool) -> Tensor:
+def output(adapted: Sequence[Predict], index: int, tasks: Task, inductive: bool) -> Tensor:
     """What is predicted for all query points of one task, as when it is scored."""
     predict = adapted[index]
-    if alone:
-        predict = inductive(predict, tasks.support.x[index])
+    if inductive:
+        predict = problem.inductive(predict, tasks.support.x[index])
     return predict(tasks.query.x[index])
 
 

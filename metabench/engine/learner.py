@@ -13,10 +13,8 @@ from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
 from metabench.api.autodiff import value_and_grad
 from metabench.api.trees import Tree, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import OuterLoop
+from metabench.engine.strategies import make_strategy
 from metabench.engine.strategies.base import MetaGradFn, Strategy, by_rule
-from metabench.engine.strategies.compiled import Compiled
-from metabench.engine.strategies.threaded import Threaded
-from metabench.engine.strategies.vectorised import Vectorised
 
 
 class AdaptedBatch(Sequence[Predict]):
@@ -51,7 +49,7 @@ class BatchedLearner:
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
         self.task_meta_grad: MetaGradFn = algorithm.meta_grad or exact_gradient(algorithm)
         self.outer = OuterLoop(algorithm)
-        strategy.settle(self.meta)
+        strategy.configure(self.meta)
 
     @property
     def meta(self) -> Meta:
@@ -103,22 +101,12 @@ def exact_gradient(algorithm: Algorithm) -> MetaGradFn:
 def as_learner(
     made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, rematerialise: bool = False
 ) -> Learner:
-    """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `choice` measures."""
+    """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `select_strategy` measures."""
     if not isinstance(made, Algorithm):
         return made
     if strategy == "auto":
         strategy = by_rule(made.init())
     return BatchedLearner(made, make_strategy(strategy, threads, rematerialise))
-
-
-def make_strategy(strategy: str, threads: int = 1, rematerialise: bool = False) -> Strategy:
-    """The strategy of that name."""
-    mappers: dict[str, Callable[[], Strategy]] = {
-        "vectorised": lambda: Vectorised(threads=threads),
-        "compiled": Compiled,
-        "threaded": lambda: Threaded(threads, rematerialise),
-    }
-    return mappers[strategy]()
 
 
 def strategy_of(learner: Learner) -> str:

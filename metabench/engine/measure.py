@@ -1,4 +1,4 @@
-"""Clocks, memory and provenance: what a record says about the machine that made it."""
+"""Clocks, peak memory, and what a process sets before it measures."""
 
 from __future__ import annotations
 
@@ -15,23 +15,16 @@ from pathlib import Path
 import torch
 
 
-class Clock:
-    """Seconds spent inside `with clock:`, on a device that is synchronised first."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.seconds = 0.0
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Adds the time of the block, even if it raises."""
-        synchronise(self.device)
-        began = time.perf_counter()
-        try:
-            yield
-            synchronise(self.device)
-        finally:
-            self.seconds += time.perf_counter() - began
+@contextmanager
+def timed(seconds: dict[str, float], clock: str, device: str) -> Iterator[None]:
+    """Add the time of the block, even if it raises, to a clock; the device is synchronised first."""
+    synchronise(device)
+    began = time.perf_counter()
+    try:
+        yield
+        synchronise(device)
+    finally:
+        seconds[clock] += time.perf_counter() - began
 
 
 def synchronise(device: str) -> None:
@@ -53,15 +46,15 @@ def keep_freed_memory() -> None:
         library.mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def set_deterministic(wanted: bool) -> None:
-    """Have torch refuse kernels whose results may differ from run to run, or take them again."""
-    if wanted:
+def set_deterministic(enabled: bool) -> None:
+    """Have torch refuse kernels whose results may differ from run to run, or allow them again."""
+    if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    torch.use_deterministic_algorithms(wanted)
+    torch.use_deterministic_algorithms(enabled)
 
 
 def reset_peak_memory(device: str) -> None:
-    """Begin anew to watch for the peak; on Linux a process can forget its old one."""
+    """Reset the peak-memory counter where the system allows it."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     try:

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Shaped, map_tree
-from metabench.engine.seeds import derive_seed, stream
+from metabench.engine.seeds import derive_seed, random_generator
 from metabench.errors import UserError
 from metabench.records.trials import Precision
 
@@ -86,7 +86,7 @@ def problem_around(
         ways=suite.ways,
         wrap=rewrap,
         pool=pool_to_device(suite.pool(), device, dtype) if suite.pool else None,
-        generator=lambda name: stream(seed, "algorithm", name),
+        generator=lambda name: random_generator(seed, "algorithm", name),
     )
 
 

@@ -17,8 +17,8 @@ def derive_seed(*names: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def stream(*names: str | int) -> Generator:
-    """A CPU generator at the beginning of the stream of that name."""
+def random_generator(*names: str | int) -> Generator:
+    """A CPU generator at the start of the random stream of that name."""
     return Generator().manual_seed(derive_seed(*names))
 
 

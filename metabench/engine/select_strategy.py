@@ -14,24 +14,19 @@ import torch
 from metabench.api import Algorithm, Task
 from metabench.api.datasets import cache_dir
 from metabench.engine.environment import cpu_name
-from metabench.engine.learner import BatchedLearner, make_strategy
+from metabench.engine.learner import BatchedLearner
 from metabench.engine.measure import synchronise
+from metabench.engine.strategies import STRATEGIES, make_strategy
 from metabench.engine.strategies.base import by_rule
-from metabench.engine.strategies.compiled import package_of
-from metabench.errors import one_line
 from metabench.records.provenance import StrategyChoice
 from metabench.records.trials import Execution, Trial
 
 MEASURE_FROM = 100
 """Updates of a trial from which a measurement, which costs about ten of them, is worth it."""
-COMPILE_SECONDS, COMPILE_OPERATION = 15.0, 0.03
-"""What a compilation takes on a machine that has not done it yet: so many seconds, and so many for each operation."""
-DISPATCH_SECONDS = 12e-6
-"""What one operation under vmap costs before it computes anything; compiling saves most of it."""
 
 
-def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
-    """The quickest strategy for the rest of a trial, compilation counted; the same one ever after on this machine.
+def select_strategy(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
+    """The quickest strategy for the rest of a trial, compilation counted; cached per machine.
 
     A choice that is on disk is taken as it is, and of two that are made at once the first to be written counts:
     strategies round differently, and the same command shall give the same bits.
@@ -52,7 +47,7 @@ def choose(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> 
         return choice  # a cache that cannot be written costs time, not correctness
 
 
-def prepared(
+def ready_learner(
     made: Algorithm, tasks: Task, trial: Trial, execution: Execution, choice: StrategyChoice | None = None
 ) -> tuple[BatchedLearner, StrategyChoice]:
     """The algorithm under the strategy that was asked for or chosen, ready for such tasks; and why that one.
@@ -63,7 +58,7 @@ def prepared(
         choice = StrategyChoice(execution.strategy, {}, "asked for")
     elif choice is None and execution.deterministic:
         choice = StrategyChoice(by_rule(made.init()), {}, "by rule: deterministic")
-    choice = choice or choose(made, tasks, trial, execution)
+    choice = choice or select_strategy(made, tasks, trial, execution)
     learner = BatchedLearner(made, make_strategy(choice.strategy, execution.threads, execution.rematerialise))
     learner.prepare(tasks)
     if learner.strategy.problem:
@@ -72,30 +67,28 @@ def prepared(
 
 
 def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
-    """Time the eager strategies; then compile if that can still pay, and time it too."""
-
-    def learner(strategy: str) -> BatchedLearner:
-        lifted = BatchedLearner(made, make_strategy(strategy, execution.threads))
-        if strategy != "compiled":  # that one is worth a thought first
-            lifted.prepare(tasks)
-        return lifted
-
+    """Time each strategy, the likely quickest first; one that is costly to get ready only if that can still pay."""
     seconds: dict[str, float] = {}
-    for strategy in sorted(("vectorised", "threaded"), key=lambda name: name != by_rule(made.init())):
-        limit = 2 * min(seconds.values(), default=float("inf"))
-        seconds[strategy] = quickest(learner(strategy), tasks, execution.device, limit)
-    best = min(seconds.values())
-    compiled = learner("compiled")
-    reason = worth_compiling(compiled, tasks, best, trial.budget.updates)
-    if not reason:
-        timed = quickest(compiled, tasks, execution.device, float("inf"))
-        if compiled.strategy.name == "compiled":
-            seconds["compiled"] = timed
-        else:
-            reason = f"cannot be compiled: {compiled.strategy.problem}"
-    strategy = min(seconds, key=lambda name: seconds[name])
+    reasons = []
+    likely, updates = by_rule(made.init()), trial.budget.updates
+    for name in sorted(STRATEGIES, key=lambda name: (STRATEGIES[name].costly, name != likely)):
+        learner = BatchedLearner(made, make_strategy(name, execution.threads))
+        strategy, best = learner.strategy, min(seconds.values(), default=float("inf"))
+        if not strategy.costly:
+            learner.prepare(tasks)
+        elif reason := strategy.not_worth(learner.task_meta_grad, learner.outer, tasks, best, updates):
+            reasons.append(reason)
+            continue
+        timed = quickest(learner, tasks, execution.device, float("inf") if strategy.costly else 2 * best)
+        if strategy.problem:
+            reasons.append(f"cannot be {name}: {strategy.problem}")
+            continue
+        seconds[name] = timed
+        if strategy.costly:
+            reasons.append(f"{name} too")
+    quickest_one = min(seconds, key=lambda name: seconds[name])
     milliseconds = {name: round(1000 * value, 4) for name, value in seconds.items()}
-    return StrategyChoice(strategy, milliseconds, f"measured; {reason or 'compiled too'}")
+    return StrategyChoice(quickest_one, milliseconds, f"measured; {', '.join(reasons)}")
 
 
 def quickest(learner: BatchedLearner, tasks: Task, device: str, limit: float, repeats: int = 5) -> float:
@@ -110,20 +103,6 @@ def quickest(learner: BatchedLearner, tasks: Task, device: str, limit: float, re
 
     first = min(once(), once())
     return first if first > limit else min(once() for _ in range(repeats))
-
-
-def worth_compiling(learner: BatchedLearner, tasks: Task, best: float, updates: int) -> str:
-    """Why not to compile: it cannot save as much as it costs. An empty string where it may."""
-    try:
-        graph, inputs = learner.strategy.trace(learner.task_meta_grad, learner.outer, tasks)  # type: ignore[attr-defined]
-    except Exception as error:
-        return f"cannot be traced: {one_line(error)[:300]}"
-    operations, known = len(graph.graph.nodes), package_of(graph, inputs).exists()
-    saved = min(best, operations * DISPATCH_SECONDS) * updates
-    cost = 0.0 if known else COMPILE_SECONDS + COMPILE_OPERATION * operations
-    if saved < max(cost, 0.2 * best * updates):
-        return f"not compiled: that saves some {saved:.0f} s of {best * updates:.0f} s, for {cost:.0f} s"
-    return ""
 
 
 def key(trial: Trial, execution: Execution) -> str:

@@ -1,44 +1,27 @@
-"""An experiment: trials that are checked, run, and kept in a results folder. For the command line and notebooks."""
+"""An experiment: many trials, checked first, then run into a results folder."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from metabench.errors import UserError
-from metabench.experiments.executors.local import Local
+from metabench.experiments.execution import plan_execution, run_trial
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.subprocesses import ChildDiedError, call
-from metabench.experiments.executors.worker_process import TrialRequest
+from metabench.experiments.executors.registry import ExecutorSetup, make_executor
 from metabench.experiments.options import Options
-from metabench.experiments.setup import execution_of, folder, open_registry, prepare, use_data
-from metabench.experiments.work import work
+from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data
 from metabench.records import store
 from metabench.records.files import DamagedError
 from metabench.records.locks import TrialLocks
-from metabench.records.record import NOT_FAILURES, Outcome, Progress
+from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 from metabench.units import bytes_of, seconds_of
 
-if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
-    pass
-
-
-class Executor(Protocol):
-    """Runs what a queue hands out."""
-
-    def run(
-        self, queue: Queue, on_progress: Callable[[Any], None], stopping: Callable[[], bool]
-    ) -> Iterator[Outcome]:
-        """The outcomes as they arrive; when `stopping` turns true running trials are checkpointed and left."""
-        ...
-
 
 class Experiment(NamedTuple):
-    """What is to be done: checked, but not begun. Plain data."""
+    """A checked plan that has not begun. Plain data."""
 
     out: Path
     options: Options
@@ -47,7 +30,7 @@ class Experiment(NamedTuple):
     execution: Execution
     jobs: int
     notices: tuple[str, ...] = ()
-    """What was found in the results folder that the user should know."""
+    """What the user should know of the settings, and of what was found in the results folder."""
 
     def outcomes(
         self,
@@ -55,34 +38,28 @@ class Experiment(NamedTuple):
         stopping: Callable[[], int] = lambda: 0,
         more: Callable[[Outcome], Iterable[Trial]] = lambda outcome: (),
     ) -> Iterator[Outcome]:
-        """Run what is not finished yet; each outcome is on disk before it is handed on.
+        """Run the pending trials; yield each outcome after it was written to disk.
 
-        `more` says which further trials an outcome leads to.
-        When `stopping` turns true, or after a failure under --fail-fast, running trials are checkpointed and left.
+        `more` gives further trials to run after an outcome. When `stopping` turns true, or after a failure under
+        --fail-fast, running trials are checkpointed and left.
         """
-        claims = TrialLocks(self.out, self.options.retry_failed)
+        locks = TrialLocks(self.out, self.options.retry_failed)
         timeout, memory = self.options.trial_timeout, self.options.memory_limit
         limits = Limits(seconds_of(timeout) if timeout else None, bytes_of(memory) if memory else None)
-        queue = Queue(self.pending, claims, limits)
+        queue = Queue(self.pending, locks, limits)
         failed = Event()
+        setup = ExecutorSetup(self.out, self.execution, run_trial, self.jobs, self.options.scheduler)
+        executor = make_executor(self.options.executor, setup)
         try:
-            for outcome in self.executor().run(queue, on_progress, lambda: bool(stopping()) or failed.is_set()):
+            for outcome in executor.run(queue, on_progress, lambda: bool(stopping()) or failed.is_set()):
                 self.write(outcome)
-                claims.release(outcome.record.trial)
+                locks.release(outcome.record.trial)
                 queue.waiting.extend(more(outcome))
-                if self.options.fail_fast and outcome.record.status not in NOT_FAILURES:
+                if self.options.fail_fast and outcome.record.is_failure:
                     failed.set()
                 yield outcome
         finally:
-            claims.release_all()
-
-    def executor(self) -> Executor:
-        """Who runs the trials."""
-        if self.options.executor == "dask":
-            from metabench.experiments.executors.dask import Dask
-
-            return Dask(self.out.resolve(), self.execution, work, self.jobs, self.options.scheduler)
-        return Local(lambda trial: TrialRequest(trial, self.execution, self.out / trial.id), work, self.jobs)
+            locks.release_all()
 
     def write(self, outcome: Outcome) -> None:
         """Put an outcome on disk."""
@@ -95,38 +72,31 @@ class Experiment(NamedTuple):
 def experiment(options: Options, dry: bool = False) -> Experiment:
     """Check everything that can be checked before the first trial starts; raises UserError.
 
-    A dry one touches neither the results folder nor the data. Unless this process has torch already it is spared
-    it: half a gigabyte that a driver of days has no use for.
+    A dry one touches neither the results folder nor the data.
     """
     use_data(options)
-    if "torch" in sys.modules:
-        return check(options, dry)
-    try:
-        return call(check, options, dry)
-    except ChildDiedError:
-        raise UserError(
-            "The process that reads plugins and data was killed, as when memory is short. Nothing was begun."
-        ) from None
+    return check_in_subprocess(check, options, dry)
 
 
 def check(options: Options, dry: bool) -> Experiment:
     """See experiment."""
-    from metabench.experiments.planning import plan
+    from metabench.experiments.planning import plan_experiment
+    from metabench.experiments.suite_builder import SuiteBuilder
 
-    registry = open_registry(options)
-    trials = plan(options, registry)
+    builder = SuiteBuilder(open_registry(options))
+    trials, settings_notices = plan_experiment(options, builder)
     out = folder(options)
     pending, notices = still_to_run(out, trials, options.retry_failed, dry=True)
-    execution, jobs = execution_of(options, len(pending))
+    execution, jobs = plan_execution(options, len(pending))
     if not dry:
-        store.prepare(out)
-        prepare(registry, pending)
+        store.ensure_writable(out)
+        prepare_data(builder, pending)
         pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
         try:
             store.record_request(out, trials)
         except OSError as error:
             raise store.unwritable(out, error) from None
-    return Experiment(out, options, trials, pending, execution, jobs, notices)
+    return Experiment(out, options, trials, pending, execution, jobs, (*settings_notices, *notices))
 
 
 def still_to_run(
@@ -141,6 +111,6 @@ def still_to_run(
         except DamagedError as error:
             place = out / trial.id / "record.json" if dry else store.set_aside_damaged(out, trial.id)
             notices.append(f"The record of {trial.id} cannot be used ({error}): it runs again. See '{place}'.")
-        if not store.settled(record, retry_failed):
+        if not store.is_final(record, retry_failed):
             pending.append(trial)
     return tuple(pending), tuple(notices)

@@ -1,76 +1,157 @@
-"""What the user asks for: options by hand, from a file, or both."""
+"""The options: one table, from which commands, their help, `metabench.run` and configuration files are made.
+
+To add an option, add its row to `Options`, and the code that uses it.
+"""
 
 from __future__ import annotations
 
-import re
-import tomllib
-import unicodedata
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, NamedTuple, get_args
 
 import msgspec
 
-from metabench.errors import UserError, unknown
+from metabench.experiments.executors.registry import EXECUTORS
+from metabench.experiments.option_values import (
+    check_checkpoint_every,
+    check_positive,
+    check_seeds,
+    read_names,
+    read_seeds,
+    read_settings,
+)
 from metabench.records.trials import Budget, Precision, Protocol, StrategyName
 from metabench.units import bytes_of, seconds_of
 
-MAX_SEEDS = 10_000
-MAX_SEED = 2**63 - 1
-MAX_FILE_BYTES = 10**6
-"""Bytes of a configuration file."""
+IN_TRIALS = "run tune worker"
+"""The commands that compute trials."""
+
+
+def check_executor(name: str) -> None:
+    """Raise ValueError for an executor that there is not."""
+    if name not in EXECUTORS:
+        raise ValueError(f"must be {' or '.join(EXECUTORS)}, not {name!r}")
+
+
+class Option(NamedTuple):
+    """What a row says beside the option's name, type and default."""
+
+    help: str
+    commands: str = "run tune"
+    """The commands that take it."""
+    tune: str = ""
+    """What `metabench tune` says in place of `help`."""
+    worker: str = ""
+    """What `metabench worker` says in place of `help`."""
+    flag: str = ""
+    """Its name on the command line, where that is not the field's; such an option may be repeated."""
+    read: Callable[[Any], Any] | None = None
+    """Turns what was typed, or given from Python, into a value."""
+    check: Callable[[Any], Any] | None = None
+    """Raises ValueError for a value that cannot be used."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the user asks for. None means: as the recipe or the default says."""
 
-    algos: tuple[str, ...] = ()
-    suites: tuple[str, ...] = ()
-    seeds: int | tuple[int, ...] = 3
-    """How many (0, 1, 2 ...), or which."""
-    set: dict[str, dict[str, Any]] = {}
+    algos: Annotated[
+        tuple[str, ...],
+        Option(
+            "Algorithms, with commas. Default: the quick comparison.",
+            tune="Algorithms, with commas.",
+            read=read_names,
+        ),
+    ] = ()
+    suites: Annotated[tuple[str, ...], Option("Task suites, with commas.", read=read_names)] = ()
+    seeds: Annotated[
+        int | tuple[int, ...], Option("How many (3), or which (0,4,7).", "run", read=read_seeds, check=check_seeds)
+    ] = 3
+    set: Annotated[
+        dict[str, dict[str, Any]],
+        Option(
+            "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated).",
+            "run tune check",
+            tune="NAME.PARAMETER=VALUE: not tuned, but set (may be repeated).",
+            flag="--set",
+            read=read_settings,
+        ),
+    ] = {}
     """By algorithm or suite: its parameters."""
-    recipe: str | None = None
-    updates: int | None = None
-    meta_batch_size: int | None = None
-    validations: int | None = None
-    validation_tasks: int | None = None
-    test_tasks: int | None = None
-    test_steps: int | None = None
-    protocol: Protocol = "transductive"
-    precision: Precision = "float32"
-    out: str | None = None
-    jobs: int | None = None
-    device: str = "auto"
-    strategy: StrategyName = "auto"
-    rematerialise: bool = False
-    plugins: tuple[str, ...] = ()
-    data: str | None = None
-    deterministic: bool = False
-    trial_timeout: str | None = None
-    """Such as 90s, 15m, 2h."""
-    memory_limit: str | None = None
-    """Such as 500MB, 2GB."""
-    checkpoint_every: str = "60s"
-    """A duration, or a number of meta-updates."""
-    retry_failed: bool = False
-    fail_fast: bool = False
-    executor: Literal["local", "dask"] = "local"
-    scheduler: str | None = None
-    """Of Dask, such as tcp://HOST:8786."""
+    recipe: Annotated[
+        str | None,
+        Option(
+            "Published settings of the suites: quick or paper; or a file that `metabench tune` wrote.",
+            tune="Where tuning begins: quick (default) or paper.",
+        ),
+    ] = None
+    updates: Annotated[int | None, Option("Meta-updates.", tune="Meta-updates of each candidate.")] = None
+    meta_batch_size: Annotated[int | None, Option("Tasks per meta-update.")] = None
+    validations: Annotated[int | None, Option("Validations during training.")] = None
+    validation_tasks: Annotated[int | None, Option("Validation tasks.")] = None
+    test_tasks: Annotated[int | None, Option("Test tasks.", "run")] = None
+    test_steps: Annotated[
+        int | None, Option("Inner steps at validation and test.", tune="Inner steps at validation.")
+    ] = None
+    protocol: Annotated[Protocol, Option("transductive, inductive or both.", tune="transductive or inductive.")] = (
+        "transductive"
+    )
+    precision: Annotated[Precision, Option("float32; bf16 for torch's autocast; float64 for checks.")] = "float32"
+    out: Annotated[
+        str | None, Option("The results folder.", tune="The folder of the trials. Default: results/tune-...")
+    ] = None
+    jobs: Annotated[int | None, Option("Trials at once. Default: one per core.", check=check_positive)] = None
+    device: Annotated[
+        str,
+        Option("auto, cpu, cuda, cuda:1 ...", IN_TRIALS, worker="auto, cpu, cuda, cuda:1 ... Default: cpu."),
+    ] = "auto"
+    strategy: Annotated[
+        StrategyName,
+        Option(
+            "How tasks are batched: auto (the quickest, measured), vectorised, compiled or threaded.",
+            IN_TRIALS,
+        ),
+    ] = "auto"
+    rematerialise: Annotated[bool, Option("Compute inner steps twice to save memory (threaded).", IN_TRIALS)] = False
+    plugins: Annotated[
+        tuple[str, ...],
+        Option(
+            "A plugin file to load (may be repeated).", "run tune worker verify check list plugins", flag="--plugin"
+        ),
+    ] = ()
+    data: Annotated[
+        str | None,
+        Option("Folder with local copies of data sets (or METABENCH_DATA).", "run tune worker check verify"),
+    ] = None
+    deterministic: Annotated[
+        bool, Option("Nothing measured decides, and no kernel that may vary is used.", IN_TRIALS)
+    ] = False
+    checkpoint_every: Annotated[
+        str,
+        Option("A duration (60s, 10m) or a number of meta-updates.", IN_TRIALS, check=check_checkpoint_every),
+    ] = "60s"
+    trial_timeout: Annotated[str | None, Option("What one trial may take: 90s, 15m, 2h.", check=seconds_of)] = None
+    memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", check=bytes_of)] = None
+    retry_failed: Annotated[bool, Option("Run trials again that ended in an error, a timeout or lost.", "run")] = (
+        False
+    )
+    fail_fast: Annotated[bool, Option("Stop at the first trial that fails.", "run")] = False
+    executor: Annotated[
+        str,
+        Option("; ".join(f"{name}: {row.summary}" for name, row in EXECUTORS.items()) + ".", check=check_executor),
+    ] = "local"
+    scheduler: Annotated[str | None, Option("Of Dask: tcp://HOST:8786. Default: a cluster on this machine.")] = None
 
     def __post_init__(self) -> None:
-        if self.jobs is not None and self.jobs < 1:
-            raise ValueError(f"jobs must be at least 1, not {self.jobs}")
-        check_seeds(self.seeds)
-        for name, read in (("trial_timeout", seconds_of), ("memory_limit", bytes_of)):
-            text = getattr(self, name)
-            if text is not None:
-                named(name, read, text)
-        if not re.fullmatch(r"[1-9]\d{0,8}", self.checkpoint_every):
-            named("checkpoint_every", seconds_of, self.checkpoint_every)
-        if self.scheduler is not None and self.executor != "dask":
-            raise ValueError("scheduler goes with executor dask")
+        for row in rows(type(self)):
+            value = getattr(self, row.name)
+            if row.option.check is not None and value is not None:
+                try:
+                    row.option.check(value)
+                except ValueError as error:
+                    raise ValueError(f"{row.name} {error}") from None
+        if self.scheduler is not None and not EXECUTORS[self.executor].takes_scheduler:
+            names = " or ".join(name for name, row in EXECUTORS.items() if row.takes_scheduler)
+            raise ValueError(f"scheduler goes with executor {names}")
         if self.rematerialise and self.strategy not in ("auto", "threaded"):
             raise ValueError(f"rematerialise goes with strategy threaded, not {self.strategy}")
 
@@ -80,83 +161,33 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         names = Budget.__struct_fields__
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    @property
-    def checkpoints(self) -> dict[str, Any]:
-        """The fields of Execution that say when checkpoints are made."""
-        if self.checkpoint_every.isdigit():
-            return {"checkpoint_seconds": None, "checkpoint_updates": int(self.checkpoint_every)}
-        return {"checkpoint_seconds": seconds_of(self.checkpoint_every), "checkpoint_updates": None}
+
+class Row(NamedTuple):
+    """One option: a field of `Options`, and what its row says."""
+
+    name: str
+    type: Any
+    default: Any
+    option: Option
+
+    def help_for(self, command: str) -> str:
+        """The help of the option in one command, with its default."""
+        text = {"tune": self.option.tune, "worker": self.option.worker}.get(command) or self.option.help
+        known = "default" in text.lower() or self.default in (None, (), {}, False)
+        return text if known else f"{text} Default: {self.default}."
 
 
-def named(name: str, read: Callable[[str], Any], text: str) -> None:
-    """Raise ValueError, with the option's name, for a text that cannot be read."""
-    try:
-        read(text)
-    except ValueError as error:
-        raise ValueError(f"{name} {error}") from None
-
-
-def check_seeds(seeds: int | tuple[int, ...]) -> None:
-    """Raise ValueError for none, for too many, and for those that are out of range."""
-    if (isinstance(seeds, int) and seeds > MAX_SEEDS) or (isinstance(seeds, tuple) and len(seeds) > MAX_SEEDS):
-        raise ValueError(f"seeds must be {MAX_SEEDS:,} at most; to name one, write a list of it")
-    if (isinstance(seeds, int) and seeds < 1) or seeds == ():
-        raise ValueError(f"seeds must be a number of at least 1 or a list of them, not {seeds}")
-    for seed in seeds if isinstance(seeds, tuple) else ():
-        if not 0 <= seed <= MAX_SEED:
-            raise ValueError(f"seeds must be from 0 to {MAX_SEED}, not {seed}")
+@cache
+def rows(table: type[Options] = Options) -> tuple[Row, ...]:
+    """The table of options, row by row."""
+    found = []
+    for field in msgspec.structs.fields(table):
+        kind, option = get_args(field.type)
+        default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+        found.append(Row(field.name, kind, default, option))
+    return tuple(found)
 
 
 def as_tuple(seeds: int | tuple[int, ...]) -> tuple[int, ...]:
     """The seeds themselves, each once: 0, 1 ... for a number of them."""
     return tuple(dict.fromkeys(seeds if isinstance(seeds, tuple) else range(seeds)))
-
-
-def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
-    """Options from a TOML file and, before it, those given by hand (None: not given). Raises UserError."""
-    values: dict[str, Any] = {}
-    if config:
-        try:
-            values = tomllib.loads(read_text(config))
-        except (OSError, ValueError, RecursionError) as error:
-            raise UserError(f"Cannot read the configuration '{config}': {error}.") from None
-    sets = values.get("set", {})
-    if isinstance(sets, dict) and all(isinstance(table, dict) for table in sets.values()):
-        given_sets = given.get("set") or {}
-        sets = {name: sets.get(name, {}) | given_sets.get(name, {}) for name in {**sets, **given_sets}}
-    values |= {name: value for name, value in given.items() if value is not None} | {"set": sets}
-    for name in values:
-        if name not in Options.__struct_fields__:
-            where = f"Configuration '{config}': " if config else ""
-            raise UserError(where + unknown("option", name, Options.__struct_fields__))
-    try:
-        options = msgspec.convert(values, Options)
-    except msgspec.ValidationError as error:
-        field = re.search(r"`\$\.(\w+)", str(error))
-        option = f"option '{field[1]}'" if field else "the options"
-        raise UserError(f"Cannot use {option}: {str(error).rsplit(' - at ', 1)[0]}.") from None
-    check_texts(options)
-    return options
-
-
-def read_text(path: Path) -> str:
-    """A small file of UTF-8; raises OSError or ValueError. It need not be a regular one: `--config <(...)`."""
-    with open(path, "rb") as file:
-        content = file.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise ValueError(f"it is larger than {MAX_FILE_BYTES:,} bytes")
-    return content.decode()
-
-
-def check_texts(options: Options) -> None:
-    """Raise UserError for a text that is empty, or that no file, device or address can be called."""
-    for name in Options.__struct_fields__:
-        value = getattr(options, name)
-        for text in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
-            if isinstance(text, str) and (not text.strip() or any(map(unprintable, text))):
-                raise UserError(f"Cannot use option '{name}': {text!r} is empty or holds control characters.")
-
-
-def unprintable(character: str) -> bool:
-    """Control characters, line breaks, and the halves of a broken encoding."""
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")

@@ -4,42 +4,87 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from metabench.api import Recipe, Suite
 from metabench.errors import UserError, missing
 from metabench.experiments.options import Options, as_tuple
-from metabench.experiments.recipes import is_file, read_recipe
+from metabench.experiments.recipes import RecipeFile, TunedSuite, is_file, read_recipe
+from metabench.experiments.suite_builder import SuiteBuilder
+from metabench.records.recipe import Recipe, Settings
 from metabench.records.trials import Budget, Trial
-from metabench.registry.discovery import Registry, reason_of
+from metabench.registry.discovery import Entry, Registry
 from metabench.registry.parameters import shown
 
 LARGEST = 10**9
 """Of each number in a budget."""
+OTHER_SCALE = 100
+"""How many times a shared step size is larger or smaller than a factory's default, for the user to be told."""
 
 
-def plan(options: Options, registry: Registry) -> tuple[Trial, ...]:
+class TrialPlan(NamedTuple):
+    """The trials of an experiment, and what the user should know of their settings."""
+
+    trials: tuple[Trial, ...]
+    notices: tuple[str, ...]
+
+
+class SuitePlan(NamedTuple):
+    """What is settled for a suite, whatever the algorithm."""
+
+    name: str
+    parameters: dict[str, Any]
+    recipe_name: str
+    recipe: Recipe
+    file: RecipeFile | None
+
+    @property
+    def tuned(self) -> TunedSuite | None:
+        """What the recipe file says of it, if there is one."""
+        return self.file.of(self.name) if self.file else None
+
+    def wrong(self, error: object) -> UserError:
+        """The error for a recipe that does not fit what it is for."""
+        return UserError(f"The recipe '{self.recipe_name}' of suite '{self.name}' is wrong: {error}")
+
+
+def plan_trials(options: Options, registry: Registry) -> tuple[Trial, ...]:
+    """Every trial of the experiment; see plan_experiment."""
+    return plan_experiment(options, SuiteBuilder(registry)).trials
+
+
+def plan_experiment(options: Options, builder: SuiteBuilder) -> TrialPlan:
     """Every trial of the experiment, resolved and checked. Raises UserError for the first thing that is wrong."""
-    suites, algorithms = compared(options, registry)
+    suites, algorithms = compared(options, builder)
     for name in options.set:
         if name not in (*suites, *algorithms):
             raise UserError(missing("This run has no algorithm or suite to --set:", name, (*suites, *algorithms)))
-    return tuple(
-        trial
-        for suite in suites
-        for algorithm in algorithms
-        for trial in trials_of(options, registry, suite, algorithm)
-    )
+    file = read_recipe(Path(options.recipe)) if is_file(options.recipe) else None
+    trials: list[Trial] = []
+    notices: list[str] = []
+    for suite in (plan_suite(options, builder, file, name) for name in suites):
+        on_defaults = []
+        for algorithm in algorithms:
+            entry = builder.registry.get("algorithm", algorithm)
+            settings = recipe_settings(builder.registry, suite, entry)
+            mine = trials_of(options, suite, entry, settings)
+            trials += mine
+            notices += other_scales(options, suite, entry, settings)
+            on_defaults += [algorithm] if mine[0].default_settings else []
+        if on_defaults:
+            notices.append(
+                f"On '{suite.name}' the recipe '{suite.recipe_name}' says nothing of {', '.join(on_defaults)}: "
+                "default settings."
+            )
+    return TrialPlan(tuple(trials), tuple(notices))
 
 
-def compared(options: Options, registry: Registry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def compared(options: Options, builder: SuiteBuilder) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The suites and the algorithms: those that the user names, or those that the quick recipes compare."""
-    if options.suites and options.algos:
-        featured: dict[str, tuple[str, ...]] = {}
-    else:
-        featured = {name: names for name in registry.suites if (names := quick_comparison(registry, name))}
+    featured: dict[str, tuple[str, ...]] = {}
+    if not (options.suites and options.algos):
+        featured = {name: names for name in builder.registry.suites if (names := quick_comparison(builder, name))}
     suites = tuple(dict.fromkeys(options.suites or featured))
     defaults = [featured[name] for name in suites if name in featured] or featured.values()
     algorithms = tuple(dict.fromkeys(options.algos or (name for names in defaults for name in names)))
@@ -47,94 +92,100 @@ def compared(options: Options, registry: Registry) -> tuple[tuple[str, ...], tup
         if not names:
             raise UserError(f"No installed plugin says which {kind}s to compare by default; name some with {option}.")
         for name in names:
-            registry.get(kind, name)
+            builder.registry.get(kind, name)
     return suites, algorithms
 
 
-def quick_comparison(registry: Registry, suite: str) -> tuple[str, ...]:
+def quick_comparison(builder: SuiteBuilder, suite: str) -> tuple[str, ...]:
     """The algorithms that a suite's quick recipe compares; none for a suite that cannot be built as it stands."""
     try:
-        recipe = recipes_of(registry, suite, {}).get("quick")
+        recipe = builder.build(suite, {}).recipes.get("quick")
     except UserError:
         return ()
     return recipe.compare if recipe else ()
 
 
-def recipes_of(registry: Registry, suite: str, given: dict[str, Any]) -> Mapping[str, Recipe]:
-    """The recipes that a suite carries for these parameters of its own. Raises UserError where it cannot be built."""
-    entry = registry.get("suite", suite)
-    values = entry.resolve(given)
+def plan_suite(options: Options, builder: SuiteBuilder, file: RecipeFile | None, name: str) -> SuitePlan:
+    """Find the recipe and the parameters of a suite: the user's before the file's before the recipe's."""
+    own = options.set.get(name, {})
+    tuned = file.of(name) if file else None
+    recipes = builder.build(name, {**(tuned.parameters if tuned else {}), **own}).recipes
+    if options.recipe and not tuned and options.recipe not in recipes:
+        raise UserError(missing(f"Suite '{name}' has no recipe", options.recipe, recipes))
+    recipe_name = tuned.base if tuned else options.recipe or "quick"
+    recipe = recipes.get(recipe_name, Recipe(""))
+    suite = SuitePlan(name, {}, recipe_name, recipe, file)
+    entry = builder.registry.get("suite", name)
     try:
-        return checked(entry.factory(**values))
-    except (ValueError, UserError) as error:
-        raise UserError(f"Suite '{suite}': {error}") from None
-    except (Exception, SystemExit) as error:
-        raise UserError(f"Suite '{suite}' of plugin '{entry.plugin}' cannot be built: {reason_of(error)}.") from None
-
-
-def checked(suite: Any) -> Mapping[str, Recipe]:
-    """The recipes of what a factory made; raises TypeError where they are not what the contract says."""
-    if not isinstance(suite, Suite):
-        raise TypeError(f"its factory must return a Suite, not {shown(suite)}")
-    if not isinstance(suite.recipes, Mapping):
-        raise TypeError(f"its recipes must be a dict of name -> Recipe, not {shown(suite.recipes)}")
-    for name, recipe in suite.recipes.items():
-        if not isinstance(name, str) or not isinstance(recipe, Recipe):
-            raise TypeError(f"its recipes must be a dict of name -> Recipe, not {shown(name)}: {shown(recipe)}")
-        tables = [recipe.suite, recipe.budget, recipe.algorithms]
-        if all(isinstance(table, Mapping) for table in tables):
-            tables += recipe.algorithms.values()
-        texts = isinstance(recipe.compare, tuple) and all(isinstance(each, str) for each in recipe.compare)
-        if not texts or not all(
-            isinstance(table, Mapping) and all(isinstance(k, str) for k in table) for table in tables
-        ):
-            raise TypeError(
-                f"its recipe '{name}' must hold dicts of settings by name, and a tuple of names to compare"
-            )
-    return suite.recipes
-
-
-def trials_of(options: Options, registry: Registry, suite: str, algorithm: str) -> Iterator[Trial]:
-    """One trial a seed: the user's values before the recipe's before the defaults."""
-    own = options.set.get(suite, {})
-    file = read_recipe(Path(options.recipe)) if is_file(options.recipe) else None
-    recipes = recipes_of(registry, suite, {**file.of(suite).parameters, **own} if file else own)
-    recipe: Recipe | None
-    if file:
-        recipe = file.recipe(suite, recipes)
-    elif options.recipe and options.recipe not in recipes:
-        raise UserError(missing(f"Suite '{suite}' has no recipe", options.recipe, recipes))
-    else:
-        recipe = recipes.get(options.recipe or "quick")
-    fields = set(Budget.__struct_fields__)
-    settings = dict(recipe.algorithms.get(algorithm, {})) if recipe else {}
-    budget = (dict(recipe.budget) if recipe else {}) | {k: v for k, v in settings.items() if k in fields}
-    parameters = {k: v for k, v in settings.items() if k not in fields} | options.set.get(algorithm, {})
-    try:
-        registry.get("algorithm", algorithm).resolve({k: v for k, v in settings.items() if k not in fields})
-        registry.get("suite", suite).resolve(dict(recipe.suite) if recipe else {})
+        parameters = entry.resolve({**recipe.suite, **(tuned.parameters if tuned else {})})
     except UserError as error:
-        raise UserError(f"The recipe '{options.recipe or 'quick'}' of suite '{suite}' is wrong: {error}") from None
-    suite_parameters = registry.get("suite", suite).resolve((dict(recipe.suite) if recipe else {}) | own)
-    recipes_of(registry, suite, suite_parameters)  # so that parameters that do not fit together fail here
+        raise suite.wrong(error) from None
+    known = {name for entry in builder.registry.algorithms.values() for name in entry.parameters}
+    for parameter in recipe.shared:
+        if parameter not in known:
+            raise suite.wrong(missing("no algorithm has the shared parameter", parameter, known))
+    parameters |= entry.resolve({**parameters, **own})
+    builder.build(name, parameters)  # so that parameters that do not fit together fail here
+    return suite._replace(parameters=parameters)
+
+
+def recipe_settings(registry: Registry, suite: SuitePlan, algorithm: Entry) -> Settings:
+    """What an algorithm gets from the recipe: that for it before its package's before the family's. See Recipe."""
+    shared = {name: value for name, value in suite.recipe.shared.items() if name in algorithm.parameters}
+    package = registry.settings((suite.recipe.like, suite.name), suite.recipe_name, algorithm.name)
+    settings = shared | package | suite.recipe.algorithms.get(algorithm.name, {})
+    return suite.tuned.settings(algorithm.name, settings) if suite.tuned else settings
+
+
+def other_scales(options: Options, suite: SuitePlan, algorithm: Entry, settings: Settings) -> Iterator[str]:
+    """One notice for each step size of the family that is far from what the algorithm's author takes."""
+    own = options.set.get(algorithm.name, {})
+    for name, value in suite.recipe.shared.items():
+        default = algorithm.parameters[name].default if name in algorithm.parameters else None
+        if name in own or not isinstance(default, float) or settings.get(name) != value or not default:
+            continue
+        if not 1 / OTHER_SCALE < value / default < OTHER_SCALE:
+            yield (
+                f"On '{suite.name}' {algorithm.owner} gets {name} {value:g}, as every algorithm does; its default is "
+                f"{default:g}. If it is no such step size, say --set {algorithm.name}.{name}=..."
+            )
+
+
+def trials_of(options: Options, suite: SuitePlan, algorithm: Entry, settings: Settings) -> tuple[Trial, ...]:
+    """One trial per seed. Raises UserError."""
+    fields = set(Budget.__struct_fields__)
+    parameters = {name: value for name, value in settings.items() if name not in fields}
+    own = options.set.get(algorithm.name, {})
     try:
-        limits = msgspec.convert(budget | options.budget, Budget)
-        if not limits.test_tasks:
+        algorithm.resolve(parameters)
+    except UserError as error:
+        raise suite.wrong(error) from None
+    budget = {name: value for name, value in settings.items() if name in fields}
+    trial = Trial(
+        algorithm=algorithm.name,
+        algorithm_parameters=algorithm.resolve(parameters | own),
+        suite=suite.name,
+        suite_parameters=suite.parameters,
+        seed=0,
+        budget=limits(f"'{algorithm.name}' on '{suite.name}'", {**suite.recipe.budget, **budget, **options.budget}),
+        protocol=options.protocol,
+        precision=options.precision,
+        default_settings=bool(algorithm.parameters) and not parameters and not own,
+    )
+    trials = (msgspec.structs.replace(trial, seed=seed) for seed in as_tuple(options.seeds))
+    file = suite.file
+    return tuple(msgspec.structs.replace(each, tuning=file.tuning(each)) if file else each for each in trials)
+
+
+def limits(of: str, budget: Mapping[str, Any]) -> Budget:
+    """A budget, checked; raises UserError that says whose it is."""
+    try:
+        found = msgspec.convert(budget, Budget)
+        if not found.test_tasks:
             raise msgspec.ValidationError("test_tasks must be at least 2, not 0")
-        for name, number in msgspec.structs.asdict(limits).items():
+        for name, number in msgspec.structs.asdict(found).items():
             if number > LARGEST:
                 raise msgspec.ValidationError(f"{name} must be at most {LARGEST:,}, not {shown(number)}")
     except msgspec.ValidationError as error:
-        raise UserError(f"Cannot use the budget of '{algorithm}' on '{suite}': {error}.") from None
-    for seed in as_tuple(options.seeds):
-        trial = Trial(
-            algorithm=algorithm,
-            algorithm_parameters=registry.get("algorithm", algorithm).resolve(parameters),
-            suite=suite,
-            suite_parameters=suite_parameters,
-            seed=seed,
-            budget=limits,
-            protocol=options.protocol,
-            precision=options.precision,
-        )
-        yield msgspec.structs.replace(trial, tuning=file.tuning(trial)) if file else trial
+        raise UserError(f"Cannot use the budget of {of}: {error}.") from None
+    return found

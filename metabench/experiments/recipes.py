@@ -11,10 +11,10 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from metabench.api import Recipe
 from metabench.errors import UserError, missing
-from metabench.experiments.options import read_text
+from metabench.experiments.read_options import read_text
 from metabench.records.files import checksum
+from metabench.records.recipe import Settings
 from metabench.records.trials import Trial, Tuning
 
 FORMAT = 1
@@ -57,6 +57,12 @@ class TunedSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if not self.algorithms:
             raise ValueError("a suite without algorithms was not tuned on")
 
+    def settings(self, algorithm: str, untuned: Settings) -> Settings:
+        """An algorithm's: those that were tuned, or `untuned` with the updates that the tuned ones have."""
+        if tuned := self.algorithms.get(algorithm):
+            return {**tuned.budget, **tuned.parameters}
+        return {**untuned, "updates": next(iter(self.algorithms.values())).updates}  # all the same: tuning saw to it
+
 
 class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The content of a recipe file."""
@@ -77,19 +83,6 @@ class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if suite not in self.suites:
             raise UserError(missing("The recipe file has no settings for suite", suite, self.suites))
         return self.suites[suite]
-
-    def recipe(self, suite: str, recipes: Mapping[str, Recipe]) -> Recipe:
-        """The recipe for a suite that carries these, with the same updates for every algorithm. Raises UserError."""
-        tuned = self.of(suite)
-        base = recipes.get(tuned.base, Recipe(""))
-        updates = {"updates": next(iter(tuned.algorithms.values())).updates}  # all the same, as tuning saw to
-        untuned = {name: {**settings, **updates} for name, settings in base.algorithms.items()}
-        algorithms = {name: {**each.budget, **each.parameters} for name, each in tuned.algorithms.items()}
-        return base._replace(
-            suite={**base.suite, **tuned.parameters},
-            budget={**base.budget, **updates},
-            algorithms={**untuned, **algorithms},
-        )
 
     def tuning(self, trial: Trial) -> Tuning | None:
         """How the trial's parameters were found; None for an algorithm that was not tuned. Raises UserError."""

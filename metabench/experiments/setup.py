@@ -1,20 +1,25 @@
-"""What is settled before the first trial: the folder, the device, the plugins, the data."""
+"""What is settled before the first trial: the folder, the plugins, the data."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metabench.errors import UserError, one_line
+from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_subprocess
 from metabench.experiments.options import Options
-from metabench.records.trials import Execution, Trial
+from metabench.records.trials import Trial
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
+    from metabench.api import Suite
+    from metabench.experiments.suite_builder import SuiteBuilder
     from metabench.registry.discovery import Registry
+
+Result = TypeVar("Result")
 
 
 def folder(options: Options) -> Path:
@@ -25,34 +30,6 @@ def folder(options: Options) -> Path:
         return Path("results/quickstart")
     name = "-".join(options.algos or ("default",)) + "-on-" + "-".join(options.suites or ("default",))
     return Path("results") / re.sub(r"[^a-z0-9+_-]", "_", name)[:80]
-
-
-def execution_of(options: Options, trials: int) -> tuple[Execution, int]:
-    """How each trial is computed, and how many at once: never more threads than cores."""
-    import torch
-
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device="meta" if options.scheduler else device)  # workers elsewhere have their own
-        if device.startswith("meta"):
-            raise RuntimeError("it computes nothing")
-    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"Cannot use device '{device}': {reason}. Choose another with --device.") from None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = min(options.jobs or (cores if device == "cpu" else 1), max(trials, 1))
-    execution = Execution(
-        device=device,
-        threads=max(1, cores // jobs),
-        strategy="threaded" if options.rematerialise else options.strategy,
-        rematerialise=options.rematerialise,
-        plugins=plugin_files(options),
-        deterministic=options.deterministic,
-        **options.checkpoints,
-    )
-    return execution, jobs
 
 
 def use_data(options: Options) -> None:
@@ -79,12 +56,32 @@ def open_registry(options: Options) -> Registry:
     return registry
 
 
-def prepare(registry: Registry, trials: tuple[Trial, ...]) -> None:
-    """Fetch and check the data of every suite, before the first trial starts."""
-    from metabench.engine.build import build_suite, refuse_overlap
+def check_in_subprocess(check: Callable[..., Result], *arguments: Any) -> Result:
+    """Run a check in a child process, so that the driver never imports torch (0.5 GB); here if it has torch already.
 
-    for trial in {msgspec.json.encode((t.suite, t.suite_parameters)): t for t in trials}.values():
-        suite = build_suite(registry, trial)
+    Raises UserError.
+    """
+    if "torch" in sys.modules:
+        return check(*arguments)
+    try:
+        result: Result = run_in_subprocess(check, *arguments)
+    except ChildDiedError:
+        raise UserError(
+            "The process that reads plugins and data was killed, as when memory is short. Nothing was begun."
+        ) from None
+    return result
+
+
+def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> None:
+    """Fetch and check the data of every suite, before the first trial starts."""
+    from metabench.engine.build import refuse_overlap
+
+    prepared: list[Suite] = []
+    for trial in trials:
+        suite = builder.build(trial.suite, trial.suite_parameters)
+        if any(suite is each for each in prepared):
+            continue
+        prepared.append(suite)
         try:
             suite.prepare()
             refuse_overlap(trial.suite, suite)

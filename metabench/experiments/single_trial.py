@@ -1,4 +1,4 @@
-"""One trial in this process, from a file to a file: for job arrays, and for trying things out."""
+"""One trial in this process, from a file to a file: `metabench worker`, for job arrays."""
 
 from __future__ import annotations
 
@@ -9,60 +9,53 @@ from pathlib import Path
 import msgspec
 
 from metabench.errors import UserError
+from metabench.experiments.execution import make_execution, run_trial, usable_device
 from metabench.experiments.interrupts import asked_to_stop
 from metabench.experiments.options import Options
-from metabench.experiments.setup import open_registry, plugin_files, use_data
-from metabench.experiments.work import work
+from metabench.experiments.setup import open_registry, use_data
 from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
-from metabench.records.locks import TrialLocks
+from metabench.records.locks import Claim, TrialLocks
 from metabench.records.record import Record, StoppedError
-from metabench.records.trials import Execution, Trial
+from metabench.records.trials import Trial
 
 
 def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
-    """Run the trial in a file and write its record; the record, or None and the signal that stopped it.
+    """Run the trial in a file and write its record to `place`; (record, 0), or (None, the signal that stopped it).
 
-    A record that is there already is left as it is, unless it is damaged. Where it lies in a results folder, as
-    NAME/ID/record.json, no two workers run the same trial. Raises UserError.
+    A record that is there already is kept, unless it is damaged: then (None, 0). In a results folder, as
+    NAME/ID/record.json, a lock keeps two workers from running the same trial. Raises UserError.
     """
     trial = read_trial(path)
     use_data(options)
     open_registry(options)
-    claims = None
+    locks = None
     if place.name == "record.json" and place.parent.name == trial.id:
-        claims = TrialLocks(place.parent.parent)
+        locks = TrialLocks(place.parent.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        if claims is None and present(place, trial):
+        if locks is None and present(place, trial):
             return None, 0
-        verdict = claims.claim(trial) if claims else "mine"
+        verdict = locks.claim(trial) if locks else Claim.ACQUIRED
     except OSError as error:
         raise UserError(f"Cannot write to '{place.parent}': {error.strerror or error}.") from None
-    if verdict == "taken":
+    if verdict is Claim.BUSY:
         raise UserError(f"Trial '{trial.id}' is being run by another process, into the same folder.")
-    if verdict == "settled":
+    if verdict is Claim.DONE:
         return None, 0
     try:
-        return run_here(trial, place, options, threads)
+        return run_and_write(trial, place, options, threads)
     finally:
-        if claims:
-            claims.release_all()
+        if locks:
+            locks.release_all()
 
 
-def run_here(trial: Trial, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
+def run_and_write(trial: Trial, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
     """See run_trial_file."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    execution = Execution(
-        device=options.device,
-        threads=threads,
-        strategy=options.strategy,
-        plugins=plugin_files(options),
-        deterministic=options.deterministic,
-        **options.checkpoints,
-    )
+    execution = make_execution(options, usable_device(options), threads)
     keeper = FolderCheckpointStore(place.parent)
     trains = threading.Event()
 
@@ -72,14 +65,16 @@ def run_here(trial: Trial, place: Path, options: Options, threads: int) -> tuple
 
     with asked_to_stop(hurry) as asked:
         try:
-            outcome = work(trial, execution, lambda sign: trains.set(), keeper=keeper, stopping=lambda: bool(asked()))
+            outcome = run_trial(
+                trial, execution, lambda sign: trains.set(), keeper=keeper, stopping=lambda: bool(asked())
+            )
         except (StoppedError, KeyboardInterrupt):
             return None, asked()
         try:
             store.write_outcome(place, outcome)
         except OSError as error:
             raise UserError(f"Cannot write '{place}': {error.strerror or error}.") from None
-    if outcome.record.status in store.FINAL_STATUSES:
+    if outcome.record.is_final:
         keeper.path.unlink(missing_ok=True)
     return outcome.record, 0
 

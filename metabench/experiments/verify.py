@@ -1,4 +1,4 @@
-"""`metabench verify`: does a trial that is run again give the bits that are on record?"""
+"""Run finished trials again and compare them with their records, bit for bit: `metabench verify`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import NamedTuple
 import msgspec
 
 from metabench.errors import UserError
+from metabench.experiments.execution import make_execution, run_trial
 from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.experiments.options import Options
-from metabench.experiments.setup import open_registry, plugin_files, use_data
-from metabench.experiments.work import work
+from metabench.experiments.setup import open_registry, use_data
 from metabench.records import store
 from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Record, Scores
-from metabench.records.trials import Execution, Trial
+from metabench.records.trials import STRATEGIES, Execution, Trial
 
 FACTS = ("cpu", "torch", "metabench", "device", "plugins")
-"""What of the provenance explains a difference."""
+"""Fields of the provenance that may explain a difference."""
 
 
 class Verdict(NamedTuple):
-    """What came of one trial."""
+    """The comparison of one trial: a row of the table that is shown."""
 
     trial: str
     result: str
@@ -35,61 +35,61 @@ class Verdict(NamedTuple):
     seen: str
 
 
-def verify(root: Path, sample: int, jobs: int, plugins: tuple[str, ...], data: str | None) -> Iterator[Verdict]:
-    """Run some of the finished trials again, the way they were run, into a folder that goes away.
-
-    Raises UserError.
-    """
-    options = Options(data=data, plugins=plugins)
+def verify(root: Path, sample: int, jobs: int, options: Options) -> Iterator[Verdict]:
+    """Run a sample of the finished trials again as they were run, in a temporary folder. Raises UserError."""
     use_data(options)
     open_registry(options)
     good = {record.trial.id: record for record in store.records(root) if record.status == "ok"}
     if not good:
         raise UserError(f"There is no finished trial in '{root}' to run again.")
     chosen = sorted(random.Random(0).sample(sorted(good), min(sample, len(good))))
-    files = plugin_files(options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def order(trial: Trial) -> TrialRequest:
-            return TrialRequest(trial, execution_of(good[trial.id], files), folder / trial.id)
+        def request_of(trial: Trial) -> TrialRequest:
+            return TrialRequest(trial, recorded_execution(good[trial.id], options), folder / trial.id)
 
         queue = Queue([good[name].trial for name in chosen], TrialLocks(folder), Limits())
-        for outcome in Local(order, work, jobs).run(queue, lambda sign: None, lambda: False):
+        for outcome in Local(request_of, run_trial, jobs).run(queue, lambda sign: None, lambda: False):
             record = good[outcome.record.trial.id]
             yield compare(record, store.scores(root, record), outcome)
 
 
-def execution_of(record: Record, plugins: tuple[str, ...]) -> Execution:
+def recorded_execution(record: Record, options: Options) -> Execution:
     """How a trial was computed, as its record has it."""
     facts = record.provenance
-    own = record.strategy in ("vectorised", "compiled", "threaded")
-    return Execution(
-        device="cpu" if facts.device in (None, "cpu") else "cuda",
-        threads=facts.threads or 1,
-        strategy=msgspec.convert(record.strategy, str) if own else "auto",
+    recorded = msgspec.structs.replace(
+        options,
+        strategy=record.strategy if record.strategy in STRATEGIES else "auto",
+        rematerialise=bool(facts.rematerialise),
         deterministic=bool(facts.deterministic),
-        plugins=plugins,
     )
+    device = "cpu" if facts.device in (None, "cpu") else "cuda"
+    return make_execution(recorded, device, facts.threads or 1)
 
 
 def compare(record: Record, scores: Scores, again: Outcome) -> Verdict:
-    """Whether two runs of a trial found the same, to the last bit."""
+    """Compare two runs of a trial, to the last bit."""
     name, other = record.trial.id, again.record
     if other.status != record.status:
         return Verdict(name, "differs", f"{other.status} now: {other.reason}")
-    points = [(one.update, one.score, one.train_loss) for one in record.curve]
-    same = scores == again.scores and points == [(one.update, one.score, one.train_loss) for one in other.curve]
+    points = curve_of(record)
+    same = scores == again.scores and points == curve_of(other)
     if same and record.tests == other.tests and record.selected_update == other.selected_update:
         return Verdict(name, "same", "every score and every point of the curve, bit for bit")
     changed = [fact for fact in FACTS if getattr(record.provenance, fact) != getattr(other.provenance, fact)]
     why = f"; other {', '.join(changed)} than then" if changed else ""
-    return Verdict(name, "differs", f"scores by up to {gap(scores, again.scores):.2g}{why}")
+    return Verdict(name, "differs", f"scores by up to {largest_difference(scores, again.scores):.2g}{why}")
 
 
-def gap(one: Scores, other: Scores) -> float:
-    """The largest difference of two scores of the same task, infinite where they are not of the same tasks."""
-    found = 0.0
+def curve_of(record: Record) -> list[tuple[int, float, float | None]]:
+    """The points of the learning curve, without their times."""
+    return [(point.update, point.score, point.train_loss) for point in record.curve]
+
+
+def largest_difference(one: Scores, other: Scores) -> float:
+    """The largest difference between two scores of one task; infinite where protocols, steps or tasks differ."""
+    largest = 0.0
     if one.keys() != other.keys():
         return float("inf")
     for protocol in one:
@@ -98,5 +98,5 @@ def gap(one: Scores, other: Scores) -> float:
             if [len(values) for values in steps] != [len(values) for values in rest]:
                 return float("inf")
             pairs = (pair for values, more in zip(steps, rest) for pair in zip(values, more))
-            found = max(found, *(abs(a - b) for a, b in pairs))
-    return found
+            largest = max(largest, *(abs(a - b) for a, b in pairs))
+    return largest

@@ -15,7 +15,7 @@ from metabench.records.checkpoints import NAME as CHECKPOINT
 from metabench.records.checkpoints import header_of
 from metabench.records.files import TEMPORARY
 from metabench.records.locks import running
-from metabench.records.record import NOT_FAILURES, Record
+from metabench.records.record import Record
 from metabench.units import describe
 
 
@@ -40,7 +40,7 @@ def folder_status(root: Path) -> FolderStatus:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged record is a trial that is left
         records = {record.trial.id: record for record in store.records(root)}
-        planned = {trial.id: trial for trial in store.plan(root)}
+        planned = {trial.id: trial for trial in store.requested_trials(root)}
     planned |= {record.trial.id: record.trial for record in records.values()}
     at_work = running(root) - records.keys()
     counts: dict[str, int] = dict(Counter(str(record.status) for record in records.values()))
@@ -58,9 +58,7 @@ def folder_status(root: Path) -> FolderStatus:
             where = "running" if name in at_work else "interrupted"
             rows.append((name, where, updates, describe(header.seconds) if header else ""))
     failures = [
-        f"{record.trial.id}: {record.status}, {record.reason}"
-        for record in records.values()
-        if record.status not in NOT_FAILURES
+        f"{record.trial.id}: {record.status}, {record.reason}" for record in records.values() if record.is_failure
     ]
     if at_work:
         counts["running"] = len(at_work)
@@ -89,7 +87,7 @@ def clean(root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials:
     for name in trials:
         if name not in known:
             raise UserError(missing("There is no trial", name, known))
-    failures = {r.trial.id for r in store.records(root) if r.status not in store.FINAL_STATUSES} if failed else set()
+    failures = {r.trial.id for r in store.records(root) if not r.is_final} if failed else set()
     wanted: dict[str, list[Path]] = {}
     for name in sorted(known):
         folder = root / name

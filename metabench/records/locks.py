@@ -1,9 +1,10 @@
-"""Which trials this driver may run: each by one driver at a time, whoever else works in the same folder."""
+"""Per-trial locks: two drivers in one folder never run the same trial."""
 
 from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
@@ -17,6 +18,16 @@ WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 """What file systems without locks answer: there one command at a time is safe, and no more."""
 
 
+class Claim(Enum):
+    """What comes of asking for a trial."""
+
+    ACQUIRED = "acquired"
+    BUSY = "busy"
+    """Another driver has it."""
+    DONE = "done"
+    """It has a record now."""
+
+
 class TrialLocks:
     """Locks of the operating system on files in the results folder: they end with the process that holds them."""
 
@@ -25,33 +36,33 @@ class TrialLocks:
         self.retry_failed = retry_failed
         self.held: dict[str, BaseFileLock] = {}
 
-    def claim(self, trial: Trial) -> str:
-        """`mine`; or `taken` by another driver at work; or `settled`, since it has a record now. Raises UserError."""
+    def claim(self, trial: Trial) -> Claim:
+        """Acquire the lock of a trial, if it can be had and the trial is still to run. Raises UserError."""
         lock = lock_on(self.root / LOCKS / f"{trial.id}.lock")
         try:
             (self.root / LOCKS).mkdir(exist_ok=True)
             lock.acquire(timeout=0)
         except (Timeout, FileNotFoundError):  # the last one to leave removes the folder
-            return "taken"
+            return Claim.BUSY
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
                 raise store.unwritable(self.root, error) from None
-        if self.settled(trial):
+        if self.is_done(trial):
             self.unlock(lock)
-            return "settled"
+            return Claim.DONE
         sweep(self.root / trial.id)
         self.held[trial.id] = lock
-        return "mine"
+        return Claim.ACQUIRED
 
-    def settled(self, trial: Trial) -> bool:
+    def is_done(self, trial: Trial) -> bool:
         """Whether another driver has finished it meanwhile."""
         try:
-            return store.settled(store.record_of(self.root, trial.id), self.retry_failed)
+            return store.is_final(store.record_of(self.root, trial.id), self.retry_failed)
         except DamagedError:
             return False
 
     def release(self, trial: Trial) -> None:
-        """Somebody else may have it: its record is written, or we stop."""
+        """Let another driver have it: its record is written, or we stop."""
         lock = self.held.pop(trial.id, None)
         if lock:
             self.unlock(lock)
@@ -63,7 +74,7 @@ class TrialLocks:
         self.held.clear()
 
     def unlock(self, lock: BaseFileLock) -> None:
-        """Unlock; the file is removed while we hold it, so that nobody can hold it and another one of its name."""
+        """Delete the file before unlocking; otherwise another process could lock a file that is about to vanish."""
         with suppress(OSError):
             Path(lock.lock_file).unlink()
         lock.release()

@@ -50,6 +50,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Of an exception that is not the user's to fix."""
     deterministic: bool | None = None
     """Whether Execution.deterministic was asked for."""
+    rematerialise: bool | None = None
+    """Whether Execution.rematerialise was asked for."""
     bits: str | None = None
     """What is promised to whoever runs the trial again."""
     notice: str = ""

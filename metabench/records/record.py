@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import msgspec
 
 from metabench.records.provenance import Provenance
+from metabench.records.status import STATUSES, Status
 from metabench.records.trials import Trial
 
 RECORD_VERSION = 3
 """2: with checksums; 3: with tuning. Records of version 1 are read without checksums."""
-
-
-Status = Literal["ok", "unfit", "pruned", "diverged", "error", "timeout", "lost"]
-"""`unfit`: the algorithm is not made for the suite, says its factory; `pruned`: a candidate of a search that was
-given up. The others but `ok` are failures."""
-
-
-NOT_FAILURES = ("ok", "unfit", "pruned")
-"""Statuses that are no failure."""
 
 
 class ValidationPoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +74,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of examples.json beside it; empty where there is none."""
     checksum: str = ""
     """SHA-256 of the rest of the record: see store.seal."""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether something went wrong."""
+        return STATUSES[self.status].failure
+
+    @property
+    def is_final(self) -> bool:
+        """Whether running the trial again would only repeat it."""
+        return STATUSES[self.status].final
 
 
 Scores = dict[str, dict[str, list[list[float]]]]

@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -20,16 +20,11 @@ from metabench.records.files import DamagedError, checksum, set_aside, write_ato
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
 from metabench.records.trials import Trial
 
-if TYPE_CHECKING:
-    pass
-
-FINAL_STATUSES = ("ok", "unfit", "diverged", "pruned")
-"""Statuses that running the trial again would only repeat; after the others it may be tried again."""
 PLANS = "plans"
 EXAMPLES = "examples.json"
 
 
-def prepare(root: Path) -> None:
+def ensure_writable(root: Path) -> None:
     """Make the folder and show that it can be written to, before any trial runs."""
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -42,9 +37,9 @@ def prepare(root: Path) -> None:
 
 
 def unwritable(root: Path, error: OSError) -> UserError:
-    """A disk that is full, a folder that has become read-only."""
+    """The UserError for a failed write."""
     return UserError(
-        f"Cannot write to '{root}': {error.strerror or error}. What is there already is kept; mend this, and the "
+        f"Cannot write to '{root}': {error.strerror or error}. What is there already is kept; fix this, and the "
         "same command goes on."
     )
 
@@ -53,7 +48,7 @@ def write(root: Path, outcome: Outcome) -> None:
     """Add a finished trial: the scores first, the record last, each atomically; then its checkpoint can go."""
     folder = root / outcome.record.trial.id
     write_outcome(folder / "record.json", outcome)
-    if outcome.record.status in FINAL_STATUSES:  # a failed trial may go on from it: --retry-failed
+    if outcome.record.is_final:  # a failed trial may go on from it: --retry-failed
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -126,7 +121,7 @@ def read(path: Path) -> bytes | None:
         raise DamagedError(f"'{path.name}' is a folder") from None
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"Cannot read '{path}': {reason}. Mend this, or choose another folder with --out.") from None
+        raise UserError(f"Cannot read '{path}': {reason}. Fix this, or choose another folder with --out.") from None
 
 
 def set_aside_damaged(root: Path, trial_id: str) -> Path:
@@ -151,9 +146,9 @@ def existing(root: str | Path) -> Path:
     return path
 
 
-def settled(record: Record | None, retry_failed: bool) -> bool:
+def is_final(record: Record | None, retry_failed: bool) -> bool:
     """Whether a trial need not run: it has a record, and not one of a failure that is to be tried again."""
-    return record is not None and (record.status in FINAL_STATUSES or not retry_failed)
+    return record is not None and (record.is_final or not retry_failed)
 
 
 def read_scores(root: str | Path, record: Record) -> bytes:
@@ -200,7 +195,7 @@ def rectangular(scores: Scores) -> Scores:
     return scores
 
 
-def plan(root: Path) -> tuple[Trial, ...]:
+def requested_trials(root: Path) -> tuple[Trial, ...]:
     """The trials that were ever asked for in this folder; none where that is not known."""
     found: dict[str, Trial] = {}
     for path in sorted((root / PLANS).glob("*.json")):

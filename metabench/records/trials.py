@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 
@@ -13,21 +13,26 @@ NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9+_-]{0,39
 
 Protocol = Literal["transductive", "inductive", "both"]
 StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
+STRATEGIES = tuple(name for name in get_args(StrategyName) if name != "auto")
+"""Each is the file of that name in engine/strategies."""
 Precision = Literal["float32", "bf16", "float64"]
 Part = Literal["algorithm", "suite", "trial"]
 """Of what a setting is."""
+NOT_HASHED = {"default_settings"}
+"""Fields that say where settings come from, not what they are."""
 
 
 def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     """What a trial's id is the hash of: its first fields, and those added later that are not at their default.
 
-    So a field that is added renames no trial that was run before there was one.
+    So a field that is added renames no trial that was run before there was one; nor does another name in Python:
+    fields go by their names on disk.
     """
     found = {}
     for field in msgspec.structs.fields(part):
-        value = getattr(part, field.name)
-        if field.name in part.first_fields or value != field.default:
-            found[field.name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
+        value, name = getattr(part, field.name), field.encode_name
+        if name in part.first_fields or (value != field.default and field.name not in NOT_HASHED):
+            found[name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
     return found
 
 
@@ -82,7 +87,11 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Settings that are not those that were tuned, or tuned with."""
 
 
-NOT_A_SETTING = ("algorithm", "algorithm_parameters", "suite", "suite_parameters", "seed", "budget", "bars", "tuning")
+NOT_A_SETTING = (
+    *("algorithm", "algorithm_parameters", "suite", "suite_parameters", "seed", "budget"),
+    *("pruning_thresholds", "tuning"),
+    *NOT_HASHED,
+)
 """Fields of a trial that say which it is, or that Trial.settings spreads out."""
 
 
@@ -105,10 +114,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     precision: Precision = "float32"
     """Of the model's layers: bf16 is torch's autocast; weights, losses and updates stay float32. float64 is for
     checks: rounding then hardly tells strategies apart."""
-    bars: tuple[tuple[int, float], ...] = ()
-    """(update, validation score): a trial whose best score is worse by then ends as `pruned`. For tuning."""
+    pruning_thresholds: tuple[tuple[int, float], ...] = msgspec.field(name="bars", default=())
+    """(update, score): prune the trial if its best validation score at `update` is worse than `score`. For tuning."""
     tuning: Tuning | None = None
     """Where its parameters come from, if they were tuned."""
+    default_settings: bool = False
+    """Whether neither a recipe nor the user says any parameter of the algorithm: each has its factory's default."""
 
     def settings(self, *parts: Part) -> dict[str, Any]:
         """What was run, flat and by name, but for the seed: all of it, or these parts alone.

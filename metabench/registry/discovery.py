@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
-import os
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +16,8 @@ from metabench.records.trials import NAME
 from metabench.registry import hookspecs
 from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
+from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
+from metabench.registry.sources import Found, digest_of, discover
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 
@@ -74,6 +73,12 @@ class Registry(NamedTuple):
     algorithms: dict[str, Entry]
     suites: dict[str, Entry]
     plugins: tuple[Plugin, ...]
+    recipes: Mapping[Key, PackageSettings] = {}
+    """What `register_recipes` hooks say of algorithms."""
+
+    def settings(self, suites: tuple[str, ...], recipe: str, algorithm: str) -> dict[str, Any]:
+        """See package_settings."""
+        return package_settings(self.recipes, suites, recipe, algorithm)
 
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
@@ -116,15 +121,6 @@ class Registry(NamedTuple):
         return [plugin for plugin in self.plugins if plugin.problem]
 
 
-class Found(NamedTuple):
-    """A plugin before it is imported."""
-
-    name: str
-    source: str
-    version: str
-    load: Callable[[], Any]
-
-
 def load_registry(files: tuple[str, ...] = ()) -> Registry:
     """Everything from the entry-point group `metabench`, from METABENCH_PLUGINS, and from `files`."""
     manager = pluggy.PluginManager("metabench")
@@ -135,44 +131,12 @@ def load_registry(files: tuple[str, ...] = ()) -> Registry:
     return registry
 
 
-def discover(files: tuple[str, ...]) -> Iterator[Found]:
-    """The plugins there are, in a fixed order, installed ones first."""
-    for point in sorted(importlib.metadata.entry_points(group="metabench"), key=lambda p: (p.name, p.value)):
-        version = f"{point.dist.name} {point.dist.version}" if point.dist else ""
-        yield Found(point.name, point.value, version, point.load)
-    listed = os.environ.get("METABENCH_PLUGINS", "").split(os.pathsep)
-    for file in dict.fromkeys(os.path.realpath(name) for name in (*listed, *files) if name):
-        path = Path(file)
-        yield Found(path.stem, file, f"sha256 {digest_of(path)}", partial(import_file, path))
-
-
 def is_installed(module: str) -> bool:
     """Whether a module can be found; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # set to None in sys.modules, as tests do
         return False
-
-
-def digest_of(path: Path) -> str:
-    """Of a file, in 12 digits; empty where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
-    except OSError:
-        return ""
-
-
-def import_file(path: Path) -> Any:
-    """The module in a file, under a name of its own."""
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    name = f"metabench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError("it is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Registry:
@@ -184,6 +148,9 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
             raise ValueError("it is registered already")
         manager.check_pending()
         entries = read_entries(registry, module, found)
+        recipes = read_settings(registered(module, "register_recipes"), registry.recipes, found.name)
+        if not entries and not recipes:
+            raise ValueError("it registers nothing; see register_algorithms and register_suites")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too, and whatever else a stranger raises
@@ -196,19 +163,25 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
         registry.algorithms | {e.name: e for e in entries if e.kind == "algorithm"},
         registry.suites | {e.name: e for e in entries if e.kind == "suite"},
         (*registry.plugins, plugin),
+        {**registry.recipes, **recipes},
     )
+
+
+def registered(module: Any, hook: str) -> Any:
+    """What a plugin's hook returns; an empty dict where it has none. Raises ValueError for one that is not marked."""
+    register = getattr(module, hook, None)
+    if register is None:
+        return {}
+    if not hasattr(register, "metabench_impl"):
+        raise ValueError(f"{hook} is not marked with @hookimpl")
+    return register()
 
 
 def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
     """What one plugin registers, checked; raises ValueError with the rule that it breaks."""
     entries = []
     for kind, (hook, positional) in KINDS.items():
-        register = getattr(module, hook, None)
-        if register is None:
-            continue
-        if not hasattr(register, "metabench_impl"):
-            raise ValueError(f"{hook} is not marked with @hookimpl")
-        factories = register()
+        factories = registered(module, hook)
         if not isinstance(factories, dict):
             raise ValueError(f"{hook} must return a dict of name -> factory, not {type(factories).__name__}")
         for name, factory in factories.items():
@@ -225,8 +198,6 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
             except (ValueError, TypeError, NameError) as error:
                 raise ValueError(f"the factory of {kind} '{name}' {error}") from None
             entries.append(Entry(kind, name, factory, schema, found.name))
-    if not entries:
-        raise ValueError("it registers nothing; see register_algorithms and register_suites")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""The whole extension surface: two hooks. A plugin is a module with one function for either of them."""
+"""The whole extension surface: three hooks. A plugin is a module with a function for any of them."""
 
 from __future__ import annotations
 
@@ -18,3 +18,12 @@ def register_algorithms() -> Mapping[str, Callable[..., Any]]:  # type: ignore[e
 @hookspec
 def register_suites() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
     """Names of suites -> factories `(*, parameter=default ...) -> Suite`."""
+
+
+@hookspec
+def register_recipes() -> Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]:  # type: ignore[empty-body]
+    """(suite, recipe) -> algorithm -> its settings there: parameters, and fields of the budget.
+
+    `"*"` is any suite or any recipe; what is more exact goes before. The suite need not be the package's own, and
+    what its recipe says of the algorithm goes before this. Two packages may not say the same key of an algorithm.
+    """

@@ -12,7 +12,7 @@ from metabench.api import Algorithm, Learner, Problem, Suite, Task
 from metabench.api.trees import Shaped, Tree, flatten, map_tree
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner, map_tasks
 from metabench.engine.problem import build_problem, to_device_dtype
-from metabench.engine.seeds import seed_everything, stream
+from metabench.engine.seeds import random_generator, seed_everything
 from metabench.errors import NotApplicableError
 from metabench.testing.checks import FailureError
 
@@ -68,7 +68,9 @@ class Case(NamedTuple):
 
     def tasks(self, n: int, name: str = "tasks", split: str = "train") -> Task:
         """n tasks, the same for the same name, with memory of their own."""
-        return copied(to_device_dtype(self.suite.sample(split, n, stream("kit", name)), "cpu", torch.float64))
+        return copied(
+            to_device_dtype(self.suite.sample(split, n, random_generator("kit", name)), "cpu", torch.float64)
+        )
 
 
 def plugin_functions(learner: Learner) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import torch
 from metabench.api import Problem, Suite, SuiteFactory, Task
 from metabench.api.trees import flatten
 from metabench.engine.problem import build_problem
-from metabench.engine.seeds import seed_everything, stream
+from metabench.engine.seeds import random_generator, seed_everything
 from metabench.errors import NotApplicableError
 from metabench.registry.discovery import Registry
 from metabench.testing.cases import Elsewhere, digests_of, require_equal
@@ -37,7 +37,7 @@ class SuiteCase(NamedTuple):
     def tasks(self, split: str, n: int, name: str = "tasks") -> Task:
         """n tasks, the same for the same name. Global random use is caught by `reproducible` alone."""
         seed_everything(0)
-        return self.suite.sample(split, n, stream("kit", name))
+        return self.suite.sample(split, n, random_generator("kit", name))
 
     def problem(self, dtype: torch.dtype = torch.float32) -> Problem:
         """The suite's model at seed 0, always the same."""
@@ -102,16 +102,16 @@ def reproducible(case: SuiteCase) -> None:
     for split in SPLITS:
         torch.manual_seed(1)
         before = torch.get_rng_state()
-        first = case.suite.sample(split, 3, stream("kit", "tasks"))
+        first = case.suite.sample(split, 3, random_generator("kit", "tasks"))
         if not torch.equal(before, torch.get_rng_state()):
             raise FailureError(
                 f"sampling {split} tasks moved torch's global random state", f"a draw without `generator=`{at}"
             )
         torch.manual_seed(2)
-        again = case.suite.sample(split, 3, stream("kit", "tasks"))
+        again = case.suite.sample(split, 3, random_generator("kit", "tasks"))
         words = (f"{split} tasks of the same generator", f"a draw from somewhere else than the generator{at}")
         require_equal(again, first, 0.0, words)
-        other = case.suite.sample(split, 3, stream("kit", "others"))
+        other = case.suite.sample(split, 3, random_generator("kit", "others"))
         if all(torch.equal(a, b) for a, b in zip(flatten(first)[0], flatten(other)[0], strict=True)):
             raise FailureError(f"two generators gave the same {split} tasks", f"the generator is not read{at}")
 

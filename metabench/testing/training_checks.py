@@ -14,7 +14,7 @@ import torch
 
 from metabench.api.trees import flatten, unflatten
 from metabench.engine.learner import exact_gradient
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench.errors import NotApplicableError
 from metabench.registry.parameters import Parameter, signature_of
 from metabench.testing.adaptation_checks import one
@@ -70,7 +70,7 @@ def gradient_exact(case: Case) -> None:
     with torch.no_grad():
         _, gradient = (algorithm.meta_grad or exact_gradient(algorithm))(meta, one(tasks), 0.5)
         leaves, spec = flatten(meta)
-        generator = stream("kit", "directions")
+        generator = random_generator("kit", "directions")
         for _ in range(10):
             direction = [
                 torch.randn(leaf.shape, generator=generator, dtype=leaf.dtype) / leaf.numel() ** 0.5

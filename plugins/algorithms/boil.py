@@ -39,3 +39,13 @@ def boil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, oute
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"boil": boil}
+
+
+@hookimpl
+def register_recipes():
+    """The settings for mini-ImageNet of the authors' code, arXiv 2008.08882, which has no Omniglot."""
+    boil = {"inner_lr": 0.5, "inner_steps": 1, "meta_batch_size": 4, "test_steps": 1}
+    return {
+        ("omniglot", "*"): {"boil": boil},
+        ("omniglot", "paper"): {"boil": {"updates": 30_000}},
+    }

@@ -97,3 +97,14 @@ def plus(one: Params, factor: Tensor | float, other: Params) -> Params:
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"imaml": imaml}
+
+
+@hookimpl
+def register_recipes():
+    """Its gradient supposes an inner loop near its end: 16 steps everywhere, as in arXiv 1909.04630, Table 2.
+
+    It has no sinusoids. Damping is that of the code; the inner rate was tried here: at 0.01 it diverges, and at 0.005
+    at one seed of four, as nothing in its direction shuns weights from which inner steps overshoot.
+    """
+    sinusoid = {"inner_lr": 0.003, "proximal": 2.0, "cg_steps": 5, "damping": 22.0, "test_steps": 16}
+    return {("*", "*"): {"imaml": {"inner_steps": 16}}, ("sinusoid", "*"): {"imaml": sinusoid}}

@@ -54,3 +54,13 @@ def metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, o
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"metasgd": metasgd}
+
+
+@hookimpl
+def register_recipes():
+    """One step, as many as step sizes were learnt for: arXiv 1707.09835, first step size from its range."""
+    images = {"inner_lr": 0.1, "inner_steps": 1, "test_steps": 1}
+    return {
+        ("sinusoid", "*"): {"metasgd": {"test_steps": 1}},
+        ("omniglot", "*"): {"metasgd": images},
+    }

@@ -64,3 +64,9 @@ def reptile(
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"reptile": reptile}
+
+
+@hookimpl
+def register_recipes():
+    """Its outer rate is a share of the way to where tasks end, unlike any other algorithm's: no family's fits it."""
+    return {("*", "*"): {"reptile": {"outer_lr": 1.0}}}

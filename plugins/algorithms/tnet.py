@@ -69,3 +69,9 @@ def maps_of(module: nn.Module) -> set[str]:
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"tnet": tnet}
+
+
+@hookimpl
+def register_recipes():
+    """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
+    return {("sinusoid", "*"): {"tnet": {"test_steps": 1}}}

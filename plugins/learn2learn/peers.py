@@ -154,3 +154,13 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
         "l2l-metasgd": l2l_metasgd,
         "l2l-metacurvature": l2l_metacurvature,
     }
+
+
+@hookimpl
+def register_recipes():
+    """No more steps than step sizes were learnt for, as our own have."""
+    one_step = {"test_steps": 1}
+    return {
+        ("sinusoid", "*"): {"l2l-metasgd": one_step, "l2l-metacurvature": one_step},
+        ("omniglot", "*"): {"l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, **one_step}},
+    }

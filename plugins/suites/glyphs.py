@@ -18,12 +18,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import nn
 
 from metabench.api import Recipe, Suite, cached_arrays, hookimpl
 from metabench_plugins.suites import backbones, lettering
 from metabench_plugins.suites.fewshot import Images, Shape, check_drawings, image_suite
-from metabench_plugins.suites.published import QUICK, QUICK_REPTILE, omniglot_recipes
+from metabench_plugins.suites.omniglot_recipes import QUICK, QUICK_REPTILE, omniglot_recipes
+from metabench_plugins.suites.sinusoid import COMPARED
 
 SCRIPTS = {
     "test": ("ARMENIAN", "GEORGIAN"),
@@ -80,12 +82,14 @@ def recipes(ways: int) -> dict[str, Recipe]:
         "batch_size": 10,
         "meta_batch_size": 5,
     }
+    quick = found["quick"]
     return {
-        "paper": found["paper"]._replace(suite={"filters": 64}),
-        "quick": found["quick"]._replace(
-            source=found["quick"].source.replace(QUICK_REPTILE, "Reptile takes plain inner steps, fit for few."),
-            algorithms={**found["quick"].algorithms, "reptile": reptile},
-            compare=("maml", "fomaml", "reptile", "scratch", "finetune"),
+        "paper": replace(found["paper"], suite={"filters": 64}),
+        "quick": replace(
+            quick,
+            source=quick.source.replace(QUICK_REPTILE, "Reptile takes plain inner steps, fit for few."),
+            algorithms={**quick.algorithms, "reptile": reptile},
+            compare=COMPARED,
         ),
     }
 

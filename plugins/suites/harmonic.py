@@ -65,7 +65,6 @@ def harmonic(
     )
 
 
-GRADIENT = {"inner_lr": 0.017, "inner_steps": 1, "outer_lr": 0.005}
 QUICK = Recipe(
     source=(
         "No paper's. MAML and scratch: near the best of 8 trials of 800 updates each by `metabench tune`, on "
@@ -79,12 +78,8 @@ QUICK = Recipe(
         "test_steps": 10,
         "test_tasks": 600,
     },
-    algorithms={
-        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
-        "reptile": {"inner_lr": 0.017, "inner_steps": 8, "outer_lr": 1.0},
-        "scratch": {"inner_lr": 0.06},
-        "finetune": {"inner_lr": 0.017, "train_lr": 1e-3},
-    },
+    algorithms={"reptile": {"inner_steps": 8}, "scratch": {"inner_lr": 0.06}},
+    shared={"inner_lr": 0.017, "inner_steps": 1, "outer_lr": 0.005, "train_lr": 1e-3},
 )
 
 

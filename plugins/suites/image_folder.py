@@ -139,7 +139,6 @@ def bare(name: str) -> str:
     return rest if slash and top.lower() in ALIASES else name
 
 
-GRADIENT = {"inner_lr": 0.01, "inner_steps": 5, "outer_lr": 1e-3}
 QUICK = Recipe(
     source=(
         "MAML's settings for mini-ImageNet, arXiv 1703.03400, appendix A.1, with fewer updates. The step sizes of "
@@ -153,12 +152,8 @@ QUICK = Recipe(
         "test_steps": 10,
         "test_tasks": 600,
     },
-    algorithms={
-        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
-        "reptile": {"inner_lr": 0.01, "inner_steps": 8, "outer_lr": 1.0},
-        "scratch": {"inner_lr": 0.01},
-        "finetune": {"inner_lr": 0.01, "train_lr": 1e-3},
-    },
+    algorithms={"reptile": {"inner_steps": 8}},
+    shared={"inner_lr": 0.01, "inner_steps": 5, "outer_lr": 1e-3, "train_lr": 1e-3},
 )
 
 

@@ -49,7 +49,6 @@ def right(predict: Predict, batch: Batch) -> Tensor:
     return (predict(batch.x).sign() == batch.y).to(batch.x.dtype).mean()
 
 
-GRADIENT = {"inner_lr": 0.1, "inner_steps": 3, "outer_lr": 0.01}
 QUICK = Recipe(
     source="No paper's: set by hand, not tuned",
     budget={
@@ -60,12 +59,8 @@ QUICK = Recipe(
         "test_steps": 5,
         "test_tasks": 600,
     },
-    algorithms={
-        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
-        "reptile": {"inner_lr": 0.1, "inner_steps": 5, "outer_lr": 1.0},
-        "scratch": {"inner_lr": 0.1},
-        "finetune": {"inner_lr": 0.1, "train_lr": 0.01},
-    },
+    algorithms={"reptile": {"inner_steps": 5}},
+    shared={"inner_lr": 0.1, "inner_steps": 3, "outer_lr": 0.01, "train_lr": 0.01},
 )
 
 

@@ -25,7 +25,7 @@ from torch import nn
 from metabench.api import DataError, Suite, cached_arrays, fetch, hookimpl, read_member
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, check_classes, check_drawings, image_suite
-from metabench_plugins.suites.published import QUICK, omniglot_recipes
+from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes
 
 SIZE = 28
 DRAWINGS = 20

@@ -80,7 +80,6 @@ def errors(predict: Predict, batch: Batch) -> dict[str, Tensor]:
     return {"mse": mean_squared_error(predict, batch), "mae": F.l1_loss(predict(batch.x), batch.y)}
 
 
-GRADIENT = {"inner_lr": 0.05, "inner_steps": 3, "outer_lr": 1e-3}
 QUICK = Recipe(
     source="No paper's: set by hand, not tuned",
     budget={
@@ -91,12 +90,8 @@ QUICK = Recipe(
         "test_steps": 5,
         "test_tasks": 600,
     },
-    algorithms={
-        **dict.fromkeys(("maml", "fomaml", "l2l-maml", "l2l-fomaml", "l2l-metasgd"), GRADIENT),
-        "reptile": {"inner_lr": 0.05, "inner_steps": 5, "outer_lr": 1.0},
-        "scratch": {"inner_lr": 0.05},
-        "finetune": {"inner_lr": 0.05, "train_lr": 1e-3},
-    },
+    algorithms={"reptile": {"inner_steps": 5}},
+    shared={"inner_lr": 0.05, "inner_steps": 3, "outer_lr": 1e-3, "train_lr": 1e-3},
 )
 
 

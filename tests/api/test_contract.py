@@ -10,7 +10,7 @@ from metabench.api import Batch, Suite, Task
 from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem
 from metabench.engine.run import run_trial
-from metabench.records.trials import Budget, Execution, Trial
+from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Entry, Plugin, Registry
 from metabench.registry.parameters import signature_of
 from metabench.testing import check_suite
@@ -18,6 +18,7 @@ from metabench.testing.suite_task_checks import SuiteCase
 from metabench.testing.toy_suites import lines
 from metabench_plugins.algorithms.metasgd import metasgd
 from metabench_plugins.suites.linear_svm import linear_svm
+from tests import builders
 
 HORIZON = 5
 
@@ -77,9 +78,7 @@ def test_other_kinds_of_suites_fit(suite):
     results = check_suite(SuiteCase(suite(), suite.__name__, registry))
     assert [result for result in results if result.verdict == "failed"] == []
     budget = Budget(updates=30, meta_batch_size=8, validations=2, validation_tasks=8, test_tasks=20, test_steps=2)
-    trial = Trial(
-        algorithm="metasgd", algorithm_parameters={}, suite=suite.__name__, suite_parameters={}, seed=0, budget=budget
-    )
+    trial = builders.trial("metasgd", suite.__name__, budget=budget)
     record = run_trial(trial, Execution(), lambda sign: None, registry).record
     assert (record.status, record.reason) == ("ok", "")
     assert not record.tests["inductive"].transductive

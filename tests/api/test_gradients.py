@@ -7,7 +7,7 @@ import torch
 from metabench.api import Batch, grad, sgd, unroll, value_and_grad
 from metabench.api.trees import map_tree
 from metabench.engine.problem import build_problem
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench.testing.toy_suites import lines
 
 
@@ -62,7 +62,7 @@ def test_unused_leaves_have_zero_gradients():
 
 def test_meta_gradient_through_many_steps_equals_finite_differences():
     p = problem()
-    task = map_tree(lambda leaf: leaf[0].double(), lines().sample("train", 1, stream("fd")))
+    task = map_tree(lambda leaf: leaf[0].double(), lines().sample("train", 1, random_generator("fd")))
     inner = sgd(p, lr=0.1)
 
     def objective(meta):
@@ -95,7 +95,7 @@ def test_adam_inner_loop_is_torchs_adam_without_momentum():
     from metabench.api import adam
 
     p = problem()
-    support = map_tree(lambda leaf: leaf[0].double(), lines().sample("train", 1, stream("adam"))).support
+    support = map_tree(lambda leaf: leaf[0].double(), lines().sample("train", 1, random_generator("adam"))).support
     inner = adam(p, lr=0.01)
     module = p.module()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01, betas=(0.0, 0.999))

@@ -12,25 +12,19 @@ from metabench.cli.terminal import live
 from metabench.cli.watch import look, watch
 from metabench.records import store
 from metabench.records.locks import TrialLocks
-from metabench.records.record import Outcome, Progress, Record, TestScore
+from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Budget, Trial
+from tests import builders
 
 
 def trial(seed: int) -> Trial:
-    return Trial(
-        algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=seed, budget=Budget(updates=10)
-    )
+    return builders.trial(seed=seed, budget=Budget(updates=10))
 
 
 def outcome(seed: int, status: str = "ok", score: float = 0.5) -> Outcome:
-    test = TestScore(transductive=True, score=score, ci95=0.1, adaptation={})
-    good = status == "ok"
-    record = Record(
-        trial=trial(seed), status=status, reason="" if good else "why", metric="accuracy" if good else "",
-        tests={"transductive": test} if good else {},
-    )  # fmt: skip
-    scores = {"transductive": {"accuracy": [[score - 0.1, score + 0.1]]}} if good else {}
-    return Outcome(record, scores)
+    if status != "ok":
+        return builders.failure(trial(seed), status)
+    return builders.outcome(trial(seed), {"transductive": [[score - 0.1, score + 0.1]]})
 
 
 def terminal() -> Console:
@@ -91,7 +85,7 @@ def test_what_is_in_a_folder(tmp_path):
 
 def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
     root, page = tmp_path / "r", tmp_path / "page"
-    store.prepare(root)
+    store.ensure_writable(root)
     store.record_request(root, map(trial, range(2)))
     waited, pages = [], []
 

@@ -195,7 +195,7 @@ def audit(load: Load, calm: Path, wild: Path, log: Path) -> dict[str, int]:
     strays = [path for path in left if path.name not in OWN]
     assert not strays, strays
     unfinished = {path.parent.name for path in left if path.name == "checkpoint.pt"}
-    assert unfinished <= {name for name, record in other.items() if record.status not in store.FINAL_STATUSES}
+    assert unfinished <= {name for name, record in other.items() if not record.is_final}
     orphans = [each for each in psutil.process_iter(["environ"]) if mine(each, log)]
     assert not orphans, orphans
     resumed = sum(bool(record.provenance.resumed) for record in other.values())

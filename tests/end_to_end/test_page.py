@@ -10,7 +10,8 @@ import pytest
 from benchmarks import browser
 from metabench.records import store
 from metabench.report import write_report
-from tests.report.test_report import HOSTILE, everything, failure, outcome, trial
+from tests.builders import failure
+from tests.report.test_report import HOSTILE, everything, outcome, trial
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from metabench.engine.run import run_trial
-from metabench.experiments.options import read_options
-from metabench.experiments.planning import plan
+from metabench.experiments.planning import plan_trials
+from metabench.experiments.read_options import read_options
 from metabench.records import store
 from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import load_registry
@@ -69,7 +69,9 @@ def test_suites_that_cannot_be_built(folder, change):
 def test_suites_that_cannot_be_built_do_not_concern_others(folder, change):
     (folder / "plug.py").write_text(SUITE.format(change=change))
     result = call(folder, "run", "--dry-run", "--plugin", "plug.py")
-    assert result.code == 0 or (result.code == 2 and "'weird'" in result.err and result.err.count("\n") == 1), result
+    assert result.returncode == 0 or (
+        result.returncode == 2 and "'weird'" in result.stderr and result.stderr.count("\n") == 1
+    ), result
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_what_a_trial_meets_is_in_its_record(tmp_path, change):
     (tmp_path / "plug.py").write_text(SUITE.format(change=change))
     registry = load_registry((str(tmp_path / "plug.py"),))
     budget = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=2, test_tasks=2, test_steps=1)
-    (trial,) = plan(
+    (trial,) = plan_trials(
         read_options(None, {"suites": ["weird"], "algos": ["maml"], "seeds": 1, **msgspec.structs.asdict(budget)}),
         registry,
     )

@@ -7,14 +7,15 @@ from torch import nn
 
 from metabench.api import Algorithm, Batch, InnerLoop, NotApplicableError, Suite, Task
 from metabench.api.trees import flatten
-from metabench.engine.evaluate import task_blocks
 from metabench.engine.problem import inductive
 from metabench.engine.run import run_trial
+from metabench.engine.tasks import task_blocks
 from metabench.records.provenance import PluginOrigins
-from metabench.records.trials import Budget, Execution, Trial
+from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Entry, Plugin, Registry
 from metabench.registry.parameters import signature_of
 from metabench.testing.toy_suites import clouds, lines
+from tests import builders
 
 BUDGET = Budget(updates=6, meta_batch_size=4, validations=2, validation_tasks=10, test_tasks=60, test_steps=2)
 
@@ -73,15 +74,7 @@ def toys(**more) -> Registry:
 
 
 def run(algorithm="recorder", suite="lines", seed=0, registry=None, budget=BUDGET, **fields):
-    trial = Trial(
-        algorithm=algorithm,
-        algorithm_parameters={},
-        suite=suite,
-        suite_parameters={},
-        seed=seed,
-        budget=budget,
-        **fields,
-    )
+    trial = builders.trial(algorithm, suite, seed, budget=budget, **fields)
     return run_trial(trial, Execution(), lambda sign: None, registry or toys())
 
 

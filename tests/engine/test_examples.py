@@ -9,14 +9,15 @@ import torch
 
 from metabench.api import Batch, Task
 from metabench.engine import examples
-from metabench.engine.evaluate import task_blocks
 from metabench.engine.run import run_trial
+from metabench.engine.tasks import task_blocks
 from metabench.records import store
 from metabench.records.record import Outcome
-from metabench.records.trials import Budget, Execution, Trial
+from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Registry, load_registry
 from metabench.report.collect import configurations, example_tasks
 from metabench.report.formatting import is_share
+from tests import builders
 
 BUDGET = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=4, test_tasks=6, test_steps=7)
 
@@ -27,15 +28,7 @@ def registry() -> Registry:
 
 
 def run(registry: Registry, suite: str, protocol: str = "transductive", **parameters) -> Outcome:
-    trial = Trial(
-        algorithm="reptile",
-        algorithm_parameters={},
-        suite=suite,
-        suite_parameters=parameters,
-        seed=0,
-        budget=BUDGET,
-        protocol=protocol,
-    )
+    trial = builders.trial("reptile", suite, suite_parameters=parameters, budget=BUDGET, protocol=protocol)
     outcome = run_trial(trial, Execution(), lambda sign: None, registry)
     assert outcome.record.status == "ok", outcome.record.reason
     return outcome
@@ -107,7 +100,7 @@ def tasks(shape: tuple[int, ...], classes: bool, points: int = 3, n: int = 5) ->
 @pytest.mark.parametrize(("shape", "classes"), [((1,), False), ((1, 8, 8), True), ((3, 84, 84), True)])
 def test_a_learner_sees_no_query_target(shape, classes):
     spy = Spy(3 if classes else 1)
-    found = examples.examples(spy, tasks(shape, classes), 2, "transductive", alone=False)
+    found = examples.examples(spy, tasks(shape, classes), 2, "transductive", inductive=False)
     assert found
     assert found.steps == [0, 1, 2]
     assert [len(task.query_y) for task in found.tasks] == [3] * examples.TASKS
@@ -119,10 +112,10 @@ def test_a_learner_sees_no_query_target(shape, classes):
 
 def test_what_cannot_be_drawn_or_is_too_much_is_left_out():
     for of in (tasks((2,), False), tasks((4,), True), tasks((2, 8, 8), True)):
-        assert examples.examples(Spy(1), of, 1, "inductive", alone=False) is None
+        assert examples.examples(Spy(1), of, 1, "inductive", inductive=False) is None
     many = tasks((3, 32, 32), True, points=100)
-    assert examples.examples(Spy(2), many, 1, "inductive", alone=False) is None, "noise does not compress"
-    assert examples.examples(Spy(1), tasks((1,), False), 0, "inductive", alone=False).steps == [0]
+    assert examples.examples(Spy(2), many, 1, "inductive", inductive=False) is None, "noise does not compress"
+    assert examples.examples(Spy(1), tasks((1,), False), 0, "inductive", inductive=False).steps == [0]
 
 
 def test_an_exception_means_no_examples():
@@ -130,7 +123,7 @@ def test_an_exception_means_no_examples():
         def predict(self, x):
             raise RuntimeError("a bug")
 
-    assert examples.examples(Broken(1), tasks((1,), False), 1, "inductive", alone=False) is None
+    assert examples.examples(Broken(1), tasks((1,), False), 1, "inductive", inductive=False) is None
 
 
 def test_they_are_kept_beside_the_scores_and_checked(registry, tmp_path):

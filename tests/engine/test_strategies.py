@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from typing import get_args
 
 import msgspec
 import pytest
@@ -17,17 +18,19 @@ from torch import nn
 
 from metabench.api import Algorithm, Batch, Suite, Task, sgd, unroll
 from metabench.api.inner_loops import rematerialising
-from metabench.api.trees import flatten, map_tree, unflatten
+from metabench.api.trees import flatten, map_tree, stack, unflatten
 from metabench.engine import select_strategy
 from metabench.engine.learner import BatchedLearner, as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
-from metabench.engine.seeds import stream
-from metabench.engine.strategies import compiled
-from metabench.engine.strategies.base import LARGE_CONVOLUTION, by_rule
+from metabench.engine.run import run_trial
+from metabench.engine.seeds import random_generator
+from metabench.engine.strategies import STRATEGIES, compiled
+from metabench.engine.strategies.base import LARGE_CONVOLUTION, Strategy, by_rule
 from metabench.engine.strategies.threaded import Threaded
 from metabench.engine.strategies.vectorised import Vectorised
-from metabench.records.trials import Budget, Execution, Trial
+from metabench.records.trials import Budget, Execution, StrategyName, Trial
 from metabench.testing.toy_suites import lines
+from tests import builders
 
 
 class Viewing(nn.Module):
@@ -82,7 +85,7 @@ def maml(suite: Suite, steps: int = 2, dtype=torch.float64, precision="float32")
 
 
 def tasks_of(suite: Suite, n: int, seed: int = 0) -> Task:
-    drawn = suite.sample("train", n, stream(seed, "strategies"))
+    drawn = suite.sample("train", n, random_generator(seed, "strategies"))
     return map_tree(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, drawn)
 
 
@@ -261,22 +264,19 @@ def test_rematerialising_keeps_less():
 
 
 def trial(updates: int = 1000, **fields) -> Trial:
-    budget = Budget(updates=updates, meta_batch_size=4)
-    return Trial(
-        algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=0, budget=budget, **fields
-    )
+    return builders.trial(budget=Budget(updates=updates, meta_batch_size=4), **fields)
 
 
 def test_a_choice_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
-    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
-    first = select_strategy.choose(made, tasks, trial(), Execution())
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
+    first = select_strategy.select_strategy(made, tasks, trial(), Execution())
     assert set(first.milliseconds) == {"vectorised", "threaded"}
     assert first.strategy == min(first.milliseconds, key=first.milliseconds.get)
     assert first.reason.startswith("measured; not compiled: that saves some")
     monkeypatch.setattr(select_strategy, "measure", None)
     other_seed = msgspec.structs.replace(trial(), seed=7)
-    assert select_strategy.choose(made, tasks, other_seed, Execution(threads=2)) == first
+    assert select_strategy.select_strategy(made, tasks, other_seed, Execution(threads=2)) == first
     path = next((tmp_path / "strategies").glob("*.json"))
     later = msgspec.structs.replace(first, strategy="threaded", reason="too late")
     assert select_strategy.publish(path, later) == first
@@ -286,13 +286,14 @@ def test_a_choice_is_made_once(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
-    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, stream("choice"))
-    assert select_strategy.choose(made, tasks, trial(), Execution()).milliseconds
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
+    assert select_strategy.select_strategy(made, tasks, trial(), Execution()).milliseconds
 
 
 def test_a_short_trial_goes_by_the_rule():
     made = maml(lines())
-    assert select_strategy.choose(made, tasks_of(lines(), 2), trial(updates=20), Execution()).strategy == "vectorised"
+    choice = select_strategy.select_strategy(made, tasks_of(lines(), 2), trial(updates=20), Execution())
+    assert choice.strategy == "vectorised"
     large = {"weight": torch.zeros(64, 64, 3, 3)}
     assert (by_rule(made.init()), by_rule(large)) == ("vectorised", "threaded")
 
@@ -307,7 +308,7 @@ def test_adam_is_fused_unless_its_author_chose_otherwise():
 def test_bf16_is_close_and_float32_outside():
     suite = lines()
     exact, rounded = (build_problem(suite, 0, precision=precision) for precision in ("float32", "bf16"))
-    x = map_tree(lambda leaf: leaf[0], suite.sample("train", 1, stream("bf16"))).support.x
+    x = map_tree(lambda leaf: leaf[0], suite.sample("train", 1, random_generator("bf16"))).support.x
     one, other = exact.apply(exact.init(), x), rounded.apply(rounded.init(), x)
     assert other.dtype == torch.float32
     assert not torch.equal(one, other)
@@ -323,3 +324,50 @@ def test_bf16_trains_a_convolution_with_batchnorm(strategy):
     exact, rounded = (vector(BatchedLearner(each, strategy()).direction(batch, 0.0)) for each in made)
     assert rounded.dtype == torch.float32
     assert 0 < torch.linalg.vector_norm(rounded - exact) < 0.1 * torch.linalg.vector_norm(exact)
+
+
+class Sequential(Strategy):
+    """One task after the other: a strategy of a few lines."""
+
+    name = "sequential"
+
+    def map(self, function, *trees):
+        """See Strategy."""
+        tasks = range(len(flatten(trees)[0][0]))
+        return stack([function(*map_tree(lambda leaf, i=i: leaf[i], trees)) for i in tasks])
+
+    def mean(self, direction, meta, tasks, progress):
+        """See Strategy."""
+        return map_tree(lambda leaf: leaf.mean(0), self.map(lambda task: direction(meta, task, progress), tasks))
+
+
+def test_a_strategy_is_added_by_registration(registry, tmp_path, monkeypatch):
+    """It can be asked for, and `auto` weighs it with the others."""
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+    monkeypatch.setitem(STRATEGIES, "sequential", Sequential)
+    budget = Budget(updates=3, meta_batch_size=2, validations=1, validation_tasks=2, test_tasks=2, test_steps=1)
+    short = Trial(
+        algorithm="maml", algorithm_parameters={}, suite="sinusoid", suite_parameters={}, seed=0, budget=budget,
+        precision="float64",
+    )  # fmt: skip
+    records = [
+        run_trial(short, Execution(strategy=name), lambda progress: None, registry).record
+        for name in ("sequential", "vectorised")
+    ]
+    assert [record.strategy for record in records] == ["sequential", "vectorised"]
+    assert records[0].tests["inductive"].score == pytest.approx(records[1].tests["inductive"].score, rel=1e-9)
+    made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
+    measured = select_strategy.select_strategy(made, tasks, trial(), Execution()).milliseconds
+    assert set(measured) == {"vectorised", "threaded", "sequential"}
+
+
+def test_the_names_that_are_accepted_are_the_strategies_that_there_are():
+    assert [*STRATEGIES] == [name for name in get_args(StrategyName) if name != "auto"]
+    assert all(Strategy in strategy.__mro__ for strategy in STRATEGIES.values())
+
+
+def test_a_strategy_that_there_is_not_is_one_line(registry):
+    short = msgspec.structs.replace(trial(updates=1), algorithm="maml", suite="sinusoid")
+    record = run_trial(short, Execution(strategy="vectorized"), lambda progress: None, registry).record
+    assert (record.status, record.provenance.traceback) == ("error", "")
+    assert record.reason.startswith("There is no strategy 'vectorized'. Did you mean 'vectorised'?")

@@ -91,6 +91,7 @@ BAD_OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @given(st.data())
 @tries(200)
 def test_options(folder, data):

@@ -19,12 +19,13 @@ import pytest
 from distributed import Client
 
 from metabench.errors import UserError
+from metabench.experiments.execution import run_trial
 from metabench.experiments.executors import dask_cluster, dask_worker
 from metabench.experiments.executors.dask import Dask, plugin_files, token_in
 from metabench.experiments.executors.dask_cluster import WorkerPool
+from metabench.experiments.executors.registry import ExecutorSetup
 from metabench.experiments.experiment import Experiment, experiment
 from metabench.experiments.options import Options
-from metabench.experiments.work import work
 from metabench.records import store
 from metabench.records.checkpoints import header_of
 from metabench.records.record import Record
@@ -257,9 +258,9 @@ def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch
     )
     with token_in(tmp_path) as token:
         with pytest.raises(UserError, match=rf"{complaint} Install the same on both\.$"):
-            WorkerPool(machines.client, token, cuda=False).look(begun=False)
+            WorkerPool(machines.client, token, cuda=False).refresh(begun=False)
         late = WorkerPool(machines.client, token, cuda=False)
-        late.look(begun=True)
+        late.refresh(begun=True)
         assert late.members == {}
         assert late.refused == set(machines.client.nthreads())
         assert re.match(rf"{complaint} It is given no trial\.$", caplog.messages[0])
@@ -272,8 +273,8 @@ def test_a_scheduler_with_another_metabench_is_refused(machines, monkeypatch):
 
 
 def test_nobody_answers(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "CONNECT", 1.0)
-    found = Dask(tmp_path, Execution(), work, 1, "tcp://127.0.0.1:9")
+    monkeypatch.setattr(dask_cluster, "CONNECT_TIMEOUT_S", 1.0)
+    found = Dask(ExecutorSetup(tmp_path, Execution(), run_trial, 1, "tcp://127.0.0.1:9"))
     with pytest.raises(UserError, match=r"^No Dask scheduler answers at 'tcp://127\.0\.0\.1:9' \("):
         next(found.run(None, print, lambda: False))
     assert list(tmp_path.iterdir()) == []

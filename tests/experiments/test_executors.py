@@ -13,19 +13,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from metabench.experiments.executors.local import GRACE, Local
+from metabench.experiments.executors.local import CHECKPOINT_TIMEOUT_S, Local
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.subprocesses import ChildDiedError, call
+from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_subprocess
 from metabench.experiments.executors.worker_process import TrialRequest
 from metabench.records import store
 from metabench.records.checkpoints import NAME
-from metabench.records.locks import LOCKS, TrialLocks, running
-from metabench.records.record import Outcome, Progress, Record, StoppedError
-from metabench.records.trials import Execution, Trial
-
-
-def trial(algorithm, seed=0):
-    return Trial(algorithm=algorithm, algorithm_parameters={}, suite="s", suite_parameters={}, seed=seed)
+from metabench.records.locks import LOCKS, Claim, TrialLocks, running
+from metabench.records.record import Progress, StoppedError
+from metabench.records.trials import Execution
+from tests.builders import outcome, trial
 
 
 def behave(trial, execution, report, *, keeper, stopping):
@@ -57,7 +54,7 @@ def behave(trial, execution, report, *, keeper, stopping):
         if stopping():
             keeper.save(b"kept", 1)
             raise StoppedError
-    return Outcome(Record(trial=trial, status="ok", reason=(before or b"").decode()), {})
+    return outcome(trial, reason=(before or b"").decode())
 
 
 def run(folder, *trials, jobs=2, limits=None, stopping=lambda: False, shared=True, claims=None):
@@ -89,7 +86,7 @@ def test_a_trial_that_gets_further_each_time_is_not_given_up(tmp_path):
 
 
 def test_without_a_shared_folder_checkpoints_come_to_the_driver(tmp_path):
-    _, told = run(tmp_path, trial("killed-once"), shared=False, limits=Limits(deaths=2))
+    _, told = run(tmp_path, trial("killed-once"), shared=False, limits=Limits(max_deaths=2))
     assert [message.content for message in told if not isinstance(message, Progress)] == [b"half", b"half"]
     assert not (tmp_path / trial("killed-once").id).exists()
 
@@ -107,7 +104,7 @@ def test_limits_end_a_trial_and_all_that_it_began(tmp_path):
 def test_asked_to_stop_trials_are_checkpointed_and_left(tmp_path):
     began = time.monotonic()
     outcomes, _ = run(
-        tmp_path, trial("patient"), trial("patient", 1), trial("good"),
+        tmp_path, trial("patient"), trial("patient", seed=1), trial("good"),
         stopping=lambda: len(list(tmp_path.glob("*/" + NAME))) > 0 or time.monotonic() - began > 3,
     )  # fmt: skip
     assert outcomes == {}
@@ -118,7 +115,7 @@ def test_asked_to_stop_a_trial_that_only_prepares_is_ended_at_once(tmp_path):
     began = time.monotonic()
     outcomes, _ = run(tmp_path, trial("compiles"), stopping=lambda: time.monotonic() - began > 1)
     assert outcomes == {}
-    assert time.monotonic() - began < GRACE
+    assert time.monotonic() - began < CHECKPOINT_TIMEOUT_S
 
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
@@ -126,7 +123,8 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
         import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         if __name__ == "__main__":
             from pathlib import Path
-            from tests.experiments.test_executors import run, trial
+            from tests.builders import trial
+            from tests.experiments.test_executors import run
             run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
     """
     script = tmp_path / "driver.py"
@@ -144,14 +142,14 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
 
 def test_a_trial_belongs_to_one_driver(tmp_path):
     one, other = TrialLocks(tmp_path), TrialLocks(tmp_path)
-    assert one.claim(trial("good")) == "mine"
-    assert other.claim(trial("good")) == "taken"
-    assert other.claim(trial("fine")) == "mine"
+    assert one.claim(trial("good")) is Claim.ACQUIRED
+    assert other.claim(trial("good")) is Claim.BUSY
+    assert other.claim(trial("fine")) is Claim.ACQUIRED
     assert running(tmp_path) == {trial("good").id, trial("fine").id}
-    store.write(tmp_path, Outcome(Record(trial=trial("good"), status="ok"), {}))
+    store.write(tmp_path, outcome(trial("good")))
     one.release(trial("good"))
-    assert other.claim(trial("good")) == "settled"
-    assert TrialLocks(tmp_path, retry_failed=True).claim(trial("good")) == "settled"
+    assert other.claim(trial("good")) is Claim.DONE
+    assert TrialLocks(tmp_path, retry_failed=True).claim(trial("good")) is Claim.DONE
     other.release_all()
     assert not (tmp_path / LOCKS).exists()
 
@@ -162,7 +160,7 @@ def test_a_trial_that_another_driver_has_is_waited_for(tmp_path):
 
         def claim(self, trial):
             self.looks += trial.algorithm == "fine"
-            return "taken" if trial.algorithm == "fine" and self.looks < 3 else super().claim(trial)
+            return Claim.BUSY if trial.algorithm == "fine" and self.looks < 3 else super().claim(trial)
 
     outcomes, _ = run(tmp_path, trial("fine"), trial("good"), claims=Busy(tmp_path))
     assert list(outcomes) == ["good", "fine"]
@@ -186,8 +184,8 @@ def die():
 
 
 def test_a_call_in_another_process():
-    assert call(os.getpid) != os.getpid()
+    assert run_in_subprocess(os.getpid) != os.getpid()
     with pytest.raises(ValueError, match="this"):
-        call(refuse, "this")
+        run_in_subprocess(refuse, "this")
     with pytest.raises(ChildDiedError):
-        call(die)
+        run_in_subprocess(die)

@@ -17,16 +17,17 @@ import pytest
 from metabench.cli.commands.tune import comparison
 from metabench.errors import UserError
 from metabench.experiments.options import Options
-from metabench.experiments.planning import plan
+from metabench.experiments.planning import plan_trials
 from metabench.experiments.recipes import RecipeFile, Tuned, TunedSuite, encoded, is_file, read_recipe
 from metabench.experiments.tuning.plan import FIRST_SEED, TuningRequest, plan_tuning
-from metabench.experiments.tuning.search import LEAST, ROUND, Search, Spec
+from metabench.experiments.tuning.search import MIN_ENDED, ROUND, Search, SearchSpec
 from metabench.experiments.tuning.space import Dimension, default_space, given_space, spaces
 from metabench.records import store
-from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
+from metabench.records.record import Record
 from metabench.records.trials import Budget, Trial
 from metabench.report.build import build_report
 from metabench.report.collect.labels import labels
+from tests import builders
 
 SPACE = {
     "inner_lr": Dimension(kind="float", low=1e-3, high=1.0, log=True),
@@ -42,8 +43,8 @@ BASE = Trial(
 )
 
 
-def spec(trials=18, seeds=(FIRST_SEED,), **changes) -> Spec:
-    return Spec(BASE, SPACE, False, trials, seeds, 0)._replace(**changes)
+def spec(trials=18, seeds=(FIRST_SEED,), **changes) -> SearchSpec:
+    return SearchSpec(BASE, SPACE, False, trials, seeds, 0)._replace(**changes)
 
 
 def loss(trial: Trial) -> float:
@@ -53,15 +54,15 @@ def loss(trial: Trial) -> float:
 
 def record_of(trial: Trial) -> Record:
     """What a made-up trial comes to: its curve falls to its loss, unless a bar ends it."""
-    curve, bars = [], dict(trial.bars)
+    curve, bars = [], dict(trial.pruning_thresholds)
     for update in range(0, trial.budget.updates + 1, 20):
         score = loss(trial) + 1 - update / trial.budget.updates
-        curve.append(ValidationPoint(update=update, train_seconds=0.0, train_loss=None, score=score, ci95=0.1))
+        curve += builders.points({update: score})
         if score > bars.get(update, float("inf")):
-            return Record(trial=trial, status="pruned", reason="too bad", curve=curve)
+            return builders.record(trial, "pruned", reason="too bad", curve=curve)
     if trial.algorithm_parameters["inner_lr"] > 0.9:
-        return Record(trial=trial, status="diverged", reason="nan", curve=curve[:1])
-    return Record(trial=trial, status="ok", curve=curve)
+        return builders.record(trial, "diverged", reason="nan", curve=curve[:1])
+    return builders.record(trial, curve=curve)
 
 
 def tuned(search: Search, shuffled: random.Random | None = None) -> list[Trial]:
@@ -116,9 +117,9 @@ def test_pruning_saves_updates_and_keeps_the_best():
     found = search.tuned()
     assert found.pruned >= 5
     assert found.updates_spent < 40 * 100
-    assert trials[0].bars == ()
-    later = next(trial for trial in trials if trial.bars)
-    assert {update for update, _ in later.bars} == {40, 60, 80}
+    assert trials[0].pruning_thresholds == ()
+    later = next(trial for trial in trials if trial.pruning_thresholds)
+    assert {update for update, _ in later.pruning_thresholds} == {40, 60, 80}
     best = min(loss(trial) for trial in trials if record_of(trial).status != "diverged")
     assert loss(search.best().records[0].trial) == pytest.approx(best)
 
@@ -130,10 +131,10 @@ def test_a_bar_is_the_median_of_those_that_were_trained_to_their_end():
     for record in records:
         opened = search.take(record)
     ended = sorted(record.curve[2].score for record in records if record.status == "ok")
-    assert LEAST <= len(ended) <= ROUND
+    assert MIN_ENDED <= len(ended) <= ROUND
     middle = len(ended) // 2
     median = ended[middle] if len(ended) % 2 else (ended[middle - 1] + ended[middle]) / 2
-    assert dict(opened[0].bars)[40] == pytest.approx(median)
+    assert dict(opened[0].pruning_thresholds)[40] == pytest.approx(median)
 
 
 def test_several_seeds_are_averaged_and_pruned_by_the_first():
@@ -141,7 +142,7 @@ def test_several_seeds_are_averaged_and_pruned_by_the_first():
     search = Search(spec(trials=20, seeds=seeds))
     trials = tuned(search)
     assert {trial.seed for trial in trials} == set(seeds)
-    assert all(not trial.bars for trial in trials if trial.seed != FIRST_SEED)
+    assert all(not trial.pruning_thresholds for trial in trials if trial.seed != FIRST_SEED)
     best = search.best()
     assert search.score(best) == pytest.approx(sum(loss(record.trial) for record in best.records) / 2)
     pruned = [each for each in search.candidates if each.status == "pruned"]
@@ -172,7 +173,7 @@ def test_where_nothing_ends_well_there_is_no_result():
     search = Search(spec(trials=6))
     waiting = search.ask()
     while waiting:
-        waiting += search.take(Record(trial=waiting.pop(0), status="error", reason="a bug"))
+        waiting += search.take(builders.record(waiting.pop(0), "error", reason="a bug"))
     assert search.done
     assert search.tuned() is None
     assert search.count("failed") == 6
@@ -230,7 +231,7 @@ def test_a_space_that_cannot_be_is_one_clear_line(here, text, message):
         ),
         (
             ("--algos", "maml,reptile", "--suites", "omniglot", "--recipe", "paper", "--data", "."),
-            "Equal budgets, please: on 'omniglot' the recipe gives maml 60,000, reptile 100,000 updates. "
+            "Algorithms need equal budgets: on 'omniglot' the recipe gives maml 60,000, reptile 100,000 updates. "
             "Say --updates.",
         ),
         (
@@ -309,7 +310,7 @@ def test_names_and_texts_survive_the_recipe_file(tmp_path):
 
 def test_run_takes_the_tuned_settings_and_its_trials_say_so(recipe, registry):
     options = Options(algos=("maml", "scratch"), suites=("sinusoid",), seeds=2, recipe=str(recipe))
-    trials = plan(options, registry)
+    trials = plan_trials(options, registry)
     maml, _, scratch, _ = trials
     assert maml.algorithm_parameters == {"inner_lr": 1e-05, "inner_steps": 2, "outer_lr": 0.002}
     assert maml.suite_parameters["shots"] == scratch.suite_parameters["shots"] == 7
@@ -327,9 +328,9 @@ def test_an_algorithm_that_was_not_tuned_has_the_same_updates(tmp_path, registry
     suite = msgspec.structs.replace(tuned, base="paper", parameters={})
     (tmp_path / "t.toml").write_bytes(encoded(RecipeFile(suites={"omniglot": suite})))
     options = Options(algos=("reptile",), suites=("omniglot",), seeds=1, recipe="paper")
-    assert plan(options, registry)[0].budget.updates == 100_000
+    assert plan_trials(options, registry)[0].budget.updates == 100_000
     options = msgspec.structs.replace(options, recipe=str(tmp_path / "t.toml"))
-    assert plan(options, registry)[0].budget.updates == 300
+    assert plan_trials(options, registry)[0].budget.updates == 300
 
 
 def test_a_suite_of_ones_own_data_needs_no_more_than_the_recipe(tmp_path, registry):
@@ -338,13 +339,13 @@ def test_a_suite_of_ones_own_data_needs_no_more_than_the_recipe(tmp_path, regist
     (tmp_path / "t.csv").write_text("\n".join(["task,x,target", *rows]))
     given = {"path": str(tmp_path / "t.csv"), "features": ["x"], "kind": "regression"}
     options = Options(algos=("maml",), suites=("tabular",), seeds=1, set={"tabular": given})
-    (base,) = plan(options, registry)
+    (base,) = plan_trials(options, registry)
     search = Search(spec(base=msgspec.structs.replace(base, algorithm="maml", seed=FIRST_SEED)))
     tuned(search)
     suite = TunedSuite(base="quick", parameters=base.suite_parameters, algorithms={"maml": search.tuned()})
     (tmp_path / "t.toml").write_bytes(encoded(RecipeFile(suites={"tabular": suite})))
     options = Options(algos=("maml",), suites=("tabular",), seeds=1, recipe=str(tmp_path / "t.toml"))
-    (trial,) = plan(options, registry)
+    (trial,) = plan_trials(options, registry)
     assert trial.suite_parameters == base.suite_parameters
     assert trial.tuning.changed == ()
 
@@ -360,9 +361,9 @@ def test_the_command_that_compares_finds_what_was_tuned():
 def test_what_was_changed_since_is_recorded(recipe, registry):
     sets = {"maml": {"inner_lr": 0.1}, "sinusoid": {"shots": 5}}
     options = Options(algos=("maml",), suites=("sinusoid",), seeds=1, recipe=str(recipe), updates=50, set=sets)
-    assert plan(options, registry)[0].tuning.changed == ("inner_lr", "shots", "updates")
+    assert plan_trials(options, registry)[0].tuning.changed == ("inner_lr", "shots", "updates")
     recipe.write_text(recipe.read_text().replace("inner_steps = 2", "inner_steps = 3"))
-    assert plan(options, registry)[0].tuning.changed[-1] == "the recipe file, by hand"
+    assert plan_trials(options, registry)[0].tuning.changed[-1] == "the recipe file, by hand"
 
 
 @pytest.mark.parametrize(
@@ -376,7 +377,7 @@ def test_what_was_changed_since_is_recorded(recipe, registry):
 def test_a_recipe_that_does_not_fit_is_one_clear_line(recipe, registry, changes, message):
     options = Options(algos=("maml",), suites=("sinusoid",), seeds=1, recipe=str(recipe))
     with pytest.raises(UserError) as caught:
-        plan(msgspec.structs.replace(options, **changes), registry)
+        plan_trials(msgspec.structs.replace(options, **changes), registry)
     assert str(caught.value) == message
 
 
@@ -395,7 +396,7 @@ def test_a_recipe_file_that_is_none(tmp_path, registry, content, words):
     (tmp_path / "t.toml").write_bytes(content)
     options = Options(algos=("maml",), suites=("sinusoid",), seeds=1, recipe=str(tmp_path / "t.toml"))
     with pytest.raises(UserError, match=r"recipe") as caught:
-        plan(options, registry)
+        plan_trials(options, registry)
     assert words in str(caught.value)
 
 
@@ -404,7 +405,7 @@ def test_tuning_changes_no_other_trial():
     assert BASE.id == "sinusoid-maml-s1000-" + BASE.id[-10:]
     fields = msgspec.to_builtins(BASE)
     assert fields["bars"] == () or fields["bars"] == []
-    assert msgspec.structs.replace(BASE, bars=((1, 2.0),)).id != BASE.id
+    assert msgspec.structs.replace(BASE, pruning_thresholds=((1, 2.0),)).id != BASE.id
     old = {name: value for name, value in fields.items() if name not in ("bars", "tuning")}
     assert msgspec.convert(old, Trial).id == BASE.id
     assert not is_file("quick")
@@ -413,15 +414,12 @@ def test_tuning_changes_no_other_trial():
 def written(folder, trials) -> None:
     """Made-up records of tested trials."""
     for trial in trials:
-        scores = {"transductive": {"mse": [[0.5 + 0.1 * trial.seed, 0.6]] * 2}}
-        test = TestScore(transductive=False, score=0.55, ci95=0.1, adaptation={"mse": [0.55, 0.55]})
-        record = Record(trial=trial, status="ok", metric="mse", higher_is_better=False, tests={"transductive": test})
-        store.write(folder, Outcome(record, scores))
+        store.write(folder, builders.outcome(trial, {"transductive": [[0.5 + 0.1 * trial.seed, 0.6]] * 2}, "mse"))
 
 
 def test_the_report_says_who_was_tuned_and_warns(recipe, registry, tmp_path):
     options = Options(algos=("maml", "scratch"), suites=("sinusoid",), seeds=2, recipe=str(recipe), test_steps=1)
-    trials = plan(options, registry)
+    trials = plan_trials(options, registry)
     written(tmp_path / "r", trials)
     report = build_report([tmp_path / "r"])
     digest = read_recipe(recipe).hash
@@ -439,7 +437,7 @@ def test_the_report_says_who_was_tuned_and_warns(recipe, registry, tmp_path):
 
 def test_a_report_without_tuning_has_no_word_of_it(registry, tmp_path):
     options = Options(algos=("maml", "scratch"), suites=("sinusoid",), seeds=1, test_steps=1)
-    written(tmp_path / "r", plan(options, registry))
+    written(tmp_path / "r", plan_trials(options, registry))
     report = build_report([tmp_path / "r"])
     assert "uning" not in report.files["report.md"].decode()
     assert not any("Caution" in note for note in report.notes)
@@ -447,9 +445,9 @@ def test_a_report_without_tuning_has_no_word_of_it(registry, tmp_path):
 
 def test_tuned_and_untuned_trials_of_one_algorithm_are_never_averaged(recipe, registry):
     options = Options(algos=("maml",), suites=("sinusoid",), seeds=1, recipe=str(recipe))
-    (trial,) = plan(options, registry)
+    (trial,) = plan_trials(options, registry)
     plain = msgspec.structs.replace(trial, tuning=None)
-    found = labels(Record(trial=each, status="ok") for each in (trial, plain))
+    found = labels(builders.record(each) for each in (trial, plain))
     assert found[trial.id] != found[plain.id]
 
 

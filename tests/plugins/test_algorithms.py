@@ -9,9 +9,9 @@ from metabench.api import Batch
 from metabench.api.trees import map_tree
 from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench.registry.discovery import load_registry
-from metabench.testing import check_plugin
+from metabench.testing.conformance import kit_of
 from metabench.testing.toy_suites import clouds, lines
 
 REGISTRY = load_registry()
@@ -22,7 +22,7 @@ def make(name, suite, **parameters):
 
 
 def tasks_of(suite, n, name):
-    return to_device_dtype(suite.sample("train", n, stream(name)), "cpu", torch.float64)
+    return to_device_dtype(suite.sample("train", n, random_generator(name)), "cpu", torch.float64)
 
 
 def after(learner, suite, updates):
@@ -35,8 +35,9 @@ def after(learner, suite, updates):
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
-def test_every_algorithm_passes_the_kit(name):
-    assert [r for r in check_plugin(REGISTRY, name) if r.verdict == "failed"] == []
+def test_every_algorithm_passes_the_kit(name, elsewhere):
+    kit = kit_of(REGISTRY, name, elsewhere=elsewhere("algorithm")(name))
+    assert [result for result in kit.results() if result.verdict == "failed"] == []
 
 
 @pytest.mark.parametrize("suite", [lines(), clouds()])

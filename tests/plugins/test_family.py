@@ -11,7 +11,7 @@ from metabench.api import grad, map_tree, query_loss, trajectory, unroll
 from metabench.api.trees import flatten
 from metabench.engine.learner import as_learner, strategy_of
 from metabench.engine.problem import build_problem, to_device_dtype
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_algorithm
 from metabench.testing.toy_suites import TOYS, clouds, lines
@@ -39,7 +39,7 @@ def make(name, suite, **parameters):
 
 
 def tasks_of(suite, n, name="family"):
-    return to_device_dtype(suite.sample("train", n, stream(name)), "cpu", torch.float64)
+    return to_device_dtype(suite.sample("train", n, random_generator(name)), "cpu", torch.float64)
 
 
 def task_of(suite):
@@ -223,8 +223,9 @@ def test_imaml_stays_the_nearer_to_its_start_the_stronger_the_proximal_term():
 
 
 def test_conjugate_gradients_solve_n_equations_in_n_steps_and_more_do_no_harm():
-    root = torch.randn(6, 6, dtype=torch.float64, generator=stream("root"))
-    matrix, right = root @ root.T + torch.eye(6), torch.randn(6, dtype=torch.float64, generator=stream("right"))
+    root = torch.randn(6, 6, dtype=torch.float64, generator=random_generator("root"))
+    right = torch.randn(6, dtype=torch.float64, generator=random_generator("right"))
+    matrix = root @ root.T + torch.eye(6)
     for steps in (6, 12):
         solution = conjugate_gradients(lambda tree: {"x": matrix @ tree["x"]}, {"x": right}, steps)
         assert torch.allclose(matrix @ solution["x"], right)

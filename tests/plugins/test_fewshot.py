@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metabench.api import Batch, DataError
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench_plugins.suites.fewshot import Images, Shape, distinct, image_suite, sample_tasks
 
 CLASSES, DRAWINGS = 30, 8
@@ -29,7 +29,7 @@ def suite(shape: Shape = SHAPE, splits=("train", "validation", "test")):
 
 @pytest.fixture(scope="module")
 def tasks():
-    return sample_tasks(Images(labelled(), tuple(map(str, range(CLASSES)))), SHAPE, 400, stream("tasks"))
+    return sample_tasks(Images(labelled(), tuple(map(str, range(CLASSES)))), SHAPE, 400, random_generator("tasks"))
 
 
 def read(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,7 +76,7 @@ def test_every_class_is_as_likely_under_every_label(tasks):
 @pytest.mark.parametrize("count", [1, 3, 6])
 def test_distinct_draws_every_arrangement_as_often(count):
     rows, population = 60_000, 6
-    drawn = distinct(rows, count, population, stream("distinct"))
+    drawn = distinct(rows, count, population, random_generator("distinct"))
     arrangements = torch.tensor(population) ** torch.arange(count)
     counts = (drawn * arrangements).sum(1).unique(return_counts=True)[1]
     possible = torch.arange(population - count + 1, population + 1).prod().item()
@@ -87,10 +87,13 @@ def test_distinct_draws_every_arrangement_as_often(count):
 
 def test_tasks_depend_on_the_generator_alone():
     torch.manual_seed(1)
-    first = suite().sample("train", 3, stream("a"))
+    first = suite().sample("train", 3, random_generator("a"))
     torch.manual_seed(2)
     state = torch.get_rng_state()
-    again, other = suite().sample("train", 3, stream("a")), suite().sample("train", 3, stream("b"))
+    again, other = (
+        suite().sample("train", 3, random_generator("a")),
+        suite().sample("train", 3, random_generator("b")),
+    )
     assert torch.equal(first.support.x, again.support.x)
     assert torch.equal(first.query.x, again.query.x)
     assert not torch.equal(first.support.x, other.support.x)
@@ -99,7 +102,7 @@ def test_tasks_depend_on_the_generator_alone():
 
 def test_the_pool_gives_training_classes_as_targets():
     pool = suite().pool()
-    batch = pool.sample(500, stream("pool"))
+    batch = pool.sample(500, random_generator("pool"))
     assert pool.classes == CLASSES
     assert batch.x.shape == (500, 1, 2, 2)
     assert torch.equal((batch.x[:, 0, 0, 0] * 255).round().long(), batch.y)
@@ -108,7 +111,7 @@ def test_the_pool_gives_training_classes_as_targets():
 
 def test_metrics_and_loss_of_one_task_work_under_vmap():
     built = suite()
-    tasks = built.sample("test", 4, stream("vmap"))
+    tasks = built.sample("test", 4, random_generator("vmap"))
 
     def accuracy(x, y):
         right = built.metrics(lambda x: torch.nn.functional.one_hot(y, SHAPE.ways) * 9.0, Batch(x, y))
@@ -159,4 +162,4 @@ def test_a_shape_that_this_data_has_not_is_refused_when_loaded(shape, message):
 
 def test_an_unknown_split_is_named():
     with pytest.raises(ValueError, match=r"Suite 'toy' has no split 'dev'\. Available: train, validation, test\."):
-        suite().sample("dev", 1, stream())
+        suite().sample("dev", 1, random_generator())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from metabench.api import DataError
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench_plugins.algorithms.nearest import nearest_targets
 from metabench_plugins.suites import lettering
 from metabench_plugins.suites.fewshot import Images, Shape, sample_tasks
@@ -52,7 +52,7 @@ def test_known_lookalikes_are_in_one_split_at_most(suite, lookalikes):
 
 def test_every_letter_of_every_style_is_drawn(suite):
     assert len(lettering.font_files()) == STYLES
-    tasks = glyphs(ways=70, shots=12, queries=12).sample("validation", 1, stream("ink"))
+    tasks = glyphs(ways=70, shots=12, queries=12).sample("validation", 1, random_generator("ink"))
     for part in tasks:
         assert part.x.shape[-2:] == (28, 28)
         assert (part.x.flatten(2).amax(2) > 0.4).all()
@@ -74,7 +74,7 @@ def nearest_neighbour(tasks):
 
 
 def test_nearest_neighbour_on_raw_pixels_scores_under_60_percent(suite):
-    score = nearest_neighbour(suite.sample("test", 600, stream("nearest")))
+    score = nearest_neighbour(suite.sample("test", 600, random_generator("nearest")))
     print(f"nearest neighbour, distorted: {score:.1%}")
     assert 0.45 < score < 0.58
 
@@ -82,7 +82,10 @@ def test_nearest_neighbour_on_raw_pixels_scores_under_60_percent(suite):
 def test_distortion_is_what_makes_it_hard(suite):
     plain = lettering.drawings(sorted(suite.groups("test")), lettering.font_files(), 1, distorted=False)
     tasks = sample_tasks(
-        Images(torch.from_numpy(plain), tuple(map(str, range(len(plain))))), Shape(5, 1, 5), 600, stream("nearest")
+        Images(torch.from_numpy(plain), tuple(map(str, range(len(plain))))),
+        Shape(5, 1, 5),
+        600,
+        random_generator("nearest"),
     )
     score = nearest_neighbour(tasks)
     print(f"nearest neighbour, undistorted: {score:.1%}")
@@ -92,7 +95,7 @@ def test_distortion_is_what_makes_it_hard(suite):
 @pytest.mark.parametrize("model", ["conv", "mlp"])
 def test_models_take_the_images(model):
     suite = glyphs(ways=7, model=model)
-    x = suite.sample("train", 1, stream("model")).support.x[0]
+    x = suite.sample("train", 1, random_generator("model")).support.x[0]
     assert suite.model()(x).shape == (7, 7)
 
 

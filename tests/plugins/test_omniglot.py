@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from metabench.api import DataError
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench_plugins.suites.omniglot import ARCHIVES, COUNTS, HELD_OUT, URL, characters, omniglot, small
 
 HELD_OUT_SIZES = (41, 22, 22, 40, 17)
@@ -93,7 +93,7 @@ def test_drawings_are_light_on_dark_and_upright():
 
 
 def test_tasks_have_the_asked_shape():
-    tasks = omniglot(ways=20, shots=2, queries=3).sample("test", 2, stream("shape"))
+    tasks = omniglot(ways=20, shots=2, queries=3).sample("test", 2, random_generator("shape"))
     assert tasks.support.x.shape == (2, 40, 1, 28, 28)
     assert tasks.query.y.shape == (2, 60)
     assert 0 < tasks.support.x.mean() < 0.5
@@ -167,7 +167,7 @@ def test_parameters_that_cannot_be_met_are_refused_before_any_data_is_read(param
 
 def test_the_paper_recipe_follows_the_ways():
     few, many = (omniglot(ways=ways).recipes["paper"] for ways in (5, 20))
-    assert few.algorithms["maml"] == {"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3}
+    assert few.shared == {"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3, "train_lr": 1e-3}
     assert few.budget["meta_batch_size"] == 32
-    assert many.algorithms["maml"]["inner_lr"] == 0.1
+    assert many.shared["inner_lr"] == 0.1
     assert many.budget["meta_batch_size"] == 16

@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 
 from metabench.api import DataError
-from metabench.engine.seeds import stream
+from metabench.engine.seeds import random_generator
 from metabench.testing import check_plugin
+from metabench.testing.conformance import kit_of
 from metabench_plugins.suites import image_files
 from metabench_plugins.suites.fewshot import distinct_of
 from metabench_plugins.suites.image_folder import image_folder
@@ -92,14 +93,14 @@ def test_a_folder_and_a_zip_of_it_give_the_same_tasks(tmp_path):
     one, other = (image_folder(path=path, split="split.json", **SMALL) for path in (folder, archive))
     for name in ("train", "validation", "test"):
         assert one.groups(name) == other.groups(name) == {c for c, given in SPLIT.items() if given == name}
-        first, second = (suite.sample(name, 5, stream("x")) for suite in (one, other))
+        first, second = (suite.sample(name, 5, random_generator("x")) for suite in (one, other))
         assert torch.equal(first.support.x, second.support.x)
         assert first.support.x.shape == (5, 2, 3, 16, 16)
 
 
 def test_every_image_of_classes_of_different_sizes_is_drawn_and_none_twice_in_a_task(tmp_path):
     path = write(tmp_path / "data", pictures() | {"s.csv": b"class,split\n" + rows(SPLIT)})
-    tasks = image_folder(path=path, split="s.csv", **SMALL).sample("test", 300, stream("all"))
+    tasks = image_folder(path=path, split="s.csv", **SMALL).sample("test", 300, random_generator("all"))
     support, query = read(tasks.support), read(tasks.query)
     assert set(support) | set(query) == {(c, i) for c in (4, 5) for i in range(3 + c)}
     for number in range(300):
@@ -118,7 +119,7 @@ def rows(split: dict[str, str]) -> bytes:
 def test_grey_images_and_the_pool(tmp_path):
     path = write(tmp_path / "data", pictures() | {"s.csv": rows(SPLIT)})
     suite = image_folder(path=path, split="s.csv", channels=1, **SMALL)
-    batch = suite.pool().sample(50, stream("pool"))
+    batch = suite.pool().sample(50, random_generator("pool"))
     assert batch.x.shape == (50, 1, 16, 16)
     assert suite.pool().classes == 2
     assert suite.model()(batch.x).shape == (50, 2)
@@ -138,15 +139,15 @@ def test_images_of_16_bits_keep_their_shades(tmp_path):
 
 def test_the_cache_is_keyed_by_content(tmp_path, monkeypatch):
     path = write(tmp_path / "data", pictures() | {"s.csv": rows(SPLIT)})
-    before = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, stream("x")).support.x
+    before = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, random_generator("x")).support.x
     with monkeypatch.context() as patch:
         patch.setattr(image_files, "small", None)  # were it called, it would fail
-        again = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, stream("x")).support.x
+        again = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, random_generator("x")).support.x
     assert torch.equal(before, again)
     for name in ("e", "f"):
         for image in (tmp_path / "data" / name).iterdir():
             image.write_bytes(picture(255))
-    other = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, stream("x")).support.x
+    other = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, random_generator("x")).support.x
     assert not torch.equal(before, other)
 
 
@@ -244,7 +245,7 @@ def test_bombs_are_refused_before_they_go_off(tmp_path, monkeypatch):
     )
 
 
-def test_the_kit_passes(tmp_path, registry):
+def test_the_kit_passes(tmp_path, registry, elsewhere):
     path = write(tmp_path / "data", pictures() | {"s.csv": rows(SPLIT)})
     given = {"path": path, "split": "s.csv", **SMALL}
     assert [r for r in check_plugin(registry, "image-folder", parameters=given) if r.verdict == "failed"] == []
@@ -252,11 +253,12 @@ def test_the_kit_passes(tmp_path, registry):
         given = {"path": table(tmp_path / f"{kind}.csv", kind), "shots": 3, "queries": 3}
         assert [r for r in check_plugin(registry, "tabular", parameters=given) if r.verdict == "failed"] == []
     for name in ("harmonic", "linear-svm"):
-        assert [r for r in check_plugin(registry, name) if r.verdict == "failed"] == []
+        kit = kit_of(registry, name, elsewhere=elsewhere("suite")(name))
+        assert [r for r in kit.results() if r.verdict == "failed"] == []
 
 
 def test_distinct_of_draws_every_arrangement_as_often():
-    drawn = distinct_of(torch.tensor([3] * 30_000 + [5] * 30_000), 2, stream("distinct"))
+    drawn = distinct_of(torch.tensor([3] * 30_000 + [5] * 30_000), 2, random_generator("distinct"))
     assert (drawn[:, 0] != drawn[:, 1]).all()
     for population, part in ((3, drawn[:30_000]), (5, drawn[30_000:])):
         counts = (part[:, 0] * population + part[:, 1]).unique(return_counts=True)[1]
@@ -290,7 +292,7 @@ def test_rows_of_a_task_stay_together_and_come_once(tmp_path):
     suite = tabular(path=path, features=("row",), shots=3, queries=4)
     train = whole[whole["task"].isin(suite.groups("train"))]["row"]
     for split in ("train", "validation", "test"):
-        tasks = suite.sample(split, 200, stream(split))
+        tasks = suite.sample(split, 200, random_generator(split))
         z = torch.cat([tasks.support.x, tasks.query.x], 1)[..., 0].double()
         number = (z * train.std(ddof=0) + train.mean()).round().long().numpy()
         seen = whole["task"].to_numpy()[number]
@@ -313,11 +315,11 @@ def test_scaling_knows_the_training_tasks_alone(tmp_path):
         tabular(path=str(tmp_path / name), split="split", shots=3, queries=3) for name in ("one.csv", "other.csv")
     )
     for suite in (one, other):
-        drawn = suite.sample("train", 2000, stream("scale")).support
+        drawn = suite.sample("train", 2000, random_generator("scale")).support
         assert abs(float(drawn.x[..., 0].mean())) < 0.1
         assert abs(float(drawn.x[..., 0].std()) - 1) < 0.1
         assert abs(float(drawn.y.std()) - 1) < 0.1
-    same = [suite.sample("validation", 5, stream("v")).support for suite in (one, other)]
+    same = [suite.sample("validation", 5, random_generator("v")).support for suite in (one, other)]
     assert torch.equal(same[0].x, same[1].x)
     assert torch.equal(same[0].y, same[1].y)
     assert one.groups("test") == {"t12", "t13", "t14"}
@@ -331,7 +333,7 @@ def test_the_kind_is_detected_or_said(tmp_path):
     ):  # fmt: skip
         suite = tabular(path=path, kind=kind, shots=3, queries=3)
         assert suite.higher_is_better is classify
-        task = suite.sample("train", 2, stream("kind"))
+        task = suite.sample("train", 2, random_generator("kind"))
         assert task.support.y.dtype == (torch.int64 if classify else torch.float32)
         assert suite.model()(task.support.x[0]).shape == (3, 2 if classify else 1)
 
@@ -417,7 +419,9 @@ def test_a_feature_that_is_constant_in_training_is_centred_only(tmp_path):
     test = tabular(path=table(tmp_path / "t.csv"), shots=3, queries=3).groups("test")
     whole["x"] = np.where(whole["task"].isin(test), 0.2, 0.1)
     whole.to_csv(tmp_path / "u.csv", index=False)
-    drawn = tabular(path=str(tmp_path / "u.csv"), features=("x",), shots=3, queries=3).sample("test", 5, stream("c"))
+    drawn = tabular(path=str(tmp_path / "u.csv"), features=("x",), shots=3, queries=3).sample(
+        "test", 5, random_generator("c")
+    )
     assert drawn.support.x.flatten().tolist() == pytest.approx([0.1] * 15)
 
 

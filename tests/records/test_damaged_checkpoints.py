@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metabench.engine.training import from_bytes, to_bytes
+from metabench.engine.checkpointing import from_bytes, to_bytes
 from metabench.records.checkpoints import Header, opened, sealed
 from metabench.records.files import DamagedError
 from tests.malformed import Evil, brief, tries

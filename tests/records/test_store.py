@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 import metabench
 from metabench.errors import UserError
 from metabench.records import files, store
-from metabench.records.record import Outcome, Record, TestScore
-from metabench.records.trials import Budget, Trial, Tuning
+from metabench.records.record import Outcome
+from metabench.records.trials import NOT_HASHED, Budget, Trial, Tuning
+from tests import builders
 
-TRIAL = Trial(algorithm="a", algorithm_parameters={"lr": 0.1, "n": 2}, suite="s", suite_parameters={}, seed=0)
+TRIAL = builders.trial(algorithm_parameters={"lr": 0.1, "n": 2})
 
 
 def outcome(seed=0, status="ok"):
-    trial = msgspec.structs.replace(TRIAL, seed=seed)
-    test = TestScore(transductive=True, score=0.5, ci95=0.1, adaptation={"acc": [0.2, 0.5]})
-    record = Record(trial=trial, status=status, metric="acc", tests={"transductive": test} if status == "ok" else {})
-    return Outcome(record, {"transductive": {"acc": [[0.1, 0.3], [0.4, 0.6]]}} if status == "ok" else {})
+    of = msgspec.structs.replace(TRIAL, seed=seed)
+    if status != "ok":
+        return builders.failure(of, status)
+    return builders.outcome(of, {"transductive": [[0.1, 0.3], [0.4, 0.6]]}, metric="acc", higher_is_better=True)
 
 
 @given(
@@ -29,14 +30,14 @@ def outcome(seed=0, status="ok"):
     st.integers(0, 2**40),
 )
 def test_a_trial_is_its_json(parameters, seed):
-    trial = Trial(algorithm="a", algorithm_parameters=parameters, suite="s", suite_parameters={}, seed=seed)
+    trial = builders.trial(algorithm_parameters=parameters, seed=seed)
     again = msgspec.json.decode(msgspec.json.encode(trial), type=Trial)
     assert again.id == trial.id
     backwards = dict(reversed(list(parameters.items())))
     assert msgspec.structs.replace(trial, algorithm_parameters=backwards).id == trial.id
 
 
-def test_every_field_of_a_trial_is_in_its_id():
+def test_every_setting_of_a_trial_is_in_its_id():
     changed = [
         {"algorithm": "b"},
         {"algorithm_parameters": {"lr": 0.2, "n": 2}},
@@ -46,12 +47,13 @@ def test_every_field_of_a_trial_is_in_its_id():
         {"budget": Budget(updates=1)},
         {"protocol": "both"},
         {"precision": "bf16"},
-        {"bars": ((10, 0.5),)},
+        {"pruning_thresholds": ((10, 0.5),)},
         {"tuning": Tuning(trials=3, updates=10, score=0.5, recipe="abc")},
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
     assert len(ids) == len(changed) + 1
-    assert {name for fields in changed for name in fields} == set(Trial.__struct_fields__)
+    assert {name for fields in changed for name in fields} == set(Trial.__struct_fields__) - NOT_HASHED
+    assert msgspec.structs.replace(TRIAL, default_settings=True).id == TRIAL.id  # says where settings come from
 
 
 def test_written_records_come_back(tmp_path):
@@ -78,9 +80,9 @@ def test_failed_trials_are_rows_and_run_again(tmp_path):
     assert frame["status"].tolist() == ["error", "diverged"]
     assert frame["score"].isna().all()
     found = {record.status: record for record in store.records(tmp_path)}
-    assert [store.settled(found[name], retry_failed=False) for name in ("error", "diverged")] == [True, True]
-    assert [store.settled(found[name], retry_failed=True) for name in ("error", "diverged")] == [False, True]
-    assert not store.settled(None, retry_failed=False)
+    assert [store.is_final(found[name], retry_failed=False) for name in ("error", "diverged")] == [True, True]
+    assert [store.is_final(found[name], retry_failed=True) for name in ("error", "diverged")] == [False, True]
+    assert not store.is_final(None, retry_failed=False)
 
 
 def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
@@ -118,4 +120,4 @@ def test_nothing_there_is_one_clear_line(tmp_path):
 def test_an_unwritable_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Cannot write to the results folder .*Choose another with --out"):
-        store.prepare(tmp_path / "file" / "results")
+        store.ensure_writable(tmp_path / "file" / "results")

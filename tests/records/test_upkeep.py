@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -18,22 +17,22 @@ from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore, Header, sealed
 from metabench.records.folder import clean, folder_status
 from metabench.records.locks import TrialLocks
-from metabench.records.record import Outcome, Record
-from metabench.records.trials import Budget, Trial
+from metabench.records.record import Outcome
+from metabench.records.trials import Budget
+from tests import builders
+from tests.waiting import HANG, wait_for
 
 TINY = "--updates 60 --validations 2 --validation-tasks 6 --test-tasks 12 --test-steps 1".split()
-RUN = [sys.executable, "-c", "from metabench.cli.main import main; main()", "run"]
+METABENCH = [sys.executable, "-c", "from metabench.cli.main import main; main()"]
 
 
 def trial(seed):
-    return Trial(
-        algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=seed, budget=Budget(updates=10)
-    )
+    return builders.trial(seed=seed, budget=Budget(updates=10))
 
 
 def outcome(seed, status="ok", seconds=8.0):
     reason = "" if status == "ok" else "a reason"
-    return Outcome(Record(trial=trial(seed), status=status, reason=reason, train_seconds=seconds), {})
+    return Outcome(builders.record(trial(seed), status, reason=reason, train_seconds=seconds), {})
 
 
 @pytest.fixture
@@ -97,41 +96,44 @@ def test_clean_leaves_a_running_trial_alone(folder):
     assert tree(folder) == before
 
 
-def test_two_commands_at_once_run_every_trial_once(metabench, tmp_path):
+@pytest.mark.slow
+def test_two_commands_at_once_run_every_trial_once(tmp_path):
     words = ["--algos", "maml,scratch", "--suites", "sinusoid", "--seeds", "3", *TINY, "--jobs", "1", "--out", "r"]
-    both = [subprocess.Popen([*RUN, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    texts = [process.communicate(timeout=200)[0] for process in both]
+    both = [
+        subprocess.Popen([*METABENCH, "run", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    texts = [process.communicate(timeout=HANG)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
     assert sum(text.count("sinusoid maml seed") + text.count("sinusoid scratch seed") for text in texts) == 6
     assert len(list(store.records(tmp_path / "r"))) == 6
     assert {path.name for path in (tmp_path / "r").iterdir() if not path.name.startswith("sinusoid")} == {"plans"}
 
 
-def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(metabench, tmp_path):
+@pytest.mark.slow
+def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(here, metabench, tmp_path):
     words = ["--algos", "maml", "--suites", "sinusoid", "--seeds", "1", "--updates", "1000", *TINY[2:]]
-    assert metabench("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
+    assert here("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
     (path,) = (tmp_path / "trials").iterdir()
     place = Path("r") / path.stem / "record.json"
-    command = [*RUN[:-1], "worker", str(path), str(place), "--checkpoint-every", "100", "--strategy", "vectorised"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    worker = ["worker", str(path), str(place), "--checkpoint-every", "100", "--strategy", "vectorised"]
+    process = subprocess.Popen([*METABENCH, *worker], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     checkpoint = tmp_path / place.parent / "checkpoint.pt"
-    until = time.monotonic() + 100
-    while not checkpoint.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: checkpoint.exists() or process.poll() is not None)
     process.send_signal(signal.SIGTERM)
-    text, _ = process.communicate(timeout=60)
+    text, _ = process.communicate(timeout=HANG)
     assert process.returncode == 128 + signal.SIGTERM, text
     assert text == "Stopped; the same command goes on from its checkpoint.\n"
-    assert "0 ok" not in metabench("status", "r").stdout
-    assert "interrupted" in metabench("status", "r").stdout or not (tmp_path / "r" / "plans").exists()
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    status = here("status", "r").stdout
+    assert "0 ok" not in status
+    assert "interrupted" in status or not (tmp_path / "r" / "plans").exists()
+    done = metabench(*worker)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / place).read_text())
     assert record["provenance"]["resumed"][0] >= 100
     assert not checkpoint.exists()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert again.stdout == f"'{place}' is there already.\n"
-    verified = metabench("verify", "r")
+    assert here(*worker).stdout == f"'{place}' is there already.\n"
+    verified = here("verify", "r")
     assert verified.returncode == 0, verified.stdout
     assert "same" in verified.stdout
 
@@ -151,81 +153,97 @@ def register_algorithms():
 """
 
 
-def test_a_worker_that_only_prepares_is_stopped_at_once(metabench, tmp_path):
+@pytest.mark.slow
+def test_a_worker_that_only_prepares_is_stopped_at_once(here, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     words = ["--algos", "slow", "--suites", "sinusoid", "--seeds", "1", "--plugin", "slow.py"]
-    assert metabench("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
+    assert here("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
     (path,) = (tmp_path / "trials").iterdir()
-    command = [*RUN[:-1], "worker", str(path), "r/record.json", "--plugin", "slow.py"]
+    command = [*METABENCH, "worker", str(path), "r/record.json", "--plugin", "slow.py"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    until = time.monotonic() + 100
-    while not (tmp_path / "prepares").exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for(lambda: (tmp_path / "prepares").exists() or process.poll() is not None)
     process.send_signal(signal.SIGTERM)
-    text, _ = process.communicate(timeout=60)
+    text, _ = process.communicate(timeout=HANG)
     assert (process.returncode, text) == (
         128 + signal.SIGTERM,
         "Stopped; the same command goes on from its checkpoint.\n",
     )
 
 
-def test_verify_sees_a_record_that_is_not_what_the_trial_gives(metabench, tmp_path):
-    words = ["--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
-    assert metabench("run", *words, "--deterministic").returncode == 0
+@pytest.mark.slow
+def test_verify_sees_a_record_that_is_not_what_the_trial_gives(here, tmp_path):
+    words = ["--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r", "--jobs", "1"]
+    assert here("run", *words, "--deterministic").returncode == 0
     (record,) = store.records(tmp_path / "r")
     assert record.provenance.deterministic is True
     scores = store.scores(tmp_path / "r", record)
     scores["inductive"]["mse"][0][0] += 0.25
     store.write(tmp_path / "r", Outcome(msgspec.structs.replace(record), scores))
-    found = metabench("verify", "r")
+    found = here("verify", "r")
     assert found.returncode == 1
     assert "scores by up to 0.25" in found.stdout
 
 
-def test_damaged_records_run_again_and_failed_ones_when_asked(metabench, tmp_path):
-    words = ["run", "--algos", "maml,scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
-    assert metabench(*words).returncode == 0
+@pytest.mark.slow
+def test_damaged_records_run_again_and_failed_ones_when_asked(here, tmp_path):
+    words = [
+        "run",
+        "--algos",
+        "maml,scratch",
+        "--suites",
+        "sinusoid",
+        "--seeds",
+        "1",
+        *TINY,
+        "--out",
+        "r",
+        "--jobs",
+        "1",
+    ]
+    assert here(*words).returncode == 0
     one, other = sorted((tmp_path / "r").glob("*/record.json"))
     whole = one.with_name("scores.json").read_bytes()
     one.with_name("scores.json").write_bytes(whole[:-20])
     failed = msgspec.structs.replace(store.decode(other.read_bytes(), other), status="error", reason="once")
     store.write(tmp_path / "r", Outcome(failed, {}))
-    again = metabench(*words)
+    again = here(*words)
     assert again.returncode == 1
     assert f"The record of {one.parent.name} cannot be used (its scores are not what was written)" in again.stdout
     assert "1 trials to run, 1 finished before" in again.stdout
     assert one.with_name("scores.json").read_bytes() == whole
-    assert metabench(*words, "--retry-failed").returncode == 0
-    assert "1 files would be removed" in metabench("clean", "r", "--damaged", "--dry-run").stdout
+    assert here(*words, "--retry-failed").returncode == 0
+    assert "1 files would be removed" in here("clean", "r", "--damaged", "--dry-run").stdout
 
 
-def test_fail_fast_leaves_the_rest(metabench, tmp_path):
+@pytest.mark.slow
+def test_fail_fast_leaves_the_rest(here, tmp_path):
     (tmp_path / "bad.py").write_text(
         "from metabench.api import hookimpl\n"
         "def bad(problem):\n    '''Bad.'''\n    raise RuntimeError('boom')\n"
         "@hookimpl\ndef register_algorithms():\n    return {'bad': bad}\n"
     )
     words = ["run", "--algos", "bad,scratch", "--suites", "sinusoid", "--seeds", "4", *TINY, "--plugin", "bad.py"]
-    found = metabench(*words, "--jobs", "1", "--fail-fast", "--out", "r")
+    found = here(*words, "--jobs", "1", "--fail-fast", "--out", "r")
     assert found.returncode == 1
     assert len(list(store.records(tmp_path / "r"))) == 1
     assert "7 trials were not run; the same command goes on." in found.stdout
 
 
-def test_a_read_only_folder_is_one_line(metabench, tmp_path):
-    words = ["run", "--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r"]
+def test_a_read_only_folder_is_one_line(here, tmp_path):
+    words = ["run", "--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r", "--jobs", "1"]
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "plans").write_text("in the way")
-    found = metabench(*words)
+    found = here(*words)
     assert found.returncode == 2
     assert found.stderr.startswith("metabench: Cannot write to 'r': ")
     assert len(found.stderr.splitlines()) == 1
 
 
-def test_bits_do_not_depend_on_order_jobs_or_executor(metabench, tmp_path):
+@pytest.mark.slow
+def test_bits_do_not_depend_on_order_jobs_or_executor(here, tmp_path):
     base = ["run", "--suites", "sinusoid", "--seeds", "2", *TINY, "--deterministic"]
-    assert metabench(*base, "--algos", "maml,l2l-maml", "--out", "one", "--jobs", "2").returncode == 0
-    assert metabench(*base, "--algos", "l2l-maml,maml", "--out", "two", "--jobs", "1").returncode == 0
+    assert here(*base, "--algos", "maml,l2l-maml", "--out", "one", "--jobs", "2").returncode == 0
+    assert here(*base, "--algos", "l2l-maml,maml", "--out", "two", "--jobs", "1").returncode == 0
     names = [path.parent.name for path in (tmp_path / "one").glob("*/scores.json")]
     assert len(names) == 4
     for name in names:

@@ -68,6 +68,15 @@ BROKEN = {
 }
 
 
+SETTINGS = """
+from metabench.api import hookimpl
+
+@hookimpl
+def register_recipes():
+    return {RETURNED}
+"""
+
+
 def write(tmp_path, text, name="plug.py"):
     path = tmp_path / name
     path.write_text(text)
@@ -105,6 +114,36 @@ def test_a_misspelt_hook_is_an_error_of_its_plugin_alone(tmp_path):
     registry = load_registry((write(tmp_path, misspelt), good))
     assert "register_algorithm" in registry.broken[0].problem
     assert "other" in registry.algorithms
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "None",
+        "3",
+        "[]",
+        "{'quick': {}}",
+        "{('a', 'b'): 3}",
+        "{('a', 'b', 'c'): {}}",
+        "{('a', 'b'): {'mine': {1: 2}}}",
+    ],
+)
+def test_recipes_of_another_form_are_an_error_of_their_plugin(tmp_path, returned):
+    registry = load_registry((write(tmp_path, SETTINGS.replace("{RETURNED}", returned)),))
+    (broken,) = registry.broken
+    assert broken.problem.startswith(("register_recipes must return {(suite, recipe): ", "it registers nothing"))
+
+
+def test_a_package_brings_settings_for_suites_and_algorithms_that_are_not_its_own(tmp_path):
+    text = SETTINGS.replace("{RETURNED}", "{('sinusoid', 'quick'): {'maml': {'inner_lr': 0.5}}}")
+    registry = load_registry((write(tmp_path, text, "one.py"),))
+    assert not registry.broken
+    assert registry.settings(("sinusoid",), "quick", "maml") == {"inner_lr": 0.5}
+    assert registry.settings(("sinusoid",), "paper", "maml") == registry.settings(("other",), "quick", "maml") == {}
+    two = load_registry((write(tmp_path, text, "one.py"), write(tmp_path, text, "two.py")))
+    assert [plugin.problem for plugin in two.broken] == [
+        "the settings of 'maml' for suite 'sinusoid', recipe 'quick', are registered already by plugin 'one'"
+    ]
 
 
 def test_files_come_from_the_environment_too(tmp_path, monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 from metabench.errors import UserError
 from metabench.records import store
 from metabench.records.provenance import Provenance
-from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
-from metabench.records.trials import Budget, Trial
+from metabench.records.record import Outcome
+from metabench.records.trials import Budget
 from metabench.report import sparklines
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import labels
@@ -22,6 +22,7 @@ from metabench.report.collect.provenance_differences import mixtures
 from metabench.report.compare import rows
 from metabench.report.compare.matching import BeforeAfter
 from metabench.report.compare.verdicts import Change, Comparison, compare, verdicts
+from tests import builders
 
 PROVENANCE = {
     "metabench": "1.0", "git": "aaa", "torch": "2.9", "cpu": "slow", "device": "cpu", "threads": 1,
@@ -35,35 +36,30 @@ def outcome(level: float, seed: int = 0, noise: int = 0, **changes) -> Outcome:
     facts = {**PROVENANCE, **changes.pop("provenance", {})}
     metric = changes.pop("metric", "accuracy")
     seconds = changes.pop("train_seconds", 10.0)
-    trial = Trial(
-        **{
-            "algorithm": "a",
-            "algorithm_parameters": {"inner_lr": 0.1},
-            "suite": "s",
-            "suite_parameters": {"ways": 5},
-            "seed": seed,
-            "budget": Budget(updates=100, test_tasks=TASKS, test_steps=1),
-            **changes,
-        }
-    )
+    usual = {
+        "algorithm_parameters": {"inner_lr": 0.1},
+        "suite_parameters": {"ways": 5},
+        "budget": Budget(updates=100, test_tasks=TASKS, test_steps=1),
+    }
+    trial = builders.trial(seed=seed, **usual | changes)
     tasks = np.random.default_rng(7).normal(0, 0.05, trial.budget.test_tasks)
     values = level + tasks + np.random.default_rng([seed, noise]).normal(0, 0.02, trial.budget.test_tasks)
     steps = [values.tolist()] * (trial.budget.test_steps + 1)
-    points = [
-        ValidationPoint(update=u, train_seconds=u / 10, train_loss=None, score=level * (1 + u / 100), ci95=0.1)
-        for u in (0, 50, 100)
-    ]
-    record = Record(
-        trial=trial, status="ok", metric=metric, higher_is_better=metric == "accuracy", curve=points,
-        tests={"transductive": TestScore(transductive=True, score=float(values.mean()), ci95=0.1, adaptation={})},
-        selection="last", train_seconds=seconds, provenance=msgspec.convert(facts, Provenance),
-    )  # fmt: skip
-    return Outcome(record, {"transductive": {metric: steps}})
+    curve = builders.points({u: level * (1 + u / 100) for u in (0, 50, 100)}, 0.1)
+    return builders.outcome(
+        trial,
+        {"transductive": steps},
+        metric,
+        curve=curve,
+        selection="last",
+        train_seconds=seconds,
+        provenance=msgspec.convert(facts, Provenance),
+    )
 
 
 def failed(like: Outcome, status: str = "diverged") -> Outcome:
     record = like.record
-    return Outcome(Record(trial=record.trial, status=status, reason="why", provenance=record.provenance), {})
+    return builders.failure(record.trial, status, provenance=record.provenance)
 
 
 def folder(path: Path, *outcomes: Outcome) -> Path:
@@ -279,7 +275,7 @@ def test_mixtures_are_plain_sentences():
         "Scores may differ for that reason alone.",
         "s: processor differs: fast (a), slow (a, b). Times are not comparable.",
     ]
-    assert mixtures([Record(trial=outcome(0.5).record.trial, status="lost"), *alike[1:]]) == []
+    assert mixtures([builders.record(outcome(0.5).record.trial, "lost"), *alike[1:]]) == []
 
 
 def test_the_report_of_several_folders(here, tmp_path):

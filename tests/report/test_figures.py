@@ -11,8 +11,8 @@ import pytest
 from matplotlib.colors import to_hex
 
 from metabench.records import store
-from metabench.records.record import Example, Examples, Outcome, Record, TestScore, ValidationPoint
-from metabench.records.trials import Budget, Trial
+from metabench.records.record import Example, Examples, Outcome, Record
+from metabench.records.trials import Budget
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations
 from metabench.report.figures import examples as example_figures
@@ -20,6 +20,7 @@ from metabench.report.figures import scores as figures
 from metabench.report.figures import speed as speed_figures
 from metabench.report.figures import style
 from metabench.report.figures import tasks as task_figures
+from tests import builders
 
 KINDS = (*figures.KINDS, *speed_figures.KINDS, *task_figures.KINDS, *example_figures.KINDS)
 TASKS, UPDATES, STEPS = 40, 100, 3
@@ -37,12 +38,10 @@ def made(algorithm: str, seed: int, curve: list[float], pace: float, **changes) 
     """A record with this validation curve, and test scores that go with its end."""
     metric = changes.pop("metric", "accuracy")
     protocols = changes.pop("protocols", ("transductive",))
-    trial = Trial(
-        algorithm=algorithm,
-        algorithm_parameters={},
-        suite=changes.pop("suite", "toys"),
-        suite_parameters={},
-        seed=seed,
+    trial = builders.trial(
+        algorithm,
+        changes.pop("suite", "toys"),
+        seed,
         budget=Budget(updates=UPDATES, test_tasks=TASKS, test_steps=STEPS, meta_batch_size=8),
         protocol="both" if len(protocols) > 1 else protocols[0],
     )
@@ -50,20 +49,17 @@ def made(algorithm: str, seed: int, curve: list[float], pace: float, **changes) 
     task = np.random.default_rng(5).normal(size=TASKS)
     rise = np.linspace(curve[0], max(curve), STEPS + 1)[:, None]
     cells = rise * np.exp(0.2 * (task + rng.normal(size=(STEPS + 1, TASKS))))
-    scores, tests = {}, {}
-    for protocol in protocols:
-        values = cells if protocol == "transductive" else 0.9 * cells
-        scores[protocol] = {metric: values.tolist()}
-        mean = float(values[-1].mean())
-        tests[protocol] = TestScore(transductive=True, score=mean, ci95=0.1, adaptation={})
-    times = [ValidationPoint(update=20 * i, train_seconds=20 * i * pace, train_loss=None, score=score, ci95=0.1)
-             for i, score in enumerate(curve)]  # fmt: skip
-    record = Record(
-        trial=trial, status="ok", metric=metric, higher_is_better=metric == "accuracy", tests=tests,
-        curve=times, selection="best on validation" if pace else "initial", train_seconds=UPDATES * pace,
-        adapt_ms=2.0 + seed, peak_memory_mb=300.0 + seed,
-    )  # fmt: skip
-    return Outcome(record, scores, changes.pop("examples", None))
+    return builders.outcome(
+        trial,
+        {protocol: cells if protocol == "transductive" else 0.9 * cells for protocol in protocols},
+        metric,
+        curve=builders.points({20 * i: score for i, score in enumerate(curve)}, pace),
+        selection="best on validation" if pace else "initial",
+        train_seconds=UPDATES * pace,
+        adapt_ms=2.0 + seed,
+        peak_memory_mb=300.0 + seed,
+        examples=changes.pop("examples", None),
+    )
 
 
 def stored(root: Path, outcomes: list[Outcome]) -> tuple[configurations.Configuration, ...]:
@@ -300,7 +296,7 @@ def test_nothing_breaks_where_little_is_known(each, tmp_path):
     zeros = {"transductive": {"mse": [[0.0] * TASKS] * (STEPS + 1)}}
     exact = [made("a", 0, [4.0, 3.0], 1.0, metric="mse"),
              Outcome(made("b", 0, [4.0, 3.0], 1.0, metric="mse").record, zeros)]  # fmt: skip
-    failed = Outcome(Record(trial=made("c", 0, [0.5], 0.0).record.trial, status="error", reason="no"), {})
+    failed = builders.failure(made("c", 0, [0.5], 0.0).record.trial)
     for index, outcomes in enumerate((lone, flat, bare, perfect, exact)):
         members = stored(tmp_path / str(index), [*outcomes, failed])
         assert {group.algorithm for group in members if not group.steps} == {"c"}

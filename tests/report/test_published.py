@@ -11,11 +11,12 @@ import pytest
 
 from metabench.errors import UserError
 from metabench.records import store
-from metabench.records.record import Outcome, Record, TestScore
-from metabench.records.trials import Budget, Trial
+from metabench.records.record import Outcome
+from metabench.records.trials import Budget
 from metabench.report import write_report
 from metabench.report.collect import configurations
 from metabench.report.published import comparison, rows, source
+from tests import builders
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "plugins" / "published.toml"
@@ -27,29 +28,20 @@ OMNIGLOT = {"ways": 5, "shots": 1, "queries": 15, "split": "background", "rotati
 def outcome(algorithm: str, suite: str, parameters: dict, seed: int = 0, **changes) -> Outcome:
     """A made-up record under both protocols, better when transductive, with the score rising by inner step."""
     budget = Budget(**{"updates": 300, "meta_batch_size": 32, "test_tasks": 600, "test_steps": 3, **changes})
-    trial = Trial(
-        algorithm=algorithm,
+    trial = builders.trial(
+        algorithm,
+        suite,
+        seed,
         algorithm_parameters={"inner_lr": 0.4, "inner_steps": 1, "outer_lr": 1e-3},
-        suite=suite,
         suite_parameters=parameters,
-        seed=seed,
         budget=budget,
         protocol="both",
     )
+    rise = 0.1 * np.arange(-budget.test_steps, 1)[:, None]
+    noise = np.random.default_rng(seed).normal(0, 0.03, 20)
+    scores = {protocol: level + rise + noise for protocol, level in (("transductive", 0.95), ("inductive", 0.9))}
     metric = "mse" if suite == "sinusoid" else "accuracy"
-    scores, tests = {}, {}
-    for protocol, level in (("transductive", 0.95), ("inductive", 0.9)):
-        noise = np.random.default_rng(seed).normal(0, 0.03, 20)
-        values = [
-            (level - 0.1 * (budget.test_steps - step) + noise).tolist() for step in range(budget.test_steps + 1)
-        ]
-        scores[protocol] = {metric: values}
-        tests[protocol] = TestScore(transductive=protocol == "transductive", score=level, ci95=0.01, adaptation={})
-    record = Record(
-        trial=trial, status="ok", metric=metric, higher_is_better=metric != "mse", tests=tests,
-        selection="best on validation",
-    )  # fmt: skip
-    return Outcome(record, scores)
+    return builders.outcome(trial, scores, metric, selection="best on validation")
 
 
 def gathered(root: Path, *outcomes: Outcome) -> tuple[configurations.Configuration, ...]:

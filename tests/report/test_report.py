@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from metabench.errors import UserError
 from metabench.records import store
 from metabench.records.provenance import Provenance
-from metabench.records.record import Outcome, Record, TestScore, ValidationPoint
+from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Trial
 from metabench.report import formatting, write_report
 from metabench.report.analysis import summary
@@ -25,23 +25,20 @@ from metabench.report.build import summary_table
 from metabench.report.collect import configurations, labels
 from metabench.report.figures import style
 from metabench.report.statistics import intervals
+from tests import builders
+from tests.builders import failure
 
 HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
 TASKS = 60
 
 
 def trial(algorithm: str, suite: str, seed: int, **changes) -> Trial:
-    return Trial(
-        **{
-            "algorithm": algorithm,
-            "algorithm_parameters": {"inner_lr": 0.4},
-            "suite": suite,
-            "suite_parameters": {"ways": 5},
-            "seed": seed,
-            "budget": Budget(updates=100, test_tasks=TASKS, test_steps=3),
-            **changes,
-        }
-    )
+    usual = {
+        "algorithm_parameters": {"inner_lr": 0.4},
+        "suite_parameters": {"ways": 5},
+        "budget": Budget(updates=100, test_tasks=TASKS, test_steps=3),
+    }
+    return builders.trial(algorithm, suite, seed, **usual | changes)
 
 
 def outcome(of: Trial, level: float, metric: str = "accuracy") -> Outcome:
@@ -52,29 +49,13 @@ def outcome(of: Trial, level: float, metric: str = "accuracy") -> Outcome:
     rise = 0.3 * level * np.arange(steps)[:, None] / steps
     cells = level + rise + 0.05 * level * (task + own.normal(size=(steps, TASKS)) + 0.3 * own.normal())
     trained = of.algorithm != "scratch"
-    scores, tests = {}, {}
-    for protocol in configurations.protocols(of_record(of)):
-        values = cells if protocol == "transductive" else 0.9 * cells
-        scores[protocol] = {metric: values.tolist()}
-        tests[protocol] = TestScore(
-            transductive=protocol == "transductive",
-            score=float(values[-1].mean()),
-            ci95=0.01,
-            adaptation={metric: values.mean(1).tolist()},
-        )
-    points = [
-        ValidationPoint(
-            update=u, train_seconds=u / 10 + of.seed, train_loss=None, score=level * (1 + u / 300), ci95=0.1
-        )
-        for u in range(0, 101, 20)
-    ]
-    record = Record(
-        trial=of,
-        status="ok",
-        metric=metric,
-        higher_is_better=metric == "accuracy",
-        tests=tests,
-        curve=points if trained else [],
+    protocols = configurations.protocols(builders.record(of))
+    curve = builders.points({u: level * (1 + u / 300) for u in range(0, 101, 20)}, 0.1, start=of.seed)
+    return builders.outcome(
+        of,
+        {protocol: cells if protocol == "transductive" else 0.9 * cells for protocol in protocols},
+        metric,
+        curve=curve if trained else [],
         selection="best on validation" if trained else "initial",
         train_seconds=10.0 + of.seed if trained else 0.0,
         adapt_ms=4.0 + of.seed,
@@ -82,15 +63,6 @@ def outcome(of: Trial, level: float, metric: str = "accuracy") -> Outcome:
         strategy="vectorised",
         provenance=Provenance(python="3.11", cpu="<b>fast</b>", cores=2),
     )
-    return Outcome(record, scores)
-
-
-def of_record(of: Trial) -> Record:
-    return Record(trial=of, status="ok")
-
-
-def failure(of: Trial, status: str, reason: str) -> Outcome:
-    return Outcome(Record(trial=of, status=status, reason=reason), {})
 
 
 def everything() -> list[Outcome]:
@@ -315,7 +287,7 @@ def test_an_algorithm_that_needs_no_other_query_points_competes_under_what_was_a
 
 def test_labels_say_only_what_differs():
     def of(*trials: Trial) -> list[labels.Label]:
-        known = labels.labels(of_record(each) for each in trials)
+        known = labels.labels(builders.record(each) for each in trials)
         return [known[each.id] for each in trials]
 
     one, seed = trial("maml", "glyphs", 0), trial("maml", "glyphs", 1)

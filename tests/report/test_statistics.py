@@ -13,13 +13,14 @@ from scipy import stats
 
 from benchmarks import coverage
 from metabench.records import store
-from metabench.records.record import Outcome, Record, TestScore
-from metabench.records.trials import Budget, Trial
+from metabench.records.record import Outcome
+from metabench.records.trials import Budget
 from metabench.report.analysis import findings, pairs, ranks, statistics_tables
 from metabench.report.collect import configurations
 from metabench.report.figures import ranks as rank_figures
 from metabench.report.figures import style
 from metabench.report.statistics import aggregates, bootstrap, intervals, power
+from tests import builders
 
 TASKS = 80
 
@@ -35,20 +36,10 @@ def made(levels: dict[str, float], suite: str = "glyphs", seeds: int = 4, metric
     found = []
     for (name, level), seed in itertools.product(levels.items(), range(seeds)):
         budget = Budget(updates=1, test_tasks=TASKS, test_steps=0)
-        trial = Trial(
-            algorithm=name, algorithm_parameters={}, suite=suite, suite_parameters={}, seed=seed, budget=budget
-        )
+        trial = builders.trial(name, suite, seed, budget=budget)
         own = np.random.default_rng([seed, *name.encode()])
         scores = level + 0.02 * (task + own.normal(size=TASKS) + 0.3 * own.normal())
-        test = TestScore(transductive=True, score=float(scores.mean()), ci95=0.01, adaptation={})
-        record = Record(
-            trial=trial,
-            status="ok",
-            metric=metric,
-            higher_is_better=metric == "accuracy",
-            tests={"transductive": test},
-        )
-        found.append(Outcome(record, {"transductive": {metric: [scores.tolist()]}}))
+        found.append(builders.outcome(trial, {"transductive": [scores]}, metric))
     return found
 
 

@@ -15,7 +15,7 @@ from metabench.errors import UserError
 from metabench.registry.discovery import Registry
 from metabench.testing import check_algorithm, check_plugin, check_suite, explain
 from metabench.testing.checks import where
-from metabench.testing.conformance import ALGORITHM, SUITE
+from metabench.testing.conformance import ALGORITHM, SUITE, kit_of
 from metabench.testing.suite_task_checks import SuiteCase
 from metabench.testing.toy_suites import clouds, lines
 from tests.testing.zoo import algorithms, matrix, suites
@@ -167,8 +167,8 @@ OURS = ["sinusoid", "glyphs", *(["omniglot"] if os.environ.get("METABENCH_DATA")
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_our_suites_pass(registry, name):
-    assert failed(check_plugin(registry, name)) == {}
+def test_our_suites_pass(registry, name, elsewhere):
+    assert failed(kit_of(registry, name, elsewhere=elsewhere("suite")(name)).results()) == {}
 
 
 def test_the_matrix_has_a_row_a_plugin():

@@ -1,14 +1,19 @@
-"""The command line, a module a group of commands: what they share is here."""
+"""The command line, one module per group of commands; what they share is here."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from platform import python_version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from metabench.experiments.options import Row, rows
 
 app = typer.Typer(
     name="metabench",
@@ -18,8 +23,40 @@ app = typer.Typer(
 )
 console = Console(width=None if sys.stdout.isatty() else 140)  # a log is not folded at 80 columns
 
-Plugin = Annotated[list[str] | None, typer.Option("--plugin", help="A plugin file to load (may be repeated).")]
-Data = Annotated[str | None, typer.Option(help="Folder with local copies of data sets (or METABENCH_DATA).")]
+Command = Callable[..., None]
+
+
+def command(name: str) -> Callable[[Command], Command]:
+    """Add a command: a function whose first parameter is the dict of options for `read_options`.
+
+    Its other parameters are the command's alone. The table of options says which of its rows a command takes.
+    """
+
+    def add(function: Command) -> Command:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = [parameter_of(row, name) for row in rows() if name in row.option.commands.split()]
+
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            function({each.name: values.pop(each.name) for each in shared}, **values)
+
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared, *own)]
+        made: Any = run
+        made.__signature__ = inspect.Signature(parameters)
+        made.__annotations__ = {each.name: each.annotation for each in parameters}
+        app.command(name)(run)
+        return function
+
+    return add
+
+
+def parameter_of(row: Row, name: str) -> inspect.Parameter:
+    """An option of the table as the parameter of a command; None where it is not given."""
+    flag = row.option.flag or "--" + row.name.replace("_", "-")
+    number = row.type in (int, int | None)
+    kind = bool if row.type is bool else int if number else list[str] if row.option.flag else str
+    typed = Annotated[kind | None, typer.Option(flag, help=row.help_for(name))]  # type: ignore[valid-type]
+    return inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=typed)
 
 
 def show_version(asked: bool) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from metabench.cli.commands import Data, Plugin, app, console, say
+from metabench.cli.commands import app, command, console, say
 from metabench.errors import UserError
 
 Results = Annotated[Path, typer.Argument(help="A results folder.")]
@@ -120,19 +120,19 @@ def clean(
     say(f"{len(paths)} files {'would be ' if dry_run else ''}removed.")
 
 
-@app.command()
+@command("verify")
 def verify(
+    given: dict[str, Any],
     results: Results,
     sample: Annotated[int, typer.Option(help="How many trials to run again.", min=1)] = 3,
     jobs: Annotated[int, typer.Option(help="Trials at once.", min=1)] = 1,
-    plugin: Plugin = None,
-    data: Data = None,
 ) -> None:
     """Run a sample of the finished trials again and compare them with their records, bit for bit."""
     from metabench.cli.terminal import plain_table
+    from metabench.experiments.read_options import read_options
     from metabench.experiments.verify import verify as compare
 
-    found = list(compare(results, sample, jobs, tuple(plugin or ()), data))
+    found = list(compare(results, sample, jobs, read_options(None, given)))
     console.print(plain_table(("trial", "result", "what was seen"), found))
     if any(each.result != "same" for each in found):
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -21,8 +21,15 @@ from metabench.engine.outer_loop import OuterLoop
 class Strategy(Protocol):
     """A strategy. Those that inherit from it say how to map; the rest is the usual way."""
 
+    costly: ClassVar[bool] = False
+    """Whether to get ready takes so long that `auto` tries the others first, and then asks `not_worth`."""
     problem: str = ""
-    """Why it fell back to another; mostly empty."""
+    """Reason for a fallback to another one, or an empty string."""
+
+    @classmethod
+    def make(cls, threads: int, rematerialise: bool) -> Self:
+        """A strategy for a trial with so many threads; `rematerialise` as Execution has it."""
+        return cls()
 
     @property
     def name(self) -> str:
@@ -43,13 +50,18 @@ class Strategy(Protocol):
         outer.step(mean, outer.rates(progress))
         return loss
 
-    def settle(self, meta: Meta) -> None:
-        """See what will be learnt, before anything else is asked."""
+    def configure(self, meta: Meta) -> None:
+        """Called once with the initial meta-parameters."""
         return
 
     def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:
         """Get ready for tasks of these shapes; changes nothing but the speed, and the rounding."""
         return
+
+    def not_worth(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task, best: float, updates: int) -> str:
+        """Why getting ready costs more than it can save over so many updates, the best so far taking `best` seconds
+        each; an empty string where it may pay."""
+        return ""
 
 
 class Workers:
@@ -74,13 +86,13 @@ THREADS: list[Path] = []
 
 
 def note_thread() -> None:
-    """Called in a thread that the process shall outlive."""
+    """Register a worker thread, called in it."""
     THREADS.append(Path(f"/proc/self/task/{threading.get_native_id()}"))
 
 
 @atexit.register  # that is after Python has joined its threads
 def outlive_threads() -> None:
-    """Wait, for seconds at most, until they are over for the system too.
+    """Wait for seconds at most for the operating system's threads to exit.
 
     torch lets a thread's Python objects go only then, and where the interpreter was quicker the process aborts (exit
     code 134) with all its work done.

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from filelock import FileLock
@@ -26,6 +26,11 @@ from metabench.errors import one_line
 
 Program = Callable[[list[Tensor]], list[Tensor]]
 
+COMPILE_SECONDS, COMPILE_OPERATION = 15.0, 0.03
+"""What a compilation takes on a machine that has not done it yet: so many seconds, and so many for each operation."""
+DISPATCH_SECONDS = 12e-6
+"""What one operation under vmap costs before it computes anything; compiling saves most of it."""
+
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that there is no CUDA is no news
 
 
@@ -36,10 +41,17 @@ class Compiled(Vectorised):
     vectorised instead, and `problem` says why. Adaptation is vectorised.
     """
 
+    costly = True
+
     def __init__(self, chunk: int = 64) -> None:
         super().__init__(chunk)
         self.programs: dict[Any, Program | None] = {}
         self.problem = ""
+
+    @classmethod
+    def make(cls, threads: int, rematerialise: bool) -> Self:
+        """See Strategy. A program has no use for threads that run chunks."""
+        return cls()
 
     @property
     def name(self) -> str:
@@ -69,6 +81,19 @@ class Compiled(Vectorised):
     def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:
         """See Strategy."""
         self.program(direction, outer, tasks)
+
+    def not_worth(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task, best: float, updates: int) -> str:
+        """See Strategy."""
+        try:
+            graph, inputs = self.trace(direction, outer, tasks)
+        except Exception as error:
+            return f"cannot be traced: {one_line(error)[:300]}"
+        operations, known = len(graph.graph.nodes), package_of(graph, inputs).exists()
+        saved = min(best, operations * DISPATCH_SECONDS) * updates
+        cost = 0.0 if known else COMPILE_SECONDS + COMPILE_OPERATION * operations
+        if saved < max(cost, 0.2 * best * updates):
+            return f"not compiled: that saves some {saved:.0f} s of {best * updates:.0f} s, for {cost:.0f} s"
+        return ""
 
     def trace(
         self, direction: MetaGradFn, outer: OuterLoop, tasks: Task
@@ -165,3 +190,6 @@ def compile_to(path: Path, graph: torch.fx.GraphModule, inputs: list[Tensor]) ->
         exported = torch.export.export(Graph(graph), tuple(inputs))
         torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary))
     os.replace(temporary, path)
+
+
+STRATEGY = Compiled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -31,6 +32,11 @@ class Threaded(Strategy):
         self.workers = Workers(threads)
         self.rematerialise = rematerialise
         self.channels_last = False
+
+    @classmethod
+    def make(cls, threads: int, rematerialise: bool) -> Self:
+        """See Strategy."""
+        return cls(threads, rematerialise)
 
     @property
     def name(self) -> str:
@@ -108,3 +114,6 @@ def channels_last(leaf: Tensor) -> Tensor:
     if leaf.stride() == strides:
         return leaf
     return torch.empty_strided(leaf.shape, strides, dtype=leaf.dtype).copy_(leaf)
+
+
+STRATEGY = Threaded

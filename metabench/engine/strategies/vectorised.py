@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -28,7 +29,12 @@ class Vectorised(Strategy):
         self.chunk = chunk
         self.workers = Workers(threads)
 
-    def settle(self, meta: Meta) -> None:
+    @classmethod
+    def make(cls, threads: int, rematerialise: bool) -> Self:
+        """See Strategy."""
+        return cls(threads=threads)
+
+    def configure(self, meta: Meta) -> None:
         """See Strategy."""
         self.chunk = self.chunk or chunk_of(meta)
 
@@ -56,3 +62,6 @@ class Vectorised(Strategy):
 def chunk_of(meta: Tree) -> int:
     """Tasks in a chunk of `Vectorised`: fewer where each fills a kernel, so that threads have one each."""
     return 8 if large_convolutions(meta) else 64
+
+
+STRATEGY = Vectorised

@@ -1,4 +1,4 @@
-"""A Dask cluster as the driver sees it: the way to its scheduler, and the workers that may be given trials."""
+"""A Dask cluster as the driver sees it: the connection to its scheduler, and the workers that may get trials."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from metabench.experiments.executors.dask_worker import sees
 
 log = logging.getLogger(__name__)
 PACKAGES = ("metabench", "torch", "learn2learn")
-"""A trial's scores depend on them, so they are the same everywhere."""
+"""A trial's scores depend on their versions, which must be the same everywhere."""
 REMEDY = " Install the same on both."
-CONNECT = 10.0
+CONNECT_TIMEOUT_S = 10.0
 """Seconds to wait for a scheduler."""
-LOOK = 1.0
-"""Seconds between looks at who is there."""
-GPU = {"GPU": 1}
+REFRESH_S = 1.0
+"""Seconds between looks for new and lost workers."""
+GPU_RESOURCE = {"GPU": 1}
 """The Dask resource that a trial on CUDA takes."""
 
 
@@ -34,13 +34,13 @@ GPU = {"GPU": 1}
 def connected(scheduler: str | None, jobs: int, cuda: bool) -> Iterator[Client]:
     """A client of a scheduler, or of `jobs` workers on this machine; raises UserError."""
     settings = {
-        "distributed.comm.timeouts.connect": f"{CONNECT}s",
+        "distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s",
         "distributed.admin.large-graph-warning-threshold": "1GiB",  # a checkpoint may go with a trial
     }
-    with dask.config.set(settings), silence_logging_cmgr(logging.CRITICAL):  # what matters is an exception too
+    with dask.config.set(settings), silence_logging_cmgr(logging.CRITICAL):  # what matters is raised as well
         if scheduler:
             try:
-                client = Client(scheduler, timeout=CONNECT, set_as_default=False)
+                client = Client(scheduler, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
             except (OSError, ValueError) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise UserError(
@@ -60,7 +60,7 @@ def connected(scheduler: str | None, jobs: int, cuda: bool) -> Iterator[Client]:
                 scheduler_kwargs={"dashboard": False},
                 silence_logs=logging.ERROR,
                 memory_limit=0,  # Dask would measure the worker, but trials have processes of their own
-                resources=GPU if cuda else None,
+                resources=GPU_RESOURCE if cuda else None,
                 preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # Ctrl-C is the driver's
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
@@ -79,7 +79,7 @@ def refuse_other_scheduler(client: Client, scheduler: str) -> None:
 
 
 class WorkerInfo(NamedTuple):
-    """A worker that may be given trials."""
+    """A worker that may get trials."""
 
     places: int
     """Trials at once: its threads, or its graphics cards."""
@@ -88,7 +88,7 @@ class WorkerInfo(NamedTuple):
 
 
 class WorkerPool:
-    """The workers, as they come and go. One whose versions are not the driver's is given nothing."""
+    """Tracks workers as they come and go; those with other versions than the driver's get no trials."""
 
     def __init__(self, client: Client, token: Path, cuda: bool) -> None:
         self.client = client
@@ -98,11 +98,11 @@ class WorkerPool:
         """By address."""
         self.refused: set[str] = set()
         self.missed = False
-        self.look_at = 0.0
+        self.next_refresh = 0.0
 
-    def look(self, begun: bool) -> None:
-        """See who is there now. A wrong version raises UserError, or only warns once trials have begun."""
-        if time.monotonic() < self.look_at:
+    def refresh(self, begun: bool) -> None:
+        """Update the members. A wrong version raises UserError, or only warns once trials have begun."""
+        if time.monotonic() < self.next_refresh:
             return
         there = self.client.scheduler_info(n_workers=-1)["workers"]
         self.refused &= there.keys()
@@ -117,16 +117,17 @@ class WorkerPool:
             self.missed = True
             kind = "worker with the resource GPU=1" if self.cuda else "worker"
             log.warning(f"No Dask {kind} is there that can take a trial; waiting for one.")
-        self.look_at = time.monotonic() + LOOK
+        self.next_refresh = time.monotonic() + REFRESH_S
 
     def places(self, facts: dict[str, Any]) -> int:
         """How many trials a worker takes at once."""
         if facts["status"] != "running":
             return 0
-        return min(facts["nthreads"], int(facts["resources"].get("GPU", 0))) if self.cuda else facts["nthreads"]
+        threads: int = facts["nthreads"]
+        return min(threads, int(facts["resources"].get("GPU", 0))) if self.cuda else threads
 
     def admit(self, new: Iterable[str], begun: bool) -> dict[str, bool]:
-        """Of the new ones with the right versions: whether they share the results folder."""
+        """By address, for new workers with the right versions: whether they share the results folder."""
         addresses = list(new)
         if not addresses:
             return {}
@@ -141,22 +142,23 @@ class WorkerPool:
 
     def faults(self, addresses: list[str]) -> dict[str, str]:
         """What is wrong with the versions of workers, by address. Needs no metabench there."""
-        found: dict[str, str] = {}
+        faults: dict[str, str] = {}
         for address, answer in self.ask(addresses, platform.python_version).items():
             if isinstance(answer, str) and minor(answer) != minor(platform.python_version()):
-                found[address] = differs(f"worker {address}", "Python", answer, platform.python_version())
+                faults[address] = differs(f"worker {address}", "Python", answer, platform.python_version())
         for package in PACKAGES:
             for address, answer in self.ask(addresses, importlib.metadata.version, package).items():
                 theirs = "" if isinstance(answer, importlib.metadata.PackageNotFoundError) else answer
                 if isinstance(theirs, str) and theirs != installed(package):
-                    found.setdefault(address, differs(f"worker {address}", package, theirs))
-        return found
+                    faults.setdefault(address, differs(f"worker {address}", package, theirs))
+        return faults
 
     def ask(self, addresses: list[str], function: Any, *arguments: Any) -> dict[str, Any]:
-        """The answer of each worker, or its exception; of one that is gone already, an OSError."""
+        """Run a function on each worker: the answer or the exception by address; OSError from one that is gone."""
         if not addresses:
             return {}
-        return self.client.run(function, *arguments, workers=addresses, on_error="return")
+        answers: dict[str, Any] = self.client.run(function, *arguments, workers=addresses, on_error="return")
+        return answers
 
 
 def installed(package: str) -> str:

@@ -1,4 +1,4 @@
-"""The end of Dask that is on a worker: one task runs one trial, in a process of its own, and tells the driver."""
+"""Worker side of the Dask executor: one task runs one trial in a child process, and reports to the driver."""
 
 from __future__ import annotations
 
@@ -12,127 +12,129 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from distributed import Queue as Mail
+from distributed import Queue as MessageQueue
 from distributed import Worker, get_worker
 
 from metabench.errors import one_line
 from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.worker_process import CheckpointSaved, RunTrial, TrialRequest
+from metabench.experiments.executors.registry import RunTrial
+from metabench.experiments.executors.worker_process import CheckpointSaved, TrialRequest
 from metabench.records.checkpoints import CheckpointStore
 from metabench.records.files import write_atomically
+from metabench.records.locks import Claim
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 
-QUIET = 1.0
-"""Seconds between signs of life, which all go through one scheduler."""
+PROGRESS_INTERVAL_S = 1.0
+"""Seconds between heartbeats, which all go through one scheduler."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a worker is sent for a trial."""
+    """Everything that a worker is sent for a trial."""
 
     trial: Trial
     execution: Execution
     limits: Limits
     function: RunTrial
     folder: Path | None
-    """The trial's own, if the worker sees the results folder; None: checkpoints go to the driver."""
+    """The trial's folder, if the worker sees the results folder; None: checkpoints go to the driver."""
     checkpoint: bytes | None
     """The last one, where there is no folder."""
     plugins: tuple[tuple[str, bytes], ...]
     """Name and content of each plugin file of the driver."""
     data: str
     """The driver's METABENCH_DATA."""
-    mail: str
+    messages: str
     """The Dask queue to the driver."""
 
 
-class Line:
-    """The line to the driver: (key of the task, kind, body) in the order in which they were said.
+class DriverChannel:
+    """Ordered messages to the driver: (task key, kind, body).
 
     `began`; `progress` with a Progress as a dict; `kept` with the update and, unless it is in its folder, the
     checkpoint; `outcome` with an Outcome in msgpack; `died` with the way in which the trial's process ended; `left`.
     """
 
     def __init__(self, name: str, key: str) -> None:
-        self.mail = Mail(name)
+        self.queue = MessageQueue(name)
         self.key = key
-        self.quiet_until = 0.0
+        self.next_progress = 0.0
 
-    def say(self, kind: str, body: Any = None) -> None:
-        """One message; it is with the scheduler when this returns."""
-        self.mail.put((self.key, kind, body))
+    def send(self, kind: str, body: Any = None) -> None:
+        """Send one message; when this returns the scheduler has it."""
+        self.queue.put((self.key, kind, body))
 
-    def pass_on(self, message: Any) -> None:
-        """What the trial's process says."""
+    def forward(self, message: Any) -> None:
+        """Send on a message of the trial's process; of heartbeats without a score one per interval."""
         if isinstance(message, CheckpointSaved):
-            self.say("kept", (message.update, message.content))
-        elif isinstance(message, Progress) and (message.score is not None or time.monotonic() >= self.quiet_until):
-            self.quiet_until = time.monotonic() + QUIET
-            self.say("progress", msgspec.to_builtins(message))
+            self.send("kept", (message.update, message.content))
+        elif isinstance(message, Progress) and (message.score is not None or time.monotonic() >= self.next_progress):
+            self.next_progress = time.monotonic() + PROGRESS_INTERVAL_S
+            self.send("progress", msgspec.to_builtins(message))
 
 
 class NoLocks:
-    """The claims on a worker: the driver has made them."""
+    """No locks: the driver holds them."""
 
-    def claim(self, trial: Trial) -> str:
+    def claim(self, trial: Trial) -> Claim:
         """See TrialLocks."""
-        return "mine"
+        return Claim.ACQUIRED
 
     def release(self, trial: Trial) -> None:
         """See TrialLocks."""
 
 
-class Single(Queue):
-    """The queue of one trial. What becomes of it is for the driver to judge."""
+class SingleTrialQueue(Queue):
+    """The queue of one trial. Its checkpoints and deaths are reported; the driver decides what follows."""
 
-    def __init__(self, job: Job, line: Line) -> None:
+    def __init__(self, job: Job, channel: DriverChannel) -> None:
         super().__init__([job.trial], NoLocks(), job.limits)
         self.shared = job.folder is not None
-        self.line = line
+        self.channel = channel
 
-    def kept(self, trial: Trial, update: int) -> None:
-        """See Queue. A checkpoint that is in no folder is told with its content."""
+    def on_checkpoint(self, trial: Trial, update: int) -> None:
+        """See Queue. A checkpoint that is in no folder is forwarded with its content, by Local."""
         if self.shared:
-            self.line.pass_on(CheckpointSaved(update, None))
+            self.channel.forward(CheckpointSaved(update, None))
 
-    def died(self, trial: Trial, how: str) -> Outcome | None:
+    def on_worker_death(self, trial: Trial, how: str) -> Outcome | None:
         """See Queue."""
-        self.line.say("died", how)
+        self.channel.send("died", how)
         return None
 
 
 def run_job(job: Job) -> None:
-    """The Dask task. All that comes of it is told on the line."""
+    """The Dask task. Everything that comes of it goes through the channel."""
     worker = get_worker()
     key = str(worker.get_current_task())
-    # The process of a Dask worker is daemonic by default, and those may have no children. Ours ends with its pipe.
+    # A Dask worker is daemonic by default, and daemons may have no children. Ours ends when its pipe closes.
     multiprocessing.current_process().daemon = False
-    line = Line(job.mail, key)
-    line.say("began")
+    channel = DriverChannel(job.messages, key)
+    channel.send("began")
     try:
         plugins = unpack(job.plugins, Path(worker.local_directory) / "metabench-plugins")
-        order = TrialRequest(
+        request = TrialRequest(
             job.trial, msgspec.structs.replace(job.execution, plugins=plugins), job.folder, job.checkpoint
         )
-        local = Local(lambda trial: order, partial(compute, job.function, job.data), 1)
-        for outcome in local.run(Single(job, line), line.pass_on, lambda: not wanted(worker, key)):
-            line.say("outcome", msgspec.msgpack.encode(outcome))
+        local = Local(lambda trial: request, partial(compute, job.function, job.data), 1)
+        for outcome in local.run(SingleTrialQueue(job, channel), channel.forward, lambda: not wanted(worker, key)):
+            channel.send("outcome", msgspec.msgpack.encode(outcome))
     except Exception as error:
-        line.say("died", f"could not be run by the Dask worker {worker.address}: {one_line(error)}")
+        channel.send("died", f"could not be run by the Dask worker {worker.address}: {one_line(error)}")
     finally:
-        line.say("left")
-        line.mail.close()
+        channel.send("left")
+        channel.queue.close()
 
 
 def wanted(worker: Worker, key: str) -> bool:
-    """Whether somebody still waits for the task: not if it was cancelled, the driver is gone or the worker ends."""
+    """Whether the task should go on: not if it was cancelled, the driver is gone or the worker ends."""
     task = worker.state.tasks.get(key)
     return task is not None and task.state == "executing" and worker.status.name in ("running", "paused")
 
 
 def unpack(plugins: tuple[tuple[str, bytes], ...], folder: Path) -> tuple[str, ...]:
-    """Write plugin files where they do not lie yet, each in a folder named by its content; their paths."""
+    """Write plugin files, each in a folder named by its content, unless it is there already; return their paths."""
     paths = []
     for name, content in plugins:
         path = folder / hashlib.sha256(content).hexdigest()[:16] / name
@@ -152,7 +154,7 @@ def compute(
     keeper: CheckpointStore,
     stopping: Callable[[], bool],
 ) -> Outcome:
-    """In the trial's process: the driver's plugin files and no others; its data folder, if it is here too."""
+    """Run in the trial's process: only the driver's plugin files, and the driver's data folder if it is here too."""
     os.environ.pop("METABENCH_PLUGINS", None)
     if "METABENCH_DATA" not in os.environ and data and Path(data).is_dir():
         os.environ["METABENCH_DATA"] = data
@@ -160,7 +162,7 @@ def compute(
 
 
 def sees(path: Path, content: str) -> bool:
-    """Whether the worker sees the driver's file, and can write beside it."""
+    """Whether this worker sees the driver's token file, and can write beside it."""
     try:
         return path.read_text() == content and os.access(path.parent, os.W_OK)
     except (OSError, UnicodeDecodeError):

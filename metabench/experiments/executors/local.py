@@ -1,4 +1,4 @@
-"""Trials in local processes, some at once, each trial in a process that nothing else depends on."""
+"""Trials in worker processes on this machine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from metabench.experiments.executors.queue import Queue, ended
+from metabench.experiments.executors.registry import ExecutorSetup
 from metabench.experiments.executors.worker_process import (
     CheckpointSaved,
     RunTrial,
@@ -20,108 +21,115 @@ from metabench.experiments.executors.worker_process import (
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Trial
 
-TICK = 0.2
-"""Seconds between looks at limits, at the wish to stop, and at trials that others have."""
-GRACE = 60.0
-"""Seconds that a trial has to reach its next update, once it is asked to stop."""
-GOODBYE = 5.0
-"""Seconds that a worker without a trial has to end."""
+POLL_S = 0.2
+"""Seconds between checks of limits, of `stopping`, and of trials that other drivers have."""
+CHECKPOINT_TIMEOUT_S = 60.0
+"""Seconds that a trial has to reach its next update and checkpoint, once asked to stop."""
+EXIT_TIMEOUT_S = 5.0
+"""Seconds that a worker without a trial has to exit."""
+
+
+def local_executor(setup: ExecutorSetup) -> Local:
+    """Trials on this machine, with checkpoints in the results folder."""
+    return Local(
+        lambda trial: TrialRequest(trial, setup.execution, setup.folder / trial.id), setup.function, setup.jobs
+    )
 
 
 class Local:
     """`jobs` worker processes. A worker that dies takes its own trial with it, and no other."""
 
-    def __init__(self, order: Callable[[Trial], TrialRequest], function: RunTrial, jobs: int) -> None:
-        self.order = order
+    def __init__(self, request_of: Callable[[Trial], TrialRequest], function: RunTrial, jobs: int) -> None:
+        self.request_of = request_of
         self.function = function
         self.jobs = jobs
-        self.slots: list[WorkerProcess] = []
+        self.workers: list[WorkerProcess] = []
 
     def run(
         self, queue: Queue, on_progress: Callable[[Any], None], stopping: Callable[[], bool]
     ) -> Iterator[Outcome]:
         """The outcomes as they arrive. When `stopping` turns true running trials are checkpointed and left."""
         try:
-            until = None
+            deadline = None
             while True:
-                if stopping() and until is None:
-                    until = time.monotonic() + GRACE
-                    for slot in self.slots:
-                        slot.stop()
-                if until is None:
+                if stopping() and deadline is None:
+                    deadline = time.monotonic() + CHECKPOINT_TIMEOUT_S
+                    for worker in self.workers:
+                        worker.stop()
+                if deadline is None:
                     self.fill(queue)
-                busy = [slot for slot in self.slots if slot.trial]
-                if not busy and (until is not None or not queue):
+                busy = [worker for worker in self.workers if worker.trial]
+                if not busy and (deadline is not None or not queue):
                     return
-                for slot in self.ready(busy):
-                    yield from self.hear(slot, queue, on_progress)
-                for slot in busy:
-                    yield from self.enforce(slot, queue, until)
+                for worker in self.ready(busy):
+                    yield from self.receive(worker, queue, on_progress)
+                for worker in busy:
+                    yield from self.enforce(worker, queue, deadline)
         finally:
-            for slot in self.slots:
-                slot.stop()  # an idle worker ends by itself, and clears up
-            for slot in self.slots:
-                slot.kill(patience=0.0 if slot.trial else GOODBYE)
+            for worker in self.workers:
+                worker.stop()  # an idle worker ends by itself, and clears up
+            for worker in self.workers:
+                worker.kill(timeout=0.0 if worker.trial else EXIT_TIMEOUT_S)
 
     def fill(self, queue: Queue) -> None:
-        """Give every idle worker a trial; there are never more workers than trials to run."""
-        while len([slot for slot in self.slots if slot.trial]) < self.jobs:
+        """Give every idle worker a trial; start workers as they are needed, `jobs` at most."""
+        while len([worker for worker in self.workers if worker.trial]) < self.jobs:
             trial = queue.take()
             if trial is None:
                 return
-            idle = next((slot for slot in self.slots if not slot.trial), None)
+            idle = next((worker for worker in self.workers if not worker.trial), None)
             if idle is None:
                 idle = WorkerProcess(self.function)
-                self.slots.append(idle)
-            idle.begin(self.order(trial))
+                self.workers.append(idle)
+            idle.start(self.request_of(trial))
 
     def ready(self, busy: list[WorkerProcess]) -> list[WorkerProcess]:
-        """The workers that have something to say, after a tick at most."""
+        """The workers with a message to read, after POLL_S at most."""
         if not busy:
-            time.sleep(TICK)
+            time.sleep(POLL_S)
             return []
-        heard = wait([slot.connection for slot in busy], timeout=TICK)
-        return [slot for slot in busy if slot.connection in heard]
+        readable = wait([worker.connection for worker in busy], timeout=POLL_S)
+        return [worker for worker in busy if worker.connection in readable]
 
-    def hear(self, slot: WorkerProcess, queue: Queue, on_progress: Callable[[Any], None]) -> Iterator[Outcome]:
-        """One message of a worker."""
-        message, trial = message_of(slot.connection), slot.trial
+    def receive(self, worker: WorkerProcess, queue: Queue, on_progress: Callable[[Any], None]) -> Iterator[Outcome]:
+        """Process one message of a worker."""
+        message, trial = message_of(worker.connection), worker.trial
         assert trial is not None
         if isinstance(message, Progress):
-            slot.trains = True
+            worker.trains = True
             on_progress(message)
         elif isinstance(message, CheckpointSaved):
-            queue.kept(trial, message.update)
+            queue.on_checkpoint(trial, message.update)
             if message.content is not None:
                 on_progress(message)
         elif isinstance(message, Outcome):
-            slot.trial = None
-            if message.record.status == "error":  # whatever the plugin has broken, it broke for itself
-                self.retire(slot)
+            worker.trial = None
+            if message.record.status == "error":  # use a fresh process: the plugin may have corrupted this one
+                self.retire(worker)
             yield message
         elif isinstance(message, TrialStopped):
-            self.retire(slot, GOODBYE)
+            self.retire(worker, EXIT_TIMEOUT_S)
         else:
-            outcome = queue.died(trial, self.retire(slot, patience=1.0))
+            outcome = queue.on_worker_death(trial, self.retire(worker, timeout=1.0))
             if outcome:
                 yield outcome
 
-    def enforce(self, slot: WorkerProcess, queue: Queue, until: float | None) -> Iterator[Outcome]:
-        """End a trial that is over its limits, or that does not stop when it should or has nothing to keep yet."""
-        if slot.trial is None:
+    def enforce(self, worker: WorkerProcess, queue: Queue, deadline: float | None) -> Iterator[Outcome]:
+        """Kill a trial that exceeds a limit, or that, once asked to stop, cannot checkpoint yet or is too slow."""
+        if worker.trial is None:
             return
-        if until is not None and (not slot.trains or time.monotonic() > until):
-            self.retire(slot)
+        if deadline is not None and (not worker.trains or time.monotonic() > deadline):
+            self.retire(worker)
             return
-        reason = slot.over(queue.limits.seconds, queue.limits.memory)
+        reason = worker.exceeded_limit(queue.limits.seconds, queue.limits.memory)
         if reason:
-            trial = slot.trial
-            self.retire(slot)
+            trial = worker.trial
+            self.retire(worker)
             yield ended(trial, "timeout" if "--trial-timeout" in reason else "error", reason)
 
-    def retire(self, slot: WorkerProcess, patience: float = 0.0) -> str:
-        """End a worker process; how it ended, in words."""
-        slot.trial = None
+    def retire(self, worker: WorkerProcess, timeout: float = 0.0) -> str:
+        """End a worker process; return how it ended."""
+        worker.trial = None
         with suppress(ValueError):
-            self.slots.remove(slot)
-        return slot.kill(patience)
+            self.workers.remove(worker)
+        return worker.kill(timeout)

@@ -1,4 +1,4 @@
-"""Processes that end with the one that began them, and a function called in one."""
+"""Subprocesses that die with their parent; run one function in such a process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 
 class ChildDiedError(Exception):
-    """A process ended without an answer."""
+    """The process was killed before it could answer."""
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns, or raises, in a process of its own; ChildDiedError if that is killed."""
+def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run a function in a new process; return its result, or raise what it raised. ChildDiedError if it is killed."""
     context = multiprocessing.get_context("spawn")
     connection, other = context.Pipe()
-    process = context.Process(target=answer, args=(other, function, arguments))
+    process = context.Process(target=serve_call, args=(other, function, arguments))
     process.start()
     other.close()  # so that the end of the process is the end of the pipe
     try:
@@ -35,8 +35,8 @@ def call(function: Callable[..., Any], *arguments: Any) -> Any:
     return result
 
 
-def answer(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """The other end of `call`."""
+def serve_call(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Run in the child: call the function and send back the result or the exception."""
     init_child()
     threading.Thread(target=exit_with_parent, args=(connection,), daemon=True).start()
     try:
@@ -47,17 +47,17 @@ def answer(connection: Connection, function: Callable[..., Any], arguments: tupl
 
 
 def init_child() -> None:
-    """Leave Ctrl-C to the parent, in a group of processes that can be ended together; one thread a library."""
+    """Set up a child: Ctrl-C is the parent's, one process group to kill together, one thread per numeric library."""
     with suppress(OSError):
         os.setpgrp()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
 
 def exit_with_parent(connection: Connection, take: Callable[[Any], None] = lambda message: None) -> None:
-    """Hand on what the parent says, and end this process and all it began when the parent is gone."""
+    """Pass on the parent's messages; when the parent is gone, kill this process and all it started."""
     while True:
         try:
             message = connection.recv()

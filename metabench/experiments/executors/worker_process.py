@@ -1,4 +1,4 @@
-"""One worker process: it runs one trial after another, and dies with the driver. Both ends of it are here."""
+"""One worker process, both ends: it runs one trial after another, and dies with the driver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,28 +15,26 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from metabench.experiments.executors.registry import RunTrial
 from metabench.experiments.executors.subprocesses import exit_with_parent, init_child
 from metabench.records.checkpoints import CheckpointStore, FolderCheckpointStore
-from metabench.records.record import Outcome, Progress, StoppedError
+from metabench.records.record import StoppedError
 from metabench.records.trials import Execution, Trial
-
-RunTrial = Callable[..., Outcome]
-"""`function(trial, execution, report, keeper=..., stopping=...)`, importable by name in another process."""
 
 
 class TrialRequest(NamedTuple):
-    """A trial for a worker: how it is computed, and where its checkpoints are kept."""
+    """A trial for a worker: how to compute it, and where to keep its checkpoints."""
 
     trial: Trial
     execution: Execution
     folder: Path | None
-    """The trial's own; None: they are sent to the driver."""
+    """The trial's folder; None: checkpoints are sent to the driver."""
     checkpoint: bytes | None = None
-    """What was sent before, where there is no folder."""
+    """The last one that was sent, where there is no folder."""
 
 
 class CheckpointSaved(NamedTuple):
-    """A checkpoint after some updates: in its folder, or here."""
+    """A checkpoint was made; its content where there is no folder to keep it."""
 
     update: int
     content: bytes | None
@@ -53,28 +50,28 @@ class WorkerProcess:
     def __init__(self, function: RunTrial) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(other, function))
+        self.process = context.Process(target=serve_trials, args=(other, function))
         self.process.start()
         other.close()  # so that the end of the process is the end of the pipe
         self.trial: Trial | None = None
-        self.began = 0.0
+        self.started = 0.0
         self.trains = False
-        """Whether its trial has begun to train, so that there is something to checkpoint."""
+        """Whether its trial trains already, so that a checkpoint can be made."""
 
-    def begin(self, order: TrialRequest) -> None:
-        """Give it a trial. A dead worker is noticed when its answer is awaited."""
-        self.trial, self.began, self.trains = order.trial, time.monotonic(), False
+    def start(self, request: TrialRequest) -> None:
+        """Give it a trial. A dead worker is noticed later, when its messages are read."""
+        self.trial, self.started, self.trains = request.trial, time.monotonic(), False
         with suppress(OSError):
-            self.connection.send(order)
+            self.connection.send(request)
 
     def stop(self) -> None:
-        """Ask it to checkpoint its trial and end."""
+        """Ask it to checkpoint its trial and exit."""
         with suppress(OSError):
             self.connection.send(None)
 
-    def over(self, seconds: float | None, memory: int | None) -> str:
-        """Which limit its trial exceeds, in words; an empty string for none."""
-        if seconds is not None and time.monotonic() - self.began > seconds:
+    def exceeded_limit(self, seconds: float | None, memory: int | None) -> str:
+        """The limit that its trial exceeds, as a reason for the record; "" for none."""
+        if seconds is not None and time.monotonic() - self.started > seconds:
             return f"it took more than {seconds:g} s (--trial-timeout)"
         if memory is not None and (used := self.memory()) > memory:
             return f"it used {used / 1e6:.0f} MB, more than {memory / 1e6:.0f} MB (--memory-limit)"
@@ -84,13 +81,13 @@ class WorkerProcess:
         """Resident bytes of the process and its children."""
         try:
             process = psutil.Process(self.process.pid)
-            return sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+            return sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
         except psutil.Error:
             return 0
 
-    def kill(self, patience: float = 0.0) -> str:
-        """End it and all that it started; how it ended, in words. One that is ending anyway has some seconds."""
-        self.process.join(patience)
+    def kill(self, timeout: float = 0.0) -> str:
+        """Kill it and all that it started, after `timeout` seconds to exit by itself; return how it ended."""
+        self.process.join(timeout)
         with suppress(ProcessLookupError, PermissionError):
             if self.process.pid and os.getpgid(self.process.pid) == self.process.pid:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -106,22 +103,24 @@ class WorkerProcess:
         return f"ended by itself with exit code {code}"
 
 
-def serve(connection: Connection, function: RunTrial) -> None:
-    """The worker's end: run what is ordered until told to stop, or until the driver is gone."""
+def serve_trials(connection: Connection, function: RunTrial) -> None:
+    """Run in the worker: run each requested trial, until told to stop or the driver is gone."""
     init_child()
-    orders: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
     stopping = threading.Event()
 
-    def take(order: TrialRequest | None) -> None:
-        if order is None:
+    def take(request: TrialRequest | None) -> None:
+        if request is None:
             stopping.set()
-        orders.put(order)
+        requests.put(request)
 
     threading.Thread(target=exit_with_parent, args=(connection, take), daemon=True).start()
-    while (order := orders.get()) is not None:
-        keeper = ReportingCheckpointStore(order, connection)
+    while (request := requests.get()) is not None:
+        keeper = ReportingCheckpointStore(request, connection)
         try:
-            outcome = function(order.trial, order.execution, connection.send, keeper=keeper, stopping=stopping.is_set)
+            outcome = function(
+                request.trial, request.execution, connection.send, keeper=keeper, stopping=stopping.is_set
+            )
         except StoppedError:
             connection.send(TrialStopped())
             return
@@ -129,11 +128,11 @@ def serve(connection: Connection, function: RunTrial) -> None:
 
 
 class ReportingCheckpointStore:
-    """A CheckpointStore that tells the driver of each checkpoint, and sends it there if no folder is shared."""
+    """Reports each checkpoint to the driver, with its content where no folder is shared. A CheckpointStore."""
 
-    def __init__(self, order: TrialRequest, connection: Connection) -> None:
-        self.files: CheckpointStore | None = FolderCheckpointStore(order.folder) if order.folder else None
-        self.content = order.checkpoint
+    def __init__(self, request: TrialRequest, connection: Connection) -> None:
+        self.files: CheckpointStore | None = FolderCheckpointStore(request.folder) if request.folder else None
+        self.content = request.checkpoint
         self.connection = connection
 
     def save(self, content: bytes, update: int) -> None:
@@ -152,11 +151,8 @@ class ReportingCheckpointStore:
             self.files.refuse(reason)
 
 
-Message = Progress | CheckpointSaved | TrialStopped | Outcome
-
-
 def message_of(connection: Connection) -> Any:
-    """The next message of a worker; None if it has died."""
+    """The next message of a worker: Progress, CheckpointSaved, TrialStopped or Outcome; None if it has died."""
     try:
         return connection.recv()
     except (EOFError, OSError):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import optuna
 
 
-class Spec(NamedTuple):
+class SearchSpec(NamedTuple):
     """What is to be tuned, and how much. Plain data."""
 
     base: Trial
@@ -31,8 +31,8 @@ class Spec(NamedTuple):
 class Candidate:
     """One proposal, and the records of its trials so far: one a seed."""
 
-    def __init__(self, asked: optuna.Trial, parameters: dict[str, Any], earlier: Candidate | None) -> None:
-        self.asked = asked
+    def __init__(self, optuna_trial: optuna.Trial, parameters: dict[str, Any], earlier: Candidate | None) -> None:
+        self.optuna_trial = optuna_trial
         self.parameters = parameters
         self.repeats = earlier is not None
         """Whether an earlier candidate has the same parameters: it shares its records, and nothing is run again."""

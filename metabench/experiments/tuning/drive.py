@@ -9,7 +9,7 @@ from typing import Any
 from metabench.errors import UserError
 from metabench.experiments.experiment import Experiment
 from metabench.experiments.recipes import RecipeFile, Tuned, TunedSuite, encoded, without_null
-from metabench.experiments.tuning.plan import Plan
+from metabench.experiments.tuning.plan import TuningPlan
 from metabench.experiments.tuning.search import Search
 from metabench.records import store
 from metabench.records.files import DamagedError, write_atomically
@@ -17,10 +17,10 @@ from metabench.records.record import Outcome, Record
 from metabench.records.trials import Trial
 
 
-class Tuning:
+class TuningRun:
     """All searches of one command."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: TuningPlan) -> None:
         self.plan = plan
         self.searches = [Search(spec) for spec in plan.specs]
         self.of: dict[str, Search] = {}

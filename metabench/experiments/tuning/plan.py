@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from metabench.errors import UserError, missing
-from metabench.experiments.executors.subprocesses import ChildDiedError, call
+from metabench.experiments.execution import plan_execution
 from metabench.experiments.options import Options, as_tuple
-from metabench.experiments.setup import execution_of, folder, open_registry, prepare, use_data
-from metabench.experiments.tuning.candidate import Spec
+from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data
+from metabench.experiments.tuning.candidate import SearchSpec
 from metabench.experiments.tuning.search import ROUND
 from metabench.experiments.tuning.space import default_space, given_space
 from metabench.records import store
@@ -21,7 +20,7 @@ from metabench.records.trials import Execution, Trial
 FIRST_SEED = 1000
 """Seeds of tuning begin here, those of a comparison at 0."""
 MAX_SEEDS = 100
-MOST_TRIALS = 10_000
+MAX_TRIALS = 10_000
 
 
 class TuningRequest(NamedTuple):
@@ -34,53 +33,47 @@ class TuningRequest(NamedTuple):
     space: dict[str, dict[str, str]]
 
 
-class Plan(NamedTuple):
+class TuningPlan(NamedTuple):
     """Checked, but not begun. Plain data."""
 
     out: Path
     options: Options
-    specs: tuple[Spec, ...]
+    specs: tuple[SearchSpec, ...]
     execution: Execution
     jobs: int
 
 
-def plan_tuning(options: Options, wish: TuningRequest) -> Plan:
+def plan_tuning(options: Options, request: TuningRequest) -> TuningPlan:
     """Check everything that can be checked; raises UserError. In a process of its own, as `experiment` does."""
-    for name, value, most in (("trials", wish.trials, MOST_TRIALS), ("seeds", wish.seeds, MAX_SEEDS)):
+    for name, value, most in (("trials", request.trials, MAX_TRIALS), ("seeds", request.seeds, MAX_SEEDS)):
         if not 1 <= value <= most:
             raise UserError(f"--{name} must be from 1 to {most:,}, not {value}.")
     if not options.algos or not options.suites:
         raise UserError("Say what to tune: --algos and --suites.")
     use_data(options)
-    seeds = tuple(range(FIRST_SEED, FIRST_SEED + wish.seeds))
+    seeds = tuple(range(FIRST_SEED, FIRST_SEED + request.seeds))
     options = msgspec.structs.replace(options, seeds=seeds, fail_fast=False)  # a failed candidate counts, that is all
-    if "torch" in sys.modules:
-        return check(options, wish)
-    try:
-        return call(check, options, wish)
-    except ChildDiedError:
-        raise UserError(
-            "The process that reads plugins and data was killed, as when memory is short. Nothing was begun."
-        ) from None
+    return check_in_subprocess(check, options, request)
 
 
-def check(options: Options, wish: TuningRequest) -> Plan:
+def check(options: Options, request: TuningRequest) -> TuningPlan:
     """See plan_tuning."""
-    from metabench.engine.build import build_suite
-    from metabench.experiments.planning import plan
+    from metabench.experiments.planning import plan_experiment
+    from metabench.experiments.suite_builder import SuiteBuilder
 
     registry = open_registry(options)
-    for name in wish.space:
+    builder = SuiteBuilder(registry)
+    for name in request.space:
         if name not in options.algos:
             raise UserError(missing("This tuning has no algorithm for --space:", name, options.algos))
-    bases = [trial for trial in plan(options, registry) if trial.seed == FIRST_SEED]
+    bases = [trial for trial in plan_experiment(options, builder).trials if trial.seed == FIRST_SEED]
     specs = []
     for base in bases:
         entry = registry.get("algorithm", base.algorithm)
         fixed = options.set.get(base.algorithm, {})
         space = default_space(entry.parameters, base.algorithm_parameters)
-        space |= given_space(entry, wish.space.get(base.algorithm, {}))
-        both = sorted(fixed.keys() & wish.space.get(base.algorithm, {}).keys())
+        space |= given_space(entry, request.space.get(base.algorithm, {}))
+        both = sorted(fixed.keys() & request.space.get(base.algorithm, {}).keys())
         if both:
             raise UserError(f"'{base.algorithm}.{both[0]}' is in both --set and --space: which of the two?")
         space = {name: each for name, each in space.items() if name not in fixed}
@@ -88,14 +81,14 @@ def check(options: Options, wish: TuningRequest) -> Plan:
             raise UserError(f"There is nothing to tune in '{base.algorithm}': name a parameter with --space.")
         if not base.budget.validations:
             raise UserError("Tuning needs validation: --validations must be at least 1.")
-        higher = build_suite(registry, base).higher_is_better
-        specs.append(Spec(base, space, higher, wish.trials, as_tuple(options.seeds), wish.sampler_seed))
+        higher = builder.build(base.suite, base.suite_parameters).higher_is_better
+        specs.append(SearchSpec(base, space, higher, request.trials, as_tuple(options.seeds), request.sampler_seed))
     refuse_unequal(bases)
     out = folder(options) if options.out else folder(options).with_name(f"tune-{folder(options).name}")
-    execution, jobs = execution_of(options, ROUND * len(specs))
-    store.prepare(out)
-    prepare(registry, tuple(bases))
-    return Plan(out, options, tuple(specs), execution, jobs)
+    execution, jobs = plan_execution(options, ROUND * len(specs))
+    store.ensure_writable(out)
+    prepare_data(builder, tuple(bases))
+    return TuningPlan(out, options, tuple(specs), execution, jobs)
 
 
 def refuse_unequal(bases: list[Trial]) -> None:
@@ -106,4 +99,6 @@ def refuse_unequal(bases: list[Trial]) -> None:
     for suite, updates in found.items():
         if len(updates) > 1:
             listed = ", ".join(f"{name} {number:,}" for number, name in updates.items())
-            raise UserError(f"Equal budgets, please: on '{suite}' the recipe gives {listed} updates. Say --updates.")
+            raise UserError(
+                f"Algorithms need equal budgets: on '{suite}' the recipe gives {listed} updates. Say --updates."
+            )

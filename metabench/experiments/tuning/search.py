@@ -14,7 +14,7 @@ import msgspec
 
 from metabench.errors import UserError
 from metabench.experiments.recipes import Tuned, without_null
-from metabench.experiments.tuning.candidate import Candidate, Spec
+from metabench.experiments.tuning.candidate import Candidate, SearchSpec
 from metabench.experiments.tuning.space import Dimension
 from metabench.records.record import Record
 from metabench.records.trials import Trial
@@ -26,9 +26,9 @@ except ImportError:
 
 ROUND = 5
 """Candidates that are proposed together."""
-LEAST = 4
+MIN_ENDED = 4
 """Candidates trained to their end without which nothing is pruned."""
-PATIENCE = 0.25
+WARMUP_SHARE = 0.25
 """The share of the updates before which nothing is pruned."""
 DIGITS = 4
 """Significant ones of a proposed number."""
@@ -39,7 +39,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class Search:
     """The state of tuning one algorithm on one suite."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: SearchSpec) -> None:
         self.spec = spec
         self.sign = 1 if spec.higher_is_better else -1
         self.study = optuna.create_study(direction="maximize" if spec.higher_is_better else "minimize")
@@ -72,22 +72,22 @@ class Search:
 
     def propose(self) -> list[Trial]:
         """A round of candidates; the first trials of those that repeat none."""
-        bars = self.bars()
+        thresholds = self.pruning_thresholds()
         opened = []
         for number in range(self.told, min(self.told + ROUND, self.spec.trials)):
             self.study.sampler = optuna.samplers.TPESampler(seed=self.seed(number))
-            asked = self.study.ask(self.distributions)
-            parameters = {name: brief(value) for name, value in asked.params.items()}
+            optuna_trial = self.study.ask(self.distributions)
+            parameters = {name: round_digits(value) for name, value in optuna_trial.params.items()}
             if number == 0 and self.untuned:
                 parameters = self.untuned
             earlier = next((each for each in self.candidates if each.parameters == parameters), None)
-            candidate = Candidate(asked, parameters, earlier)
+            candidate = Candidate(optuna_trial, parameters, earlier)
             self.candidates.append(candidate)
             if earlier:
                 continue
             first, *rest = (self.trial(candidate, seed) for seed in self.spec.seeds)
             candidate.seeds_left = rest
-            first = msgspec.structs.replace(first, bars=bars)
+            first = msgspec.structs.replace(first, pruning_thresholds=thresholds)
             for trial in (first, *rest):
                 self.of[trial.id] = candidate
             opened.append(first)
@@ -104,11 +104,11 @@ class Search:
     def tell(self, candidate: Candidate) -> None:
         """Let Optuna know; what was pruned or failed stands behind all that has a score."""
         for point in candidate.records[0].curve:
-            candidate.asked.report(point.score, point.update)
+            candidate.optuna_trial.report(point.score, point.update)
         if candidate.status == "ok":
-            self.study.tell(candidate.asked, self.score(candidate))
+            self.study.tell(candidate.optuna_trial, self.score(candidate))
         else:
-            self.study.tell(candidate.asked, state=optuna.trial.TrialState.PRUNED)
+            self.study.tell(candidate.optuna_trial, state=optuna.trial.TrialState.PRUNED)
 
     def trial(self, candidate: Candidate, seed: int) -> Trial:
         """The trial of a candidate at a seed, which ends before the test."""
@@ -120,15 +120,15 @@ class Search:
             seed=seed,
         )
 
-    def bars(self) -> tuple[tuple[int, float], ...]:
+    def pruning_thresholds(self) -> tuple[tuple[int, float], ...]:
         """At each later validation the median, over the candidates that were trained to their end in earlier rounds,
         of the best score so far: Optuna's median rule."""
         ended = [each for each in self.candidates if each.status == "ok" and not each.repeats]
         curves = [self.best_so_far(each.records[0]) for each in ended]
-        if len(curves) < LEAST:
+        if len(curves) < MIN_ENDED:
             return ()
         updates = self.spec.base.budget.updates
-        points = [update for update in curves[0] if PATIENCE * updates <= update < updates]
+        points = [update for update in curves[0] if WARMUP_SHARE * updates <= update < updates]
         return tuple((update, statistics.median(curve[update] for curve in curves)) for update in points)
 
     def best_so_far(self, record: Record) -> dict[int, float]:
@@ -200,6 +200,6 @@ def distribution(dimension: Dimension) -> Any:
     return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def brief(value: Any) -> Any:
+def round_digits(value: Any) -> Any:
     """A proposed number with the digits that matter."""
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

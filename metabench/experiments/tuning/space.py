@@ -16,8 +16,8 @@ from metabench.registry.parameters import Parameter, type_name
 
 FACTOR = 30.0
 """How far around its starting point a step size is searched."""
-STEPS = 5
-"""Inner steps that are tried at least."""
+MIN_STEPS = 5
+"""Up to how many inner steps are searched at least."""
 EXAMPLE = "--space NAME.inner_lr=0.01:1:log or --space NAME.inner_steps=1,3,5"
 
 
@@ -59,7 +59,7 @@ def default_space(parameters: Mapping[str, Parameter], start: Mapping[str, Any])
         elif parameter.type is float and (name == "lr" or name.endswith("_lr")) and value > 0:
             found[name] = Dimension(kind="float", low=value / FACTOR, high=value * FACTOR, log=True)
         elif parameter.type is int and name.endswith("_steps") and value > 0:
-            found[name] = Dimension(kind="int", low=1, high=max(STEPS, 2 * value))
+            found[name] = Dimension(kind="int", low=1, high=max(MIN_STEPS, 2 * value))
     return found
 
 

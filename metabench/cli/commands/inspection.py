@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metabench.cli.commands import Data, Plugin, app, console, say
+from metabench.cli.commands import command, console, say
 
 if TYPE_CHECKING:
     from metabench.registry.discovery import Entry
     from metabench.registry.parameters import Parameter
 
 
-@app.command("list")
+@command("list")
 def list_(
+    given: dict[str, Any],
     name: Annotated[str, typer.Argument(help="One algorithm or suite, in full.", show_default=False)] = "",
-    plugin: Plugin = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="As a page: docs/authors/gallery.md.")] = False,
 ) -> None:
     """Algorithms and suites, with their parameters, types and defaults."""
     from metabench.cli.gallery import gallery
-    from metabench.experiments.options import Options
+    from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import open_registry
 
-    registry = open_registry(Options(plugins=tuple(plugin or ())))
+    registry = open_registry(read_options(None, given))
     if name:
         for entry in registry.named(name):
             show(entry)
@@ -66,13 +66,13 @@ def setting(entry: Entry, parameter: Parameter) -> str:
     return f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {type_name(parameter.type)}"
 
 
-@app.command()
-def plugins(plugin: Plugin = None) -> None:
+@command("plugins")
+def plugins(given: dict[str, Any]) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
     from metabench.cli.terminal import plain_table
     from metabench.registry.discovery import load_registry
 
-    registry = load_registry(tuple(plugin or ()))
+    registry = load_registry(tuple(given["plugins"] or ()))
     missing = {entry.plugin: entry.missing for entry in (*registry.algorithms.values(), *registry.suites.values())}
     rows = (
         (
@@ -87,27 +87,22 @@ def plugins(plugin: Plugin = None) -> None:
     console.print(plain_table(("plugin", "provides", "version", "source", "problem"), rows))
 
 
-@app.command()
+@command("check")
 def check(
+    given: dict[str, Any],
     name: Annotated[str, typer.Argument(help="An algorithm or a suite.")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME.PARAMETER=VALUE of it (may be repeated).")
-    ] = None,
-    plugin: Plugin = None,
-    data: Data = None,
     explain: Annotated[
         str | None, typer.Option("--explain", metavar="CHECK", help="Say what a check does, and what breaks it.")
     ] = None,
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
     from metabench import testing
-    from metabench.cli.commands.run import settings
     from metabench.cli.terminal import plain_table
     from metabench.errors import UserError, missing
-    from metabench.experiments.options import Options
+    from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import open_registry, use_data
 
-    options = Options(plugins=tuple(plugin or ()), set=settings(set_ or []), data=data)
+    options = read_options(None, given)
     for other in options.set.keys() - {name}:
         raise UserError(missing("This check has no algorithm or suite to --set:", other, (name,)))
     use_data(options)

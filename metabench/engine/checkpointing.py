@@ -1,0 +1,124 @@
+"""Checkpoints of a running trial: resumed equals uninterrupted."""
+
+from __future__ import annotations
+
+import io
+import time
+from typing import Any, NamedTuple
+
+import torch
+
+from metabench.api import Learner
+from metabench.engine.environment import version_of
+from metabench.engine.measure import peak_memory_mb, timed
+from metabench.engine.seeds import random_state
+from metabench.engine.state import TrialRun, TrialState
+from metabench.errors import one_line
+from metabench.records.checkpoints import Header, opened, sealed
+from metabench.records.files import DamagedError
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: TrialState
+    learner: dict[str, Any]
+    random: dict[str, Any]
+    """Where the global random streams were."""
+
+
+class Checkpoints:
+    """The checkpoints of one trial: whether there is one, when the next is due, and what is in it."""
+
+    def __init__(self, run: TrialRun) -> None:
+        self.trial, self.execution, self.keeper = run.trial, run.execution, run.keeper
+        kinds = ("algorithm", "suite")
+        digests = {kind: run.registry.digest(kind, getattr(run.trial, kind)) for kind in kinds}
+        self.code = digests | {"metabench": version_of("metabench"), "torch": str(torch.__version__)}
+        """What must be the same for the trial to go on from a checkpoint."""
+        self.made = (time.monotonic(), 0)
+        self.notice = ""
+        """What went wrong, for the record."""
+
+    def load(self) -> Saved | None:
+        """The last checkpoint, if it is this trial's; one that cannot be used is set aside."""
+        content = self.keeper.load()
+        if content is None:
+            return None
+        try:
+            header, state = opened(content)
+            if header.trial != self.trial.id:
+                raise DamagedError(f"it is one of trial '{header.trial}'")
+            if header.code != self.code:
+                raise DamagedError("the code has changed since it was written")
+            found = from_bytes(state)
+            saved = Saved(
+                TrialState.from_dict(found["state"], self.execution.device), found["learner"], found["random"]
+            )
+        except DamagedError as error:
+            self.refuse(str(error))
+            return None
+        except Exception as error:  # a readable header, but a state that is of no use
+            self.refuse(one_line(error))
+            return None
+        self.made = (time.monotonic(), header.update)
+        saved.state.resumed += (saved.state.update,)
+        return saved
+
+    def refuse(self, reason: str) -> None:
+        """Set the last checkpoint aside: the trial starts over."""
+        self.notice = f"began anew, its checkpoint was set aside: {reason}"
+        try:
+            self.keeper.refuse(reason)
+        except OSError as error:
+            self.notice += f" ({one_line(error)})"
+        self.made = (time.monotonic(), 0)
+
+    def due(self, update: int) -> bool:
+        """Whether the next is, after so many updates."""
+        then, before = self.made
+        every = self.execution.checkpoint_updates
+        if every is not None and update - before >= every:
+            return True
+        seconds = self.execution.checkpoint_seconds
+        return seconds is not None and time.monotonic() - then >= seconds
+
+    def save(self, state: TrialState, learner: Learner) -> None:
+        """Make one, with the global random streams. A disk that cannot take it costs time later, not the trial."""
+        with timed(state.seconds, "checkpoint", self.execution.device):
+            memory = max(state.memory_mb, peak_memory_mb(self.execution.device))
+            content = to_bytes(
+                {
+                    "state": state.to_dict() | {"memory_mb": memory},
+                    "learner": learner.state_dict(),
+                    "random": random_state(),
+                }
+            )
+            header = Header(
+                trial=self.trial.id,
+                code=self.code,
+                update=state.update,
+                updates=self.trial.budget.updates,
+                seconds=round(sum(state.seconds.values()), 3),
+            )
+            try:
+                self.keeper.save(sealed(header, content), state.update)
+            except OSError as error:
+                self.notice = f"no checkpoint could be written: {error.strerror or error}"
+        self.made = (time.monotonic(), state.update)
+
+
+def to_bytes(state: dict[str, Any]) -> bytes:
+    """A state as torch saves it."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
+
+
+def from_bytes(content: bytes) -> dict[str, Any]:
+    """A state, its tensors on the CPU; nothing in it can run code. Raises DamagedError."""
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DamagedError(f"torch cannot read it ({type(error).__name__})") from None
+    return state

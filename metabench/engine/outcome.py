@@ -1,0 +1,67 @@
+"""What a trial hands over when it ends: the record of all that is known, and the scores."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import torch
+
+from metabench.engine.environment import bits, environment
+from metabench.engine.evaluate import Tested
+from metabench.engine.measure import peak_memory_mb
+from metabench.engine.state import TrialRun, TrialState
+from metabench.records.provenance import PluginOrigins, Provenance
+from metabench.records.record import Outcome, Record, Status
+
+
+class Ending(NamedTuple):
+    """How a trial ended."""
+
+    status: Status
+    reason: str = ""
+    traceback: str = ""
+
+
+def outcome_of(run: TrialRun, state: TrialState, ending: Ending, tested: Tested | None, notice: str) -> Outcome:
+    """The record; with scores and examples only where all went well."""
+    device = run.execution.device
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        device = "cpu"  # where nothing but the failure happened
+    record = Record(
+        trial=run.trial,
+        status=ending.status,
+        reason=ending.reason,
+        metric=tested.metric if tested else "",
+        higher_is_better=state.higher_is_better,
+        tests=tested.tests if tested else {},
+        curve=state.curve,
+        selection=state.selection,
+        selected_update=state.selected_update,
+        adapt_ms=tested.adapt_ms if tested else None,
+        peak_memory_mb=round(max(state.memory_mb, peak_memory_mb(device)), 1),
+        strategy=state.strategy,
+        provenance=provenance_of(run, state, ending, notice, device),
+    )
+    clocks = {f"{name}_seconds": round(seconds, 4) for name, seconds in state.seconds.items()}
+    record = msgspec.structs.replace(record, **clocks)
+    if tested and ending.status == "ok":
+        return Outcome(record, tested.scores, tested.examples)
+    return Outcome(record, {})
+
+
+def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str, device: str) -> Provenance:
+    """The machine and the code, and how the trial was computed there."""
+    trial, execution, origin = run.trial, run.execution, run.registry.origin
+    return msgspec.structs.replace(
+        environment(device),
+        threads=execution.threads,
+        choice=state.choice,
+        resumed=state.resumed,
+        traceback=ending.traceback,
+        deterministic=execution.deterministic,
+        rematerialise=execution.rematerialise,
+        bits=bits(device, execution.deterministic, state.strategy),
+        notice=notice,
+        plugins=PluginOrigins(origin("algorithm", trial.algorithm), origin("suite", trial.suite)),
+    )

@@ -1,0 +1,50 @@
+"""Every way to run a trial computes it as the user asked, and `verify` as the record says it was."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from metabench.engine.run import run_trial
+from metabench.experiments.execution import make_execution
+from metabench.experiments.executors.registry import EXECUTORS, ExecutorRow, ExecutorSetup, make_executor
+from metabench.experiments.options import Options
+from metabench.experiments.read_options import read_options
+from metabench.experiments.verify import recorded_execution
+from metabench.records.trials import Budget, Execution, Trial
+
+ASKED = {
+    "strategy": "threaded",
+    "rematerialise": True,
+    "deterministic": True,
+    "checkpoint_every": "7",
+    "plugins": ["/nowhere.py"],
+}
+
+
+def test_every_field_of_an_execution_comes_from_the_options():
+    execution = make_execution(read_options(None, ASKED), "cuda", 2)
+    for field in msgspec.structs.fields(Execution):
+        assert getattr(execution, field.name) != field.default, field.name
+    assert make_execution(Options(rematerialise=True), "cpu", 1).strategy == "threaded"
+
+
+@pytest.mark.parametrize("name", ["vectorised", "threaded"])
+@pytest.mark.parametrize("switch", [False, True])
+def test_verify_computes_a_trial_as_its_record_says(name, switch):
+    budget = Budget(updates=1, meta_batch_size=1, validations=0, test_tasks=2, test_steps=1)
+    trial = Trial(
+        algorithm="reptile", algorithm_parameters={}, suite="sinusoid", suite_parameters={}, seed=0, budget=budget
+    )
+    again = switch and name == "threaded"
+    execution = Execution(strategy=name, rematerialise=again, deterministic=switch, threads=2)
+    outcome = run_trial(trial, execution, lambda progress: None)
+    assert outcome.record.status == "ok", outcome.record.reason
+    assert recorded_execution(outcome.record, Options()) == execution
+
+
+def test_an_executor_is_a_row(monkeypatch, tmp_path):
+    monkeypatch.setitem(EXECUTORS, "mine", ExecutorRow("builtins:list", "as a list"))
+    setup = ExecutorSetup(tmp_path, Execution(), run_trial, 1)
+    assert make_executor("mine", setup) == list(setup)
+    assert read_options(None, {"executor": "mine"}).executor == "mine"
