@@ -29,7 +29,7 @@ def refuse(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """The console script: an error that is the user's to mend is one line and exit code 2."""
+    """The console script: an error that the user can fix is one line and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")

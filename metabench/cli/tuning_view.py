@@ -1,4 +1,4 @@
-"""What tuning shows on the terminal: a live table there, one line a finished trial in a log."""
+"""What tuning shows: a live table on a terminal, one line per finished trial in a log."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ def describe(search: Search, record: Record) -> str:
     seed = f" seed {record.trial.seed}" if len(search.spec.seeds) > 1 else ""
     if record.status == "ok":
         curve = search.best_so_far(record)
-        found = f"validation {number(list(curve.values())[-1])}"
+        result = f"validation {number(list(curve.values())[-1])}"
     else:
-        found = f"{record.status}, {record.reason}"
-    return f"{search.spec.name} {place}/{search.spec.trials}{seed}: {found}; {parameters(candidate)}"
+        result = f"{record.status}, {record.reason}"
+    return f"{search.spec.name} {place}/{search.spec.trials}{seed}: {result}; {parameters(candidate)}"
 
 
-class Board:
-    """A table that rich draws again whenever it looks: a row for each search."""
+class LiveTable:
+    """A rich renderable: one row per search."""
 
     def __init__(self, tuning: TuningRun) -> None:
         self.tuning = tuning
         self.curves: dict[str, list[float]] = {}
-        """Of the trials that are running: their validation scores."""
+        """Validation scores of the running trials, by trial id."""
         self.at: dict[str, str] = {}
-        """Of the trials that are running: the update."""
+        """Where the running trials are, as `done/total`, by trial id."""
 
-    def sign(self, sign: Progress) -> None:
-        """A sign of life."""
-        self.at[sign.trial_id] = f"{sign.done}/{sign.total}"
-        if sign.score is not None:
-            self.curves.setdefault(sign.trial_id, []).append(sign.score)
+    def update(self, progress: Progress) -> None:
+        """A heartbeat of a running trial."""
+        self.at[progress.trial_id] = f"{progress.done}/{progress.total}"
+        if progress.score is not None:
+            self.curves.setdefault(progress.trial_id, []).append(progress.score)
 
-    def ended(self, record: Record) -> None:
-        """A trial is over."""
+    def remove(self, record: Record) -> None:
+        """Drop a trial that has ended."""
         self.curves.pop(record.trial.id, None)
         self.at.pop(record.trial.id, None)
 
@@ -66,7 +66,7 @@ class Board:
         table = Table("suite", "algorithm", "trials", "pruned", "failed", "best validation", "running", box=None)
         for search in self.tuning.searches:
             best = search.best()
-            over = sum(each.over for each in search.candidates)
+            over = sum(candidate.over for candidate in search.candidates)
             running = [
                 f"{updates} {sparkline(self.curves.get(name, []))}".strip()
                 for name, updates in list(self.at.items())
@@ -84,23 +84,23 @@ class Board:
 
 @contextmanager
 def live(console: Console, tuning: TuningRun) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
-    """Two functions: one takes signs of life, the other records."""
-    board = Board(tuning)
+    """Two functions: one takes heartbeats, the other records."""
+    table = LiveTable(tuning)
 
     def on_record(record: Record) -> None:
-        board.ended(record)
+        table.remove(record)
         line = describe(tuning.of[record.trial.id], record)
         console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
     if not console.is_terminal:
-        yield (lambda sign: None), on_record
+        yield (lambda progress: None), on_record
         return
-    with Live(board, console=console, transient=True, refresh_per_second=4):
-        yield board.sign, on_record
+    with Live(table, console=console, transient=True, refresh_per_second=4):
+        yield table.update, on_record
 
 
 def table_of(tuning: TuningRun) -> Table:
-    """What was found."""
+    """The result of tuning: one row per search."""
     table = Table("suite", "algorithm", "trials", "pruned", "failed", "untuned", "tuned", "parameters")
     table.title, table.title_justify = "scores on validation tasks", "left"
     for search in tuning.searches:

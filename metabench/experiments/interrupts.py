@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: asked once, a run ends in order; asked twice, at once."""
+"""Ctrl-C and SIGTERM: the first asks a run to checkpoint and stop, the second stops it at once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def asked_to_stop(on_first: Callable[[], None]) -> Iterator[Callable[[], int]]:
-    """A function: the signal that asked to stop, or 0. The second one raises KeyboardInterrupt.
+    """Yield a function that returns the signal that asked to stop, or 0. A second signal raises KeyboardInterrupt.
 
-    Outside the main thread, where Python gives signals to nobody, it is always 0.
+    Outside the main thread, which alone can handle signals, it always returns 0.
     """
     seen: list[int] = []
 

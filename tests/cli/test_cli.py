@@ -185,7 +185,7 @@ def test_a_failing_plugin_leaves_the_others_alone(metabench, tmp_path):
     assert raised.returncode == 1, raised.stderr
     assert "sinusoid bad seed 0: error, RuntimeError: boom" in raised.stdout
     assert (
-        "1 of 2 trials did not end well; `metabench report` lists their reasons; --retry-failed runs them again."
+        "1 of 2 trials failed; `metabench report` lists their reasons; --retry-failed runs them again."
         in raised.stdout
     )
     assert "Traceback" not in raised.stdout + raised.stderr
@@ -210,7 +210,7 @@ def test_an_algorithm_that_is_not_made_for_a_suite_is_left_out(metabench, tmp_pa
     assert "1 trials to run, 1 finished before" in result.stdout
     assert "Left out: protonet on sinusoid" in result.stdout
     assert "sinusoid scratch seed 0: mse" in result.stdout
-    assert "did not end well" not in result.stdout
+    assert "trials failed" not in result.stdout
     status = metabench("status", "results/a")
     assert status.returncode == 0
     assert why not in status.stdout

@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from metabench.engine.run import run_trial
+from metabench.experiments import single_trial
 from metabench.experiments.execution import make_execution
 from metabench.experiments.executors.registry import EXECUTORS, ExecutorRow, ExecutorSetup, make_executor
-from metabench.experiments.options import Options
+from metabench.experiments.options import Options, rows
 from metabench.experiments.read_options import read_options
 from metabench.experiments.verify import recorded_execution
+from metabench.records.record import Outcome, Record
 from metabench.records.trials import Budget, Execution, Trial
 
 ASKED = {
@@ -41,6 +43,33 @@ def test_verify_computes_a_trial_as_its_record_says(name, switch):
     outcome = run_trial(trial, execution, lambda progress: None)
     assert outcome.record.status == "ok", outcome.record.reason
     assert recorded_execution(outcome.record, Options()) == execution
+
+
+def test_what_decides_how_a_trial_is_computed_is_an_option_wherever_one_is():
+    deciding = {*Execution.__struct_fields__, "checkpoint_every"}
+    shared = [row for row in rows() if row.name in deciding]
+    assert {row.name for row in shared} == {*ASKED, "device"}
+    assert all({"run", "tune", "worker"} <= set(row.option.commands.split()) for row in shared)
+
+
+def test_a_worker_computes_its_trial_as_asked(here, tmp_path, monkeypatch):
+    trial = Trial(algorithm="reptile", algorithm_parameters={}, suite="sinusoid", suite_parameters={}, seed=0)
+    (tmp_path / "trial.json").write_bytes(msgspec.json.encode(trial))
+    executions = []
+
+    def record_execution(trial, execution, report, *, keeper, stopping):
+        executions.append(execution)
+        return Outcome(Record(trial=trial, status="ok"), {})
+
+    monkeypatch.setattr(single_trial, "run_trial", record_execution)
+    words = ("--rematerialise", "--deterministic", "--checkpoint-every", "7", "--threads", "2")
+    assert here("worker", "trial.json", "r/record.json", *words).returncode == 0
+    assert executions == [
+        Execution(
+            strategy="threaded", rematerialise=True, deterministic=True,
+            checkpoint_seconds=None, checkpoint_updates=7, threads=2,
+        )
+    ]  # fmt: skip
 
 
 def test_an_executor_is_a_row(monkeypatch, tmp_path):

@@ -70,8 +70,8 @@ def finish(planned: Any, watch: bool) -> None:
         with asked_to_stop(
             lambda: say("Stopping: running trials make a checkpoint; Ctrl-C again stops at once.")
         ) as asked:
-            sofar = LiveScores(planned.pending) if watch else None
-            with live(console, planned.pending, sofar) as (on_progress, on_record):
+            scores = LiveScores(planned.pending) if watch else None
+            with live(console, planned.pending, scores) as (on_progress, on_record):
                 for outcome in planned.outcomes(on_progress, asked):
                     on_record(outcome.record)
             stopped = asked()
@@ -81,17 +81,17 @@ def finish(planned: Any, watch: bool) -> None:
         say(f"Stopped. What was finished is in {planned.out}; the same command goes on from there.")
         raise typer.Exit(128 + stopped)
     ids = {trial.id for trial in planned.trials}
-    mine = [record for record in records(planned.out) if record.trial.id in ids]
-    console.print(results_table(summary_table(mine, planned.out), console.width))
-    for notice in notices(mine):
+    own = [record for record in records(planned.out) if record.trial.id in ids]
+    console.print(results_table(summary_table(own, planned.out), console.width))
+    for notice in notices(own):
         say(notice)
     say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
-    bad = [record for record in mine if record.is_failure]
-    if bad:
-        failed = any(not record.is_final for record in bad)
-        again = "; --retry-failed runs them again" if failed else ""
-        say(f"{len(bad)} of {len(mine)} trials did not end well; `metabench report` lists their reasons{again}.")
-    if len(mine) < len(ids):
-        say(f"{len(ids) - len(mine)} trials were not run; the same command goes on.")
-    if bad or len(mine) < len(ids) or all(record.status != "ok" for record in mine):
+    failures = [record for record in own if record.is_failure]
+    if failures:
+        retryable = any(not record.is_final for record in failures)
+        again = "; --retry-failed runs them again" if retryable else ""
+        say(f"{len(failures)} of {len(own)} trials failed; `metabench report` lists their reasons{again}.")
+    if len(own) < len(ids):
+        say(f"{len(ids) - len(own)} trials were not run; the same command goes on.")
+    if failures or len(own) < len(ids) or all(record.status != "ok" for record in own):
         raise typer.Exit(1)

@@ -45,7 +45,7 @@ def tune(
 
 
 def finish(tuning: Any, path: Path) -> None:
-    """Run what is left, show what was found, and write the recipe; nothing is written when stopped before the end."""
+    """Run the remaining trials, show the result and write the recipe; stopped before the end, write nothing."""
     from metabench.cli.tuning_view import live, table_of
     from metabench.experiments.interrupts import asked_to_stop
 
@@ -77,7 +77,7 @@ def finish(tuning: Any, path: Path) -> None:
     console.print(table_of(tuning))
     for search in without:
         why = search.first_end
-        say(f"{search.spec.name}: no candidate ended well, so it is not in the recipe. The first one: {why}.")
+        say(f"{search.spec.name}: every candidate failed, so it is not in the recipe. The first one: {why}.")
     if len(without) < len(plan.specs):
         skipped_pairs = [search.spec for search in without]
         tuned = [spec.base for spec in plan.specs if spec not in skipped_pairs]

@@ -42,16 +42,14 @@ class Limits(NamedTuple):
 class Queue:
     """The trials that are left. Each is handed out under its lock, and again if its process dies."""
 
-    def __init__(self, trials: Iterable[Trial], claims: TrialLocks, limits: Limits) -> None:
+    def __init__(self, trials: Iterable[Trial], locks: TrialLocks, limits: Limits) -> None:
         self.waiting = deque(trials)
-        self.claims = claims
+        self.locks = locks
         self.limits = limits
         self.reclaimed: deque[Trial] = deque()
         """Locked by us already, to be run again."""
         self.deaths: Counter[str] = Counter()
         self.reached: dict[str, int] = {}
-        self.finished_elsewhere = 0
-        """How many trials another driver finished meanwhile."""
         self.next_try = 0.0
 
     def __bool__(self) -> bool:
@@ -66,13 +64,11 @@ class Queue:
             return None
         for _ in range(len(self.waiting)):
             trial = self.waiting.popleft()
-            verdict = self.claims.claim(trial)
+            verdict = self.locks.claim(trial)
             if verdict is Claim.ACQUIRED:
                 return trial
-            if verdict is Claim.BUSY:
+            if verdict is Claim.BUSY:  # once DONE it needs no run: another driver finished it
                 self.waiting.append(trial)
-            else:
-                self.finished_elsewhere += 1
         self.next_try = time.monotonic() + RETRY_LOCKED_S
         return None
 
