@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Learner, Meta, Predict, Task
+from metabench.api import Algorithm, Batch, Learner, Meta, MetaGradFn, Predict, Task
 from metabench.api.autodiff import value_and_grad
 from metabench.api.trees import Tree, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import OuterLoop
 from metabench.engine.strategies import make_strategy
-from metabench.engine.strategies.base import MetaGradFn, Strategy, by_rule
+from metabench.engine.strategies.base import Strategy, by_rule
 
 
 class AdaptedBatch(Sequence[Predict]):

@@ -65,10 +65,13 @@ def problem_around(
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(per_thread, "module"):
             per_thread.module = copy.deepcopy(module)
+        outputs: Tensor
         if precision != "bf16":
-            return functional_call(per_thread.module, params, (x,))
+            outputs = functional_call(per_thread.module, params, (x,))
+            return outputs
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
-            return functional_call(per_thread.module, params, (x,)).to(dtype)
+            outputs = functional_call(per_thread.module, params, (x,))
+        return outputs.to(dtype)
 
     def rewrap(extend: Callable[[nn.Module], nn.Module]) -> Problem:
         return problem_around(suite, wrap(extend).to(device=device, dtype=dtype), seed, wrap, precision)

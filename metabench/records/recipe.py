@@ -42,3 +42,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             msgspec.structs.force_setattr(
                 self, field.name, value
             )  # a copy: what is frozen is nobody else's to change
+
+
+RecipeSettings = dict[tuple[str, str], dict[str, Settings]]
+"""(suite, recipe) -> algorithm -> its settings there, as `register_recipes` returns them; `"*"` is any of either."""

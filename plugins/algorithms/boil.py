@@ -11,6 +11,7 @@ from metabench.api import (
     AlgorithmFactory,
     NotApplicableError,
     Problem,
+    RecipeSettings,
     hookimpl,
     partial_sgd,
     query_loss,
@@ -42,7 +43,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """The settings for mini-ImageNet of the authors' code, arXiv 2008.08882, which has no Omniglot."""
     boil = {"inner_lr": 0.5, "inner_steps": 1, "meta_batch_size": 4, "test_steps": 1}
     return {

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, NotApplicableError, Problem, hookimpl, partial_sgd, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    NotApplicableError,
+    Problem,
+    RecipeSettings,
+    hookimpl,
+    partial_sgd,
+    query_loss,
+)
 
 
 def cavia(
@@ -81,7 +90,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """Steps of 1.0 in all experiments of arXiv 1810.03642: they move context numbers, and no other algorithm's do.
 
     Sinusoids: section 5.1 and the code. Characters: the code's settings for mini-ImageNet; a quick run modulates the

@@ -19,6 +19,7 @@ from metabench.api import (
     Meta,
     Params,
     Problem,
+    RecipeSettings,
     Task,
     grad,
     hookimpl,
@@ -129,7 +130,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """Characters: the authors' configuration for 5 steps, arXiv 1810.09502, which differentiates the inner steps from
     the start; its network pools, the suites' `conv` does not.
 

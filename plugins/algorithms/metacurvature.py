@@ -16,6 +16,7 @@ from metabench.api import (
     Meta,
     Params,
     Problem,
+    RecipeSettings,
     grad,
     hookimpl,
     map_tree,
@@ -83,6 +84,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
     return {("sinusoid", "*"): {"metacurvature": {"test_steps": 1}}}

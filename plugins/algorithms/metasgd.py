@@ -15,6 +15,7 @@ from metabench.api import (
     Meta,
     Params,
     Problem,
+    RecipeSettings,
     grad,
     hookimpl,
     map_tree,
@@ -57,7 +58,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """One step, as many as step sizes were learnt for: arXiv 1707.09835, first step size from its range."""
     images = {"inner_lr": 0.1, "inner_steps": 1, "test_steps": 1}
     return {

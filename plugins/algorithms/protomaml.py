@@ -13,6 +13,7 @@ from metabench.api import (
     NotApplicableError,
     Params,
     Problem,
+    RecipeSettings,
     hookimpl,
     query_loss,
     sgd,
@@ -58,6 +59,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """One step of a size that was tried on glyphs, where the authors' six of 0.3 for Meta-Dataset train badly."""
     return {("omniglot", "*"): {"protomaml": {"inner_lr": 0.1, "inner_steps": 1}}}

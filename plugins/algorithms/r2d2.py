@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, Batch, InnerLoop, Meta, Problem, hookimpl, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Batch,
+    InnerLoop,
+    Meta,
+    Problem,
+    RecipeSettings,
+    hookimpl,
+    query_loss,
+)
 from metabench_plugins.algorithms.embeddings import body_of, one_hot
 
 
@@ -57,6 +67,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """arXiv 1805.08136, section 4.2, without its halving of the rate and on the suite's own ways."""
     return {("omniglot", "*"): {"r2d2": {"outer_lr": 5e-3}}}

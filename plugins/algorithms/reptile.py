@@ -14,6 +14,7 @@ from metabench.api import (
     AlgorithmFactory,
     Params,
     Problem,
+    RecipeSettings,
     Task,
     adam,
     hookimpl,
@@ -67,6 +68,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes():
+def register_recipes() -> RecipeSettings:
     """Its outer rate is a share of the way to where tasks end, unlike any other algorithm's: no family's fits it."""
     return {("*", "*"): {"reptile": {"outer_lr": 1.0}}}

@@ -9,12 +9,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from metabench.api import Meta, Task
+from metabench.api import Meta, MetaGradFn, Task
 from metabench.api.inner_loops import rematerialising
 from metabench.api.trees import Tree, flatten, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import OuterLoop
 from metabench.engine.strategies.base import (
-    MetaGradFn,
     Strategy,
     Workers,
     large_convolutions,

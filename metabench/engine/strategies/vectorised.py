@@ -8,10 +8,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from metabench.api import Meta, Task
+from metabench.api import Meta, MetaGradFn, Task
 from metabench.api.trees import Tree, concatenate, leading_axis, map_tree, slices
 from metabench.engine.strategies.base import (
-    MetaGradFn,
     Strategy,
     Workers,
     large_convolutions,
