@@ -17,7 +17,7 @@ test-fast: setup  ## the tests that are quick: for while you work
 	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
 
 docs: setup  ## the documentation site, into site/; a warning is a failure
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 wheel:  ## build the wheel, install it in a fresh environment, and run and report with it
 	tools/wheel.sh

@@ -30,7 +30,7 @@ EXECUTORS = {"records", "errors"}
 PUBLIC = {
     "metabench": {"load", "load_tasks", "run"},
     "metabench.registry": {"load_registry"},
-    "metabench.report": {"write_report"},
+    "metabench.report": {"statistics", "write_report"},
     "metabench.testing": {"Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"},
 }
 PLUGINS_IMPORT = {"metabench.api"}
@@ -42,6 +42,8 @@ TORCH_FREE = [
     "metabench.cli.main",
     "metabench.experiments.experiment",
     "metabench.experiments.executors.local",
+    "metabench.experiments.planning",
+    "metabench.experiments.tuning.drive",
 ]
 
 

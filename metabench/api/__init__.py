@@ -29,7 +29,7 @@ from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
-from metabench.records.recipe import Recipe, RecipeSettings
+from metabench.records.recipe import PackageRecipes, Recipe
 
 __all__ = [
     "EDITION",
@@ -43,12 +43,12 @@ __all__ = [
     "MetaGradFn",
     "NotApplicableError",
     "ObjectiveFn",
+    "PackageRecipes",
     "Params",
     "Pool",
     "Predict",
     "Problem",
     "Recipe",
-    "RecipeSettings",
     "Suite",
     "SuiteFactory",
     "Task",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,6 +23,9 @@ from metabench.cli.live_scores import LiveScores
 from metabench.records import record as data
 from metabench.records.record import Record, skipped_pairs
 from metabench.records.trials import Trial
+
+if TYPE_CHECKING:
+    from metabench.report.build import TextTable
 
 
 def describe(record: Record) -> str:
@@ -109,31 +112,18 @@ def live(
         yield on_progress, on_record
 
 
-def results_table(summary: Any, width: int) -> Table:
-    """The table at the end of a run, from the report's summary (a DataFrame), with as many columns as fit."""
+def results_table(summary: TextTable, width: int) -> Table:
+    """The table at the end of a run, with as many columns as fit: the first ones, four at least."""
     table = Table(title="mean score ± half of its 95% interval over seeds and test tasks", title_justify="left")
-    columns = {
-        "suite": lambda row: str(row["suite"]),
-        "algorithm": lambda row: str(row["algorithm"]),
-        "score": lambda row: f"{row['metric']} {row['score_text']}",
-        "seeds": lambda row: f"{row['ok']}/{row['seeds']}",
-        "protocol": lambda row: {True: "transductive", False: "inductive"}.get(row["transductive"], ""),
-        "train s": lambda row: known(row["train_seconds"], 1),
-        "adapt ms": lambda row: known(row["adapt_ms"], 1),
-        "memory MB": lambda row: known(row["peak_memory_mb"], 0),
-        "strategy": lambda row: row["strategy"] + (f", {row['precision']}" if row["precision"] != "float32" else ""),
-    }
-    for name in list(columns)[: 9 if width >= 110 else 6]:
-        right = name in ("score", "train s", "adapt ms", "memory MB")
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in summary.to_dict("records"):
-        table.add_row(*(Text(cell(row)) for cell in list(columns.values())[: len(table.columns)]))
+    left = width - 1
+    for place, heading in enumerate(summary.headings):
+        left -= 3 + max(len(text) for text in (heading, *(row[place] for row in summary.rows)))
+        if left < 0 and place >= 4:
+            break
+        table.add_column(heading, overflow="fold")
+    for row in summary.rows:
+        table.add_row(*map(Text, row[: len(table.columns)]))
     return table
-
-
-def known(value: float, digits: int) -> str:
-    """A figure, or nothing where no trial has it."""
-    return "" if value != value else f"{value:.{digits}f}"
 
 
 def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

@@ -42,7 +42,7 @@ def look(root: Path, width: int) -> View:
     parts: list[RenderableType] = [Text(headline(root, found))]
     if found.running:
         parts.append(plain_table(("running or interrupted", "where", "updates", "computed for"), found.running))
-    if len(summary):
+    if summary.rows:
         parts.append(results_table(summary, width))
     return View(Group(*parts), not found.left and not running(root))
 

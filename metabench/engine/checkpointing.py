@@ -67,7 +67,7 @@ class Checkpoints:
 
     def refuse(self, reason: str) -> None:
         """Set the last checkpoint aside: the trial starts over."""
-        self.notice = f"began anew, its checkpoint was set aside: {reason}"
+        self.notice = f"started over, its checkpoint was set aside: {reason}"
         try:
             self.keeper.refuse(reason)
         except OSError as error:

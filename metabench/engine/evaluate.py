@@ -117,7 +117,8 @@ def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, inductive: bool
             raise TypeError(f"metrics must be a dict of name -> scalar, not of {', '.join(map(repr, found))}")
         return found
 
-    return map_tasks(adapted, one, tasks.support, tasks.query)
+    metrics: dict[str, Tensor] = map_tasks(adapted, one, tasks.support, tasks.query)
+    return metrics
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from metabench.engine.evaluate import Tested
 from metabench.engine.measure import peak_memory_mb
 from metabench.engine.state import TrialRun, TrialState
 from metabench.records.provenance import PluginOrigins, Provenance
-from metabench.records.record import Outcome, Record, Status
+from metabench.records.record import Outcome, Record
+from metabench.records.status import Status
 
 
 class Ending(NamedTuple):

@@ -35,8 +35,8 @@ class OuterLoop:
 
     def step(self, direction: Meta, rates: list[Any]) -> None:
         """One step of the optimiser against a direction."""
-        for leaf, slope in zip(self.leaves, flatten(direction)[0], strict=True):
-            leaf.grad = slope.contiguous()  # torch's fused Adam takes every tensor for laid out like the parameter
+        for leaf, grad in zip(self.leaves, flatten(direction)[0], strict=True):
+            leaf.grad = grad.contiguous()  # fused Adam assumes that grad and parameter share strides
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.optimizer.step()

@@ -67,11 +67,11 @@ def problem_around(
             per_thread.module = copy.deepcopy(module)
         outputs: Tensor
         if precision != "bf16":
-            outputs = functional_call(per_thread.module, params, (x,))
+            outputs: Tensor = functional_call(per_thread.module, params, (x,))
             return outputs
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
             outputs = functional_call(per_thread.module, params, (x,))
-        return outputs.to(dtype)
+            return outputs.to(dtype)
 
     def rewrap(extend: Callable[[nn.Module], nn.Module]) -> Problem:
         return problem_around(suite, wrap(extend).to(device=device, dtype=dtype), seed, wrap, precision)

@@ -21,7 +21,8 @@ from metabench.engine.tasks import training_tasks
 from metabench.engine.training import PrunedError, train
 from metabench.errors import NotApplicableError, UserError, one_line
 from metabench.records.checkpoints import CheckpointStore, NullCheckpointStore
-from metabench.records.record import Outcome, Status, StoppedError
+from metabench.records.record import Outcome, StoppedError
+from metabench.records.status import Status
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry, load_registry
 

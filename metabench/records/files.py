@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: atomic writes, checksums, and clearing up after a crash."""
+"""Atomic writes, checksums, and clearing up after a crash."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left behind; only for who knows that nobody writes here now."""
+    """Delete temporary files of killed writers; call only while holding the lock."""
     for path in folder.glob(f"{TEMPORARY}*"):
         path.unlink(missing_ok=True)
 

@@ -8,6 +8,8 @@ import msgspec
 
 Settings = dict[str, Any]
 """Parameters of an algorithm, and fields of the budget that differ for it, by name."""
+PackageRecipes = dict[tuple[str, str], dict[str, Settings]]
+"""(suite, recipe) -> algorithm -> its settings there: what the hook `register_recipes` returns."""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +44,3 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             msgspec.structs.force_setattr(
                 self, field.name, value
             )  # a copy: what is frozen is nobody else's to change
-
-
-RecipeSettings = dict[tuple[str, str], dict[str, Settings]]
-"""(suite, recipe) -> algorithm -> its settings there, as `register_recipes` returns them; `"*"` is any of either."""

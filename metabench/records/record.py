@@ -126,7 +126,7 @@ class StoppedError(Exception):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """A sign of life from a running trial."""
+    """A heartbeat of a running trial."""
 
     trial_id: str
     phase: str

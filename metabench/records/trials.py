@@ -1,4 +1,4 @@
-"""What is run and what comes of it, as plain data: JSON both ways, and no torch."""
+"""What is run, as plain data: JSON both ways, and no torch."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pluggy
 
+from metabench.records.recipe import PackageRecipes
+
 hookspec = pluggy.HookspecMarker("metabench")
 
 
@@ -21,7 +23,7 @@ def register_suites() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty
 
 
 @hookspec
-def register_recipes() -> Mapping[tuple[str, str], Mapping[str, Mapping[str, Any]]]:  # type: ignore[empty-body]
+def register_recipes() -> PackageRecipes:  # type: ignore[empty-body]
     """(suite, recipe) -> algorithm -> its settings there: parameters, and fields of the budget.
 
     `"*"` is any suite or any recipe; what is more exact goes before. The suite need not be the package's own, and

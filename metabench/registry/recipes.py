@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metabench.records.recipe import PackageRecipes
+
 ANY = "*"
 """Every suite, or every recipe."""
 FORM = "{(suite, recipe): {algorithm: {setting: value}}}, where '*' is any suite or recipe"
@@ -27,7 +29,7 @@ Key = tuple[str, str, str]
 def read_settings(returned: Any, taken: Mapping[Key, PackageSettings], plugin: str) -> dict[Key, PackageSettings]:
     """What `register_recipes` of a plugin returned, checked; raises ValueError with the rule that it breaks."""
     try:
-        tables = msgspec.convert(returned, dict[tuple[str, str], dict[str, dict[str, Any]]])
+        tables = msgspec.convert(returned, PackageRecipes)
     except msgspec.ValidationError as error:
         raise ValueError(f"register_recipes must return {FORM}; {error}") from None
     found: dict[Key, PackageSettings] = {}

@@ -6,10 +6,11 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from metabench.errors import UserError
-from metabench.records import store
+from metabench.records.columns import COLUMNS, Column, shown_in
+from metabench.records.files import write_atomically
 from metabench.records.record import skipped_pairs
 
 if TYPE_CHECKING:
@@ -19,23 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "build_report", "default_place", "save_report", "summary_table", "write_report"]
 
-TERMINAL = (
-    "suite",
-    "algorithm",
-    "protocol",
-    "score_text",
-    "score",
-    "ci95",
-    "seeds",
-    "ok",
-    "metric",
-    "transductive",
-    "train_seconds",
-    "adapt_ms",
-    "peak_memory_mb",
-    "precision",
-    "strategy",
-)
+
+class TextTable(NamedTuple):
+    """Texts for a terminal."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 class Report(NamedTuple):
@@ -45,8 +35,8 @@ class Report(NamedTuple):
     """Relative path -> content."""
     notes: tuple[str, ...]
     """What the reader should know before believing a comparison: mixtures, trials that are in two folders."""
-    published: list[dict[str, Any]]
-    """Our numbers beside published ones, as a reader sees them; see beside.shown."""
+    published: list[dict[str, str]]
+    """Our numbers beside published ones, as a reader sees them; see published.rows.shown."""
     tables: dict[str, DataFrame]
     """What tables/ has as CSV, by name."""
 
@@ -61,11 +51,13 @@ def write_report(results: str | Path | Sequence[str | Path], out: str | Path, ag
     return save_report(build_report(folders, against), out)
 
 
-def build_report(folders: Sequence[str | Path], against: str | None = None) -> Report:
-    """See write_report."""
+def build_report(
+    folders: Sequence[str | Path], against: str | None = None, columns: Sequence[Column] = COLUMNS
+) -> Report:
+    """See write_report; `columns` are those of its tables."""
     from metabench.report.analysis import speed, statistics_tables
     from metabench.report.analysis import summary as table
-    from metabench.report.collect import configurations, merge, provenance_differences, tuning
+    from metabench.report.collect import configurations, default_settings, merge, provenance_differences, tuning
     from metabench.report.page import model, render
     from metabench.report.published import comparison as published
     from metabench.report.published import rows as beside
@@ -84,15 +76,16 @@ def build_report(folders: Sequence[str | Path], against: str | None = None) -> R
     rows = published.against(gathered, book) if book else []
     lines = [
         *tuning.cautions(gathered),
+        *default_settings.cautions(gathered),
         *merged.notes,
         *skipped_pairs(records),
         *provenance_differences.mixtures(fit),
     ]
     if book and not rows:
         lines.append(published.nothing(gathered, book))
-    content, summary = model.compose(merged.name, fit, gathered)
+    content, summary = model.compose(merged.name, fit, gathered, columns)
     shown = [beside.shown(row) for row in rows]
-    tables = {"summary": summary, "trials": table.trials(records)}
+    tables = {"summary": summary, "trials": table.trials(records, columns)}
     tables |= statistics_tables.tables(gathered) | speed.tables(gathered)
     if book:
         tables["published"] = beside.frame(rows)
@@ -125,7 +118,7 @@ def save_report(report: Report, out: str | Path, refresh: float | None = None) -
                 again = f'<head>\n<meta http-equiv="refresh" content="{refresh:.0f}">'
                 data = data.replace(b"<head>", again.encode(), 1)
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            store.write_atomically(out / name, data)
+            write_atomically(out / name, data)
     except OSError as error:
         raise UserError(
             f"Cannot write the report to '{out}': {error.strerror or error}. Choose another with --out."
@@ -140,24 +133,21 @@ def default_place(folders: Sequence[str | Path]) -> Path:
     return Path("reports") / "+".join(dict.fromkeys(name_of(Path(folder)) for folder in folders))
 
 
-def summary_table(records: Iterable[Record], results: str | Path) -> DataFrame:
-    """A row per suite, algorithm and protocol of `records`, best first; `results` holds their scores.
-
-    `score_text` is the score with its interval, as a reader sees it.
-    """
-    import pandas as pd
-
+def summary_table(records: Iterable[Record], results: str | Path, columns: Sequence[Column] = COLUMNS) -> TextTable:
+    """A row per suite, algorithm and protocol of `records`, best first; `results` holds their scores."""
     from metabench.report import formatting
-    from metabench.report.analysis import summary as table
-    from metabench.report.collect import configurations
+    from metabench.report.analysis.summary import summary
+    from metabench.report.collect.configurations import collect
 
-    if not (fit := [record for record in records if record.status != "unfit"]):
-        return pd.DataFrame(columns=list(TERMINAL))
-    frame = table.summary(configurations.collect(fit, Path(results)))
-    parts = zip(frame["score"], frame["ci95"], frame["metric"])
-    frame["score_text"] = [formatting.with_interval(*each) for each in parts]
-    return frame[list(TERMINAL)]
+    shown = shown_in("terminal", columns)
+    fit = [record for record in records if record.status != "unfit"]
+    rows = summary(collect(fit, Path(results)), columns).to_dict("records") if fit else []
+    return TextTable(
+        tuple(f"{formatting.heading(column)} {column.unit * (not column.beside)}".strip() for column in shown),
+        tuple(tuple(formatting.text(column, row) for column in shown) for row in rows),
+    )
 
 
 def csv(table: DataFrame) -> bytes:
-    return table.to_csv(index=False, lineterminator="\n").encode()
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text.encode()

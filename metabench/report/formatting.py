@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TypeGuard
+from collections.abc import Callable, Mapping
+from typing import Any, TypeGuard
+
+from metabench.records.columns import Column, Format
 
 
 def is_share(metric: str) -> bool:
@@ -66,3 +69,34 @@ def known(value: float | None) -> TypeGuard[float]:
 def count(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+FORMATS: dict[Format, Callable[[Any, Any, str], str]] = {
+    "text": lambda value, beside, metric: "–" if value is None or value == "" else f"{value}",
+    "number": lambda value, beside, metric: f"{value}",
+    "count": lambda value, beside, metric: f"{value:,}",
+    "amount": lambda value, beside, metric: amount(value),
+    "truth": lambda value, beside, metric: {True: "yes", False: "no"}.get(value, "–"),
+    "score": with_interval,
+    "difference": difference,
+    "part": lambda value, beside, metric: f"{value}" if value == beside else f"{value} of {beside}",
+}
+"""From a value, the one beside it and the metric to text."""
+
+
+def text(column: Column, row: Mapping[str, Any]) -> str:
+    """What a reader sees in one row, which has the exact values by name."""
+    return FORMATS[column.format](row[column.name], row.get(column.beside), row["metric"])
+
+
+def heading(column: Column, metric: str = "") -> str:
+    """`score`, or the metric where there is one for all rows."""
+    return column.heading.format(metric=metric or "score")
+
+
+def exact(column: Column, row: Mapping[str, Any]) -> Any:
+    """What a column of numbers is sorted by; None where the value is not known, or is text."""
+    value = row[column.name]
+    if column.format in ("text", "truth") or value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value

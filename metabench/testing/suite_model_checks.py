@@ -167,8 +167,15 @@ def recipes(case: SuiteCase) -> None:
                 if algorithm in case.registry.algorithms:
                     own = {key: value for key, value in settings.items() if key not in fields}
                     case.registry.get("algorithm", algorithm).resolve(own)
+            for entry in case.registry.algorithms.values():
+                entry.resolve({key: value for key, value in recipe.shared.items() if key in entry.parameters})
         except UserError as error:
             raise FailureError(f"recipe '{name}': {str(error).rstrip('.')}", cause) from None
+        nobodys = set(recipe.shared) - {
+            key for entry in case.registry.algorithms.values() for key in entry.parameters
+        }
+        if nobodys:
+            raise FailureError(f"recipe '{name}' shares '{min(nobodys)}', which no algorithm has", cause)
         unknown = set(recipe.budget) - fields
         if unknown:
             raise FailureError(f"recipe '{name}' has no budget field '{min(unknown)}'", cause)

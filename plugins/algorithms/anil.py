@@ -6,7 +6,7 @@ from functools import partial
 
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, Problem, RecipeSettings, hookimpl, partial_sgd, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, PackageRecipes, Problem, hookimpl, partial_sgd, query_loss
 
 
 def anil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -30,7 +30,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """Head steps: five also where MAML takes one, as one step of the head is too little. arXiv 1909.09157 has MAML's
     settings on 20 ways, and no sinusoids."""
     return {

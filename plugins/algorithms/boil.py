@@ -10,8 +10,8 @@ from metabench.api import (
     Algorithm,
     AlgorithmFactory,
     NotApplicableError,
+    PackageRecipes,
     Problem,
-    RecipeSettings,
     hookimpl,
     partial_sgd,
     query_loss,
@@ -43,7 +43,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """The settings for mini-ImageNet of the authors' code, arXiv 2008.08882, which has no Omniglot."""
     boil = {"inner_lr": 0.5, "inner_steps": 1, "meta_batch_size": 4, "test_steps": 1}
     return {

@@ -12,8 +12,8 @@ from metabench.api import (
     Algorithm,
     AlgorithmFactory,
     NotApplicableError,
+    PackageRecipes,
     Problem,
-    RecipeSettings,
     hookimpl,
     partial_sgd,
     query_loss,
@@ -90,7 +90,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """Steps of 1.0 in all experiments of arXiv 1810.03642: they move context numbers, and no other algorithm's do.
 
     Sinusoids: section 5.1 and the code. Characters: the code's settings for mini-ImageNet; a quick run modulates the

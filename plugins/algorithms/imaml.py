@@ -13,9 +13,9 @@ from metabench.api import (
     Algorithm,
     AlgorithmFactory,
     Batch,
+    PackageRecipes,
     Params,
     Problem,
-    RecipeSettings,
     Task,
     grad,
     hookimpl,
@@ -101,7 +101,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """Its gradient supposes an inner loop near its end: 16 steps everywhere, as in arXiv 1909.04630, Table 2.
 
     It has no sinusoids. Damping is that of the code; the inner rate was tried here: at 0.01 it diverges, and at 0.005

@@ -17,9 +17,9 @@ from metabench.api import (
     Batch,
     InnerLoop,
     Meta,
+    PackageRecipes,
     Params,
     Problem,
-    RecipeSettings,
     Task,
     grad,
     hookimpl,
@@ -130,7 +130,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """Characters: the authors' configuration for 5 steps, arXiv 1810.09502, which differentiates the inner steps from
     the start; its network pools, the suites' `conv` does not.
 

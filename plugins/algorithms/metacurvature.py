@@ -14,9 +14,9 @@ from metabench.api import (
     Batch,
     InnerLoop,
     Meta,
+    PackageRecipes,
     Params,
     Problem,
-    RecipeSettings,
     grad,
     hookimpl,
     map_tree,
@@ -84,6 +84,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
     return {("sinusoid", "*"): {"metacurvature": {"test_steps": 1}}}

@@ -13,9 +13,9 @@ from metabench.api import (
     Batch,
     InnerLoop,
     Meta,
+    PackageRecipes,
     Params,
     Problem,
-    RecipeSettings,
     grad,
     hookimpl,
     map_tree,
@@ -58,7 +58,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """One step, as many as step sizes were learnt for: arXiv 1707.09835, first step size from its range."""
     images = {"inner_lr": 0.1, "inner_steps": 1, "test_steps": 1}
     return {

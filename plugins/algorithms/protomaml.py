@@ -11,9 +11,9 @@ from metabench.api import (
     AlgorithmFactory,
     Batch,
     NotApplicableError,
+    PackageRecipes,
     Params,
     Problem,
-    RecipeSettings,
     hookimpl,
     query_loss,
     sgd,
@@ -59,6 +59,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """One step of a size that was tried on glyphs, where the authors' six of 0.3 for Meta-Dataset train badly."""
     return {("omniglot", "*"): {"protomaml": {"inner_lr": 0.1, "inner_steps": 1}}}

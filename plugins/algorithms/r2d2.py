@@ -14,8 +14,8 @@ from metabench.api import (
     Batch,
     InnerLoop,
     Meta,
+    PackageRecipes,
     Problem,
-    RecipeSettings,
     hookimpl,
     query_loss,
 )
@@ -67,6 +67,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """arXiv 1805.08136, section 4.2, without its halving of the rate and on the suite's own ways."""
     return {("omniglot", "*"): {"r2d2": {"outer_lr": 5e-3}}}

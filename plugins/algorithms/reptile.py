@@ -12,9 +12,9 @@ from torch.optim import SGD
 from metabench.api import (
     Algorithm,
     AlgorithmFactory,
+    PackageRecipes,
     Params,
     Problem,
-    RecipeSettings,
     Task,
     adam,
     hookimpl,
@@ -68,6 +68,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """Its outer rate is a share of the way to where tasks end, unlike any other algorithm's: no family's fits it."""
     return {("*", "*"): {"reptile": {"outer_lr": 1.0}}}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, Problem, RecipeSettings, hookimpl, partial_sgd, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, PackageRecipes, Problem, hookimpl, partial_sgd, query_loss
 
 
 def tnet(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
@@ -72,6 +72,6 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
     return {("sinusoid", "*"): {"tnet": {"test_steps": 1}}}

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metabench.api import AlgorithmFactory, Batch, Learner, Predict, Problem, RecipeSettings, Task, hookimpl, requires
+from metabench.api import AlgorithmFactory, Batch, Learner, PackageRecipes, Predict, Problem, Task, hookimpl, requires
 
 needs_learn2learn = requires(
     "learn2learn",
@@ -157,7 +157,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 
 @hookimpl
-def register_recipes() -> RecipeSettings:
+def register_recipes() -> PackageRecipes:
     """No more steps than step sizes were learnt for, as our own have."""
     one_step = {"test_steps": 1}
     return {

@@ -21,7 +21,7 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from metabench.api import Recipe, Suite, cached_arrays, hookimpl
+from metabench.api import Recipe, Suite, SuiteFactory, cached_arrays, hookimpl
 from metabench_plugins.suites import backbones, lettering
 from metabench_plugins.suites.fewshot import Images, Shape, check_drawings, image_suite
 from metabench_plugins.suites.omniglot_recipes import QUICK, QUICK_REPTILE, omniglot_recipes
@@ -47,7 +47,7 @@ ALIKE = 0.3
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"glyphs": glyphs}
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Generator
 
-from metabench.api import Batch, Recipe, Suite, Task, hookimpl
+from metabench.api import Batch, Recipe, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
 from metabench_plugins.suites.sinusoid import mean_squared_error, uniform
 
@@ -92,5 +92,5 @@ QUICK = Recipe(
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"harmonic": harmonic}

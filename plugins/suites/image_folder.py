@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from metabench.api import DataError, Recipe, Suite, hookimpl
+from metabench.api import DataError, Recipe, Suite, SuiteFactory, hookimpl
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, image_suite
 from metabench_plugins.suites.image_files import SUFFIXES, Source, opened, read_file, small_images
@@ -166,5 +166,5 @@ QUICK = Recipe(
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"image-folder": image_folder}

@@ -83,7 +83,8 @@ def shapes(text: Sequence[str], path: Path) -> np.ndarray:
 def dissimilarity(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distance as a share of the fainter shape's squared ink: 0 for equals, about 1 for strangers."""
     ink_a, ink_b = (a * a).sum(1), (b * b).sum(1)
-    return (ink_a[:, None] + ink_b[None] - 2 * a @ b.T) / np.minimum(ink_a[:, None], ink_b[None])
+    apart: np.ndarray = (ink_a[:, None] + ink_b[None] - 2 * a @ b.T) / np.minimum(ink_a[:, None], ink_b[None])
+    return apart
 
 
 def drawings(text: Sequence[str], files: Sequence[Path], copies: int, distorted: bool = True) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
+from metabench.api import Batch, Predict, Recipe, Suite, SuiteFactory, Task, hookimpl
 
 
 def linear_svm(*, features: int = 20, shots: int = 10, queries: int = 20, spread: float = 0.5) -> Suite:
@@ -71,5 +71,5 @@ QUICK = Recipe(
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"linear-svm": linear_svm}

@@ -22,7 +22,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import nn
 
-from metabench.api import DataError, Suite, cached_arrays, fetch, hookimpl, read_member
+from metabench.api import DataError, Suite, SuiteFactory, cached_arrays, fetch, hookimpl, read_member
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, check_classes, check_drawings, image_suite
 from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes
@@ -57,7 +57,7 @@ VERSION = 1
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"omniglot": omniglot}
 
 

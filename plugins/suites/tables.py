@@ -121,7 +121,7 @@ def texts(frame: pd.DataFrame, name: str) -> pd.Series:
 def numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
     """A column of finite numbers."""
     column = texts(frame, name)
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    values: np.ndarray = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     bad = ~np.isfinite(values)
     if bad.any():
         place = int(bad.argmax())
@@ -167,7 +167,8 @@ def splits_of(frame: pd.DataFrame, tasks: pd.Series, column: str) -> dict[str, s
 def standardised(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Centred and scaled by the training rows (rows,); a constant column is centred only."""
     varies = np.ptp(values[train], 0) > 0  # the deviation of a constant may be 1e-17
-    return (values - values[train].mean(0)) / np.where(varies, values[train].std(0), 1.0)
+    scaled: np.ndarray = (values - values[train].mean(0)) / np.where(varies, values[train].std(0), 1.0)
+    return scaled
 
 
 def part(x: np.ndarray, y: np.ndarray, tasks: pd.Series, of: dict[str, str], split: str, least: int) -> Split:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
+from metabench.api import Batch, Predict, Recipe, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
 from metabench_plugins.suites.fewshot import cross_entropy, distinct_of, scores
 from metabench_plugins.suites.sinusoid import mean_squared_error
@@ -105,5 +105,5 @@ QUICK = Recipe(
 
 
 @hookimpl
-def register_suites():
+def register_suites() -> dict[str, SuiteFactory]:
     return {"tabular": tabular}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
 
 import pytest
 
-from tests.test_architecture import MAY_IMPORT
+from tests.test_architecture import MAY_IMPORT, PLUGINS_IMPORT, PUBLIC
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-MADE = {"tutorial.md": "docs/tutorial.ipynb", "contributing.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
-"""Pages of the site that tools/site_pages.py makes, and of what."""
 PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(DOCS.rglob("*.ipynb")), *sorted(ROOT.glob("*.md"))]
 
 
@@ -21,11 +21,20 @@ PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(DOCS.rglob("*.ipynb")), *sorted(RO
 def test_links_lead_somewhere(page):
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")) if "://" not in link]
     targets = [page.parent / link.split("#")[0] if link[0] != "#" else page for link in links]
-    assert [str(t) for t in targets if not t.exists() and not (t.parent == DOCS and t.name in MADE)] == []
+    assert [str(t) for t in targets if not t.exists()] == []
 
 
-def test_what_the_site_makes_pages_of_is_there():
-    assert all((ROOT / path).is_file() for path in MADE.values())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page):
+    named = re.findall(r"`((?:metabench|plugins|tests|tools|benchmarks|docs)/[\w./-]+)`", page.read_text("utf-8"))
+    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+
+
+def test_every_public_module_is_in_the_reference():
+    shown = re.findall(r"^::: (\S+)$", (DOCS / "api.md").read_text("utf-8"), flags=re.M)
+    inside = {f"{module}.{name}" for module, names in PUBLIC.items() for name in names}
+    modules = {name for name in inside if isinstance(resolve_name(name), ModuleType)}
+    assert {*PUBLIC, *PLUGINS_IMPORT, *modules} == set(shown)
 
 
 def texts_of_the_code() -> list[str]:

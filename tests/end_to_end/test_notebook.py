@@ -23,6 +23,7 @@ def test_it_is_valid_and_has_no_outputs(notebook):
     assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
 
 
+@pytest.mark.slow
 def test_it_runs_and_ends_in_a_table_a_figure_and_an_adapted_model(notebook, tmp_path):
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]

@@ -1,10 +1,10 @@
-"""A trial: its settings, flat."""
+"""A trial: its settings, flat; the names that its folder is made of."""
 
 from __future__ import annotations
 
 import pytest
 
-from metabench.records.trials import NOT_A_SETTING, Budget, Trial, Tuning
+from metabench.records.trials import NAME, NOT_A_SETTING, Budget, Trial, Tuning
 
 TRIAL = Trial(
     algorithm="a",
@@ -41,3 +41,15 @@ def test_tuned_is_by_which_recipe(changed):
     tuning = Tuning(trials=3, updates=10, score=0.5, recipe="abc", changed=changed)
     tuned = Trial(algorithm="a", algorithm_parameters={}, suite="s", suite_parameters={}, seed=0, tuning=tuning)
     assert (TRIAL.settings()["tuned"], tuned.settings()["tuned"]) == (False, "abc")
+
+
+@pytest.mark.parametrize("name", ["maml", "maml++", "r2-d2", "x" * 40, "con-tasks", "conv", "com", "com10", "nulls"])
+def test_names_that_are_legal_as_files_on_linux_macos_and_windows(name):
+    assert NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["con", "prn", "aux", "nul", "com1", "lpt9", "MAML", "a/b", "a.b", "a:b", "", "x" * 41]
+)
+def test_other_names_are_refused(name):
+    assert not NAME.fullmatch(name)

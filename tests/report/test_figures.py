@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics as plain
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,14 @@ from matplotlib.colors import to_hex
 from metabench.records import store
 from metabench.records.record import Example, Examples, Outcome, Record
 from metabench.records.trials import Budget
+from metabench.report import figures
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations
-from metabench.report.figures import examples as example_figures
-from metabench.report.figures import scores as figures
-from metabench.report.figures import speed as speed_figures
-from metabench.report.figures import style
-from metabench.report.figures import tasks as task_figures
+from metabench.report.figures import catalogue, style
+from metabench.report.figures.scores import Kind
 from tests import builders
 
-KINDS = (*figures.KINDS, *speed_figures.KINDS, *task_figures.KINDS, *example_figures.KINDS)
+KINDS = catalogue.kinds()
 TASKS, UPDATES, STEPS = 40, 100, 3
 
 # By algorithm: validation scores at updates 0, 20 ... 100, a row a seed; seconds an update.
@@ -87,7 +86,7 @@ def draw(kind, members):
         return drawn and (*drawn, style.svg(drawn[0]))
 
 
-def kind(name: str) -> figures.Kind:
+def kind(name: str) -> Kind:
     return next(each for each in KINDS if each.name == name)
 
 
@@ -327,3 +326,31 @@ def test_a_thousand_trials_fit(tmp_path):
     for each in KINDS:
         if drawn := draw(each, members):
             assert len(drawn[2]) < 400_000, each.name
+
+
+FIGURE = """
+from metabench.report.figures import style
+from metabench.report.figures.scores import Kind
+
+
+def draw(groups, looks):
+    figure, axes = style.canvas(2)
+    axes.plot([0, 1], [0, 1])
+    return figure, f"{len(groups)} algorithms"
+
+
+KINDS = (Kind("7 Other", "stranger", "A stranger", draw, "Found by its module."),)
+"""
+
+
+def test_a_figure_is_added_by_its_file_alone(known, tmp_path, monkeypatch):
+    (tmp_path / "stranger_figures.py").write_text(FIGURE)
+    monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
+    names = [kind.name for kind in catalogue.kinds()]
+    monkeypatch.delitem(sys.modules, "metabench.report.figures.stranger_figures")
+    assert names == [*(kind.name for kind in KINDS), "stranger"]
+    kind = catalogue.kinds()[-1]
+    picture = catalogue.picture(kind, "toys", "toys", known, style.looks(group.algorithm for group in known))
+    assert (picture.file, picture.section) == ("toys-stranger", "7 Other")
+    assert picture.alternative == f"A stranger on toys: {len(known)} algorithms."
+    assert b"<svg" in picture.svg

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from metabench.records.columns import shown_in
 from metabench.report.page import latex
 
 NAMES = [
@@ -25,13 +26,17 @@ ENGINE = next(filter(None, map(shutil.which, ("pdflatex", "tectonic"))), None)
 
 def row(algorithm: str, standing: str = "") -> dict:
     return {
-        "algorithm": algorithm, "protocol": "transductive", "metric": "accuracy", "score": "95.30 ± 0.54%",
-        "standing": standing, "behind": "−3.10 ± 0.42 points", "counted": "2 of 3",
+        "algorithm": algorithm, "protocol": "transductive", "metric": "accuracy", "score": 0.953, "ci95": 0.0054,
+        "standing": standing, "behind": -0.031, "behind_ci95": 0.0042, "ok": 2, "seeds": 3,
     }  # fmt: skip
 
 
+def tabular(rows: list[dict]) -> str:
+    return latex.tabular(rows, shown_in("latex"), "accuracy")
+
+
 def test_every_row_is_there_and_every_special_letter_is_escaped():
-    lines = latex.tabular([row(name, "best" if name == "maml" else "tied") for name in NAMES]).splitlines()
+    lines = tabular([row(name, "best" if name == "maml" else "tied") for name in NAMES]).splitlines()
     body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     assert body[0] == (
         r"maml & transductive & \textbf{95.30 $\pm$ 0.54\%} & \textbf{best} & $-$3.10 $\pm$ 0.42 points & 2 of 3 \\"
@@ -47,7 +52,7 @@ def test_every_row_is_there_and_every_special_letter_is_escaped():
 
 @pytest.mark.skipif(ENGINE is None, reason="neither pdflatex nor tectonic is installed")
 def test_latex_takes_it(tmp_path):
-    table = latex.tabular([row(name) for name in NAMES])
+    table = tabular([row(name) for name in NAMES])
     preamble = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,textcomp}"
     (tmp_path / "paper.tex").write_text(f"{preamble}\\begin{{document}}\n{table}\\end{{document}}\n")
     stop = ["-interaction=nonstopmode", "-halt-on-error"] if "pdflatex" in str(ENGINE) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import io
 import json
 import re
 import subprocess
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import t as student
 
+from metabench.cli.terminal import results_table
 from metabench.errors import UserError
 from metabench.records import store
 from metabench.records.provenance import Provenance
@@ -255,12 +258,44 @@ def test_nothing_to_report_and_nowhere_to_write(results, tmp_path):
 
 
 def test_the_terminal_table(results):
-    frame = summary_table(store.records(results), results)
-    assert list(frame.columns[:4]) == ["suite", "algorithm", "protocol", "score_text"]
-    row = frame[(frame["algorithm"] == "lonely") & (frame["protocol"] == "inductive")].iloc[0]
+    table = summary_table(store.records(results), results)
+    assert table.headings[:6] == ("suite", "algorithm", "metric", "score", "seeds", "transductive")
     mean, half = by_hand(results, "lonely", "glyphs", "inductive")
-    assert row["score_text"] == f"{100 * mean:.2f} ± {100 * half:.2f}%"
-    assert summary_table([], results).empty
+    shown = ("glyphs", "lonely", "accuracy", f"{100 * mean:.2f} ± {100 * half:.2f}%", "1", "no")
+    assert shown in {row[:6] for row in table.rows}
+    assert summary_table([], results).rows == ()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 300])
+def test_the_terminal_has_the_first_columns_that_fit(results, width):
+    table = summary_table(store.records(results), results)
+    shown = [str(column.header) for column in results_table(table, width).columns]
+    assert shown == list(table.headings[: len(shown)])
+    wide = len(shown) == len(table.headings)
+    assert wide == (width == 300)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(results_table(table, width))
+    if len(shown) > 4:
+        seen = console.export_text()
+        assert seen.count("glyphs") == sum(row[0] == "glyphs" for row in table.rows), "no row is folded"
+
+
+def test_both_formats_read_the_same(page, report):
+    """One text says how to read it, in the page and in report.md."""
+    terms = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
+    listed = re.findall(r"^- \*\*(.*?)\*\*: (.*)$", (report / "report.md").read_text(), re.MULTILINE)
+    assert "Best and tied" in dict(terms)
+    assert [(name, html.unescape(words)) for name, words in terms] == [
+        (name, html.unescape(words).replace("\\", "")) for name, words in listed
+    ]
+
+
+def test_what_was_compared_has_every_setting(tmp_path):
+    store.write(tmp_path, outcome(trial("maml", "glyphs", 0, precision="bf16"), 0.5))
+    index = write_report(tmp_path, tmp_path / "out")
+    for text in (index.read_text().partition('id="what-was-compared"')[2], (index.parent / "report.md").read_text()):
+        for setting in ("inner_lr=0.4", "ways=5", "updates=100", "protocol=transductive", "precision=bf16"):
+            assert setting in text
 
 
 def test_scores_that_cannot_be_read_are_a_reason_and_not_a_crash(tmp_path):

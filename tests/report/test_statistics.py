@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import math
+from inspect import isfunction
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from benchmarks import coverage
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
+from metabench.report import statistics
 from metabench.report.analysis import findings, pairs, ranks, statistics_tables
 from metabench.report.collect import configurations
+from metabench.report.figures import pairs as pair_figures
 from metabench.report.figures import ranks as rank_figures
 from metabench.report.figures import style
-from metabench.report.statistics import aggregates, bootstrap, intervals, power
+from metabench.report.statistics import aggregates, bootstrap, comparisons, intervals, power
 from tests import builders
 
 TASKS = 80
@@ -149,9 +153,9 @@ def test_a_seed_by_itself_has_students_interval_over_its_tasks():
 
 
 def test_holm_by_hand():
-    assert pairs.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert pairs.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
-    assert pairs.holm([]) == []
+    assert comparisons.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert comparisons.holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+    assert comparisons.holm([]) == []
 
 
 def test_nothing_is_found_where_nothing_is(tmp_path):
@@ -161,7 +165,7 @@ def test_nothing_is_found_where_nothing_is(tmp_path):
         rng = np.random.default_rng(trial)
         scores = rng.normal(size=60) + rng.normal(size=(6, 5, 1)) + rng.normal(size=(6, 5, 60))
         gaps = [intervals.interval(a - b).p for a, b in itertools.combinations(scores, 2)]
-        found += min(pairs.holm(gaps)) < pairs.ALPHA
+        found += min(comparisons.holm(gaps)) < comparisons.ALPHA
     assert found <= 5
 
 
@@ -191,12 +195,12 @@ def test_lower_is_better_is_turned_round(tmp_path):
 
 def test_ranks_friedman_and_nemenyi(three):
     gains = np.random.default_rng(0).normal(size=(12, 4)) + np.arange(4)
-    found = ranks.ranking(list("abcd"), gains)
+    found = comparisons.ranking(list("abcd"), gains)
     assert found.names == ("d", "c", "b", "a")
     assert sum(found.ranks) == pytest.approx(4 * 5 / 2)
     assert found.p == pytest.approx(stats.friedmanchisquare(*gains.T).pvalue)
     assert found.critical == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 12)), rel=1e-3), "Demsar 2006, table 5"
-    ties = ranks.ranking(["a", "b"], np.ones((5, 2)))
+    ties = comparisons.ranking(["a", "b"], np.ones((5, 2)))
     assert ties.ranks == (1.5, 1.5)
     assert math.isnan(ties.p)
 
@@ -225,9 +229,9 @@ def test_suites_are_compared_only_where_there_are_enough(tmp_path):
 
 def test_signed_ranks_are_scipys():
     gains = np.random.default_rng(4).normal(size=(9, 3))
-    found = ranks.signed_ranks(list("abc"), gains)
+    found = comparisons.signed_ranks(list("abc"), gains)
     plain = [stats.wilcoxon(gains[:, a], gains[:, b]).pvalue for a, b in ((0, 1), (0, 2), (1, 2))]
-    assert list(found.values()) == pytest.approx(pairs.holm(plain))
+    assert list(found.values()) == pytest.approx(comparisons.holm(plain))
 
 
 def test_components_of_variance_are_found_again():
@@ -297,7 +301,7 @@ def test_the_tables_are_the_same_twice(three):
     assert statistics_tables.tables([]) == {}
 
 
-@pytest.mark.parametrize("kind", rank_figures.KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [*pair_figures.KINDS, *rank_figures.KINDS], ids=lambda kind: kind.name)
 def test_figures_are_the_same_twice_and_none_without_a_comparison(kind, three, tmp_path):
     looks = style.looks(group.algorithm for group in three)
     drawn = []
@@ -310,3 +314,19 @@ def test_figures_are_the_same_twice_and_none_without_a_comparison(kind, three, t
     with style.drawing("x"):
         alone = kind.draw(gathered(tmp_path / "lone", *made({"a": 0.5})), looks)
     assert (alone is None) == (kind.name != "profiles")
+
+
+MODULES = (statistics, aggregates, bootstrap, comparisons, intervals, power)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_examples_in_docstrings_are_right(module):
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_what_is_public_takes_arrays_and_has_an_example():
+    functions = [each for name in statistics.__all__ if isfunction(each := getattr(statistics, name))]
+    assert len(functions) > 10
+    assert [each.__name__ for each in functions if ">>>" not in (each.__doc__ or "")] == []

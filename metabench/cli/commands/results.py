@@ -24,13 +24,13 @@ def report(
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
     from metabench.report.build import build_report, default_place, save_report
-    from metabench.report.published.rows import HEADINGS, cells
+    from metabench.report.published.rows import HEADINGS
 
     built = build_report(results, against)
     for note in built.notes:
         say(f"Note: {note}")
     if built.published:
-        console.print(plain_table(HEADINGS, map(cells, built.published)))
+        console.print(plain_table(HEADINGS, ([row[name] for name in HEADINGS] for row in built.published)))
     say(f"Report: {save_report(built, out or default_place(results))}")
 
 

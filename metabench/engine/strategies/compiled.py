@@ -141,7 +141,8 @@ class Graph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """See the graph."""
-        return self.graph(*inputs)
+        loss: Tensor = self.graph(*inputs)
+        return loss
 
 
 def package_of(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Path:

@@ -64,7 +64,8 @@ class Threaded(Strategy):
         for result in results:
             total = map_tree(torch.add, total, result)
         count = leading_axis(tasks)
-        return map_tree(lambda leaf: leaf / count, total)
+        loss, direction_mean = map_tree(lambda leaf: leaf / count, total)
+        return loss, direction_mean
 
     def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:
         """Lay images and convolution weights out channels last if that is only a matter of rounding.
@@ -92,7 +93,9 @@ TOLERANCE = 1e-3
 
 def norm(tree: Tree) -> Tensor:
     """The Euclidean norm of all leaves together."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(leaf) for leaf in flatten(tree)[0]]))
+    norms = torch.stack([torch.linalg.vector_norm(leaf) for leaf in flatten(tree)[0]])
+    whole: Tensor = torch.linalg.vector_norm(norms)
+    return whole
 
 
 def is_image(leaf: Tensor) -> bool:

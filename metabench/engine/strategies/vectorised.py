@@ -55,7 +55,8 @@ class Vectorised(Strategy):
         chunks = self.each(lambda task: direction(meta, task, progress), (tasks,))
         sums = [map_tree(lambda leaf: leaf.sum(0), chunk) for chunk in chunks]
         count = leading_axis(tasks)
-        return map_tree(lambda *parts: sum(parts) / count, *sums)
+        loss, direction_mean = map_tree(lambda *parts: sum(parts) / count, *sums)
+        return loss, direction_mean
 
 
 def chunk_of(meta: Tree) -> int:

@@ -9,10 +9,9 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from metabench.experiments.executors.queue import Queue, ended
-from metabench.experiments.executors.registry import ExecutorSetup
+from metabench.experiments.executors.registry import ExecutorSetup, RunTrial
 from metabench.experiments.executors.worker_process import (
     CheckpointSaved,
-    RunTrial,
     TrialRequest,
     TrialStopped,
     WorkerProcess,

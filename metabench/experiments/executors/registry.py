@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from metabench.experiments.executors.queue import Queue
 from metabench.records.record import Outcome
 from metabench.records.trials import Execution
+
+if TYPE_CHECKING:  # --help reads this table, and needs no locks
+    from metabench.experiments.executors.queue import Queue
 
 RunTrial = Callable[..., Outcome]
 """`function(trial, execution, report, keeper=..., stopping=...)`, importable by name in another process."""

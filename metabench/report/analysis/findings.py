@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from metabench.report import formatting
 from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import ALPHA, Pair, all_pairs, comparison_groups, paired
+from metabench.report.analysis.pairs import Pair, all_pairs, comparison_groups
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import power
+from metabench.report.statistics.comparisons import ALPHA
+from metabench.report.statistics.intervals import paired
 
 FEWEST_SEEDS = 3
 """Below this nothing can be said of how seeds differ, or hardly."""

@@ -8,17 +8,15 @@ Holm's correction (Scandinavian Journal of Statistics 6, 1979).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from metabench.report.collect.configurations import Configuration
-from metabench.report.statistics.intervals import Array, Interval, difference, interval
-
-ALPHA = 0.05
-"""How often a whole family of comparisons may find something where nothing is."""
+from metabench.report.statistics.comparisons import ALPHA, holm, probability_of_improvement
+from metabench.report.statistics.intervals import Interval, difference, paired
 
 ComparisonGroup = tuple[str, str]
 """A suite and a protocol: who is compared with whom."""
@@ -77,35 +75,17 @@ def all_pairs(members: Sequence[Configuration]) -> list[Pair]:
     ]
 
 
+def improvement(first: Configuration, second: Configuration) -> Interval | None:
+    """The probability that the first does better on a task; None where no seed is common."""
+    cells = paired(first.final, second.final)
+    if cells is None:
+        return None
+    return probability_of_improvement(cells, higher_is_better=first.higher_is_better)
+
+
 def to_best(members: Sequence[Configuration]) -> list[Pair]:
     """Of all pairs, those of the best, who comes first in `members`.
 
     The family is all pairs of the arena here too, for who is the best was seen from the same scores.
     """
     return [pair for pair in all_pairs(members) if pair.first is members[0]]
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """p values adjusted so that the chance of any false finding among them is at most ALPHA at ALPHA."""
-    order = np.argsort(values, kind="stable")
-    steps = np.array(values, dtype=float)[order] * np.arange(len(values), 0, -1)
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(value) for value in adjusted]
-
-
-def improvement(first: Configuration, second: Configuration) -> Interval | None:
-    """P(first better than second) on a task, over common seeds and tasks (Agarwal et al. 2021, section 4.3)."""
-    cells = paired(first.final, second.final)
-    if cells is None:
-        return None
-    sign = 1.0 if first.higher_is_better else -1.0
-    return interval(np.where(np.isnan(cells), np.nan, (np.sign(sign * cells) + 1) / 2))
-
-
-def paired(a: Mapping[int, Array], b: Mapping[int, Array]) -> Array | None:
-    """a - b [common seeds, common tasks]; None where no seed is common."""
-    if not (common := sorted(a.keys() & b.keys())):
-        return None
-    tasks = min(len(side[seed]) for side in (a, b) for seed in common)
-    return np.stack([a[seed][:tasks] - b[seed][:tasks] for seed in common])

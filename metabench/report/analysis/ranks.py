@@ -1,64 +1,19 @@
-"""Average ranks over blocks: the test tasks of one suite, or the suites of one report.
-
-Friedman's test asks whether any algorithm ranks otherwise than by chance; Nemenyi's critical difference is how
-far two average ranks must be apart (Demsar, JMLR 7, 2006). Whether two algorithms are told apart by their ranks
-depends on which others take part (Benavoli, Corani & Mangili, JMLR 17, 2016), so pairs are judged on their own:
-within a suite by their paired differences over seeds and tasks (`pairs`), over suites by Wilcoxon's signed
-ranks; both with Holm's correction.
-"""
+"""Average ranks of configurations over blocks: the test tasks of one suite, or the suites of one report."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations
 
 import numpy as np
-from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
 
-from metabench.report.analysis.pairs import ALPHA, Pair, comparison_groups, holm
+from metabench.report.analysis.pairs import Pair, comparison_groups
 from metabench.report.collect.configurations import Configuration
-from metabench.report.statistics.intervals import Array, stack
+from metabench.report.statistics.comparisons import Ranking, ranking, signed_ranks
+from metabench.report.statistics.intervals import stack
 
 FEWEST_SUITES = 6
 """Of which the most extreme outcome of Wilcoxon's test has p < 0.05: 2 / 2^6 = 0.03."""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Algorithms, best average rank first."""
-
-    names: tuple[str, ...]
-    ranks: tuple[float, ...]
-    blocks: int
-    p: float
-    """Friedman's; NaN for two algorithms, where Wilcoxon's is the test."""
-    critical: float
-    """Nemenyi's critical difference at ALPHA."""
-
-
-def ranking(names: Sequence[str], gains: Array) -> Ranking:
-    """From `gains` [blocks, algorithms], higher is better; ties share the mean of their ranks."""
-    blocks, count = gains.shape
-    means = rankdata(-gains, axis=1).mean(0)
-    order = sorted(range(count), key=lambda index: (means[index], names[index]))
-    same = bool((gains == gains[:, :1]).all())
-    p = float(friedmanchisquare(*gains.T).pvalue) if count > 2 and blocks > 1 and not same else math.nan
-    return Ranking(
-        tuple(names[index] for index in order),
-        tuple(float(means[index]) for index in order),
-        blocks,
-        p,
-        nemenyi(count) * math.sqrt(count * (count + 1) / (6 * blocks)),
-    )
-
-
-@lru_cache
-def nemenyi(count: int) -> float:
-    """q for `count` algorithms: the studentised range's quantile for infinite degrees of freedom, over sqrt(2)."""
-    return float(studentized_range.ppf(1 - ALPHA, count, math.inf)) / math.sqrt(2)
 
 
 def over_tasks(members: Sequence[Configuration]) -> Ranking:
@@ -89,18 +44,6 @@ def gain(group: Configuration) -> float:
     """The mean score, higher is better."""
     score = group.score()
     return (score.mean if score else math.nan) * (1 if group.higher_is_better else -1)
-
-
-def signed_ranks(names: Sequence[str], gains: Array) -> dict[tuple[str, str], float]:
-    """(first, second) -> p of Wilcoxon's test after Holm's correction over all pairs."""
-    couples = list(combinations(range(len(names)), 2))
-    values = [signed_rank(gains[:, a] - gains[:, b]) for a, b in couples]
-    return {(names[a], names[b]): p for (a, b), p in zip(couples, holm(values))}
-
-
-def signed_rank(gaps: Array) -> float:
-    """Wilcoxon's p; 1 where nothing differs."""
-    return float(wilcoxon(gaps).pvalue) if gaps.any() else 1.0
 
 
 def together(names: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[int, int]]:

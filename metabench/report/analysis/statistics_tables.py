@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 
 from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, comparison_groups, paired
+from metabench.report.analysis.pairs import Pair, all_pairs, comparison_groups
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics import bootstrap
-from metabench.report.statistics.intervals import Interval, stack
+from metabench.report.statistics.intervals import Interval, paired, stack
 
 
 def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:

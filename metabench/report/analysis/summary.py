@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import statistics as plain
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from statistics import stdev
 from typing import Any, NamedTuple
 
 import msgspec
 import pandas as pd
 
-from metabench.records.frames import COLUMNS, record_rows
+from metabench.records.columns import COLUMNS, Column, Pooling, of_summary, of_trials
+from metabench.records.frames import record_rows
 from metabench.records.record import Record
 from metabench.report.analysis.pairs import ComparisonGroup, comparison_groups, to_best
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import labels
 from metabench.report.statistics.intervals import Interval
 
-MEASURED = (
-    *("score", "ci95", "low", "high", "degrees_of_freedom", "seed_sd", "behind", "behind_ci95", "behind_p"),
-    *("train_seconds", "adapt_ms", "peak_memory_mb"),
-)
-"""Columns of floats: NaN where a value is not known."""
+FLOATS = ("score", "difference", "amount", "number")
+"""Formats of columns of floats: NaN where a value is not known."""
+
+POOLED: dict[Pooling, Callable[[list[Any]], Any]] = {
+    "same": lambda values: values[0],
+    "mean": lambda values: sum(values) / len(values) if values else None,
+    "highest": lambda values: max(values, default=None),
+    "any": lambda values: any(values) if values else None,
+    "each": lambda values: ", ".join(sorted(set(filter(None, values)))),
+}
+"""From the values that are known, of the trials that count (`same`: of all) to that of their configuration."""
 
 
-def summary(groups: Sequence[Configuration]) -> pd.DataFrame:
+def summary(groups: Sequence[Configuration], columns: Iterable[Column] = COLUMNS) -> pd.DataFrame:
     """A row per group, of at least one: by suite and the protocol it competes under, best first, no score last."""
-    standing = standings(groups)
-    rows = [row(group, standing[index]) for index, group in enumerate(groups)]
-    frame = pd.DataFrame(rows).astype(dict.fromkeys(MEASURED, float))
+    shown = of_summary(columns)
+    rows = [row(group, standing, shown) for group, standing in zip(groups, standings(groups))]
+    floats = {column.name: float for column in shown if column.format in FLOATS}
+    frame = pd.DataFrame(rows, columns=[column.name for column in shown]).astype(floats)
     sign = frame["higher_is_better"].map({True: -1.0, False: 1.0})
     late = [group.competing_protocols[0] != "transductive" for group in groups]
     order = frame.assign(worse=frame["score"] * sign, late=late)
@@ -35,11 +43,21 @@ def summary(groups: Sequence[Configuration]) -> pd.DataFrame:
     return frame.loc[order.index].reset_index(drop=True)
 
 
-def row(group: Configuration, standing: Standing) -> dict[str, Any]:
-    """One group as plain values; times are means over the trials that count, memory is their peak."""
-    behind = standing.difference
-    score, counted, budget = group.score(), group.scored_records, group.records[0].trial.budget
-    tests = [record.tests[group.protocol] for record in counted if group.protocol in record.tests]
+def row(group: Configuration, standing: Standing, columns: Sequence[Column]) -> list[Any]:
+    """One group as plain values."""
+    values = statistics(group, standing)
+    for column in columns:
+        if column.over_seeds and column.of_trial:
+            records = group.records if column.over_seeds == "same" else group.scored_records
+            known = [value for r in records if (value := column.of_trial(r, group.protocol)) is not None]
+            values[column.name] = POOLED[column.over_seeds](known)
+    return [values[column.name] for column in columns]
+
+
+def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
+    """The columns that are not pooled from the trials, by name."""
+    behind, score, scored = standing.difference, group.score(), group.scored_records
+    budget = group.records[0].trial.budget
     seed_means = [float(values.mean()) for values in group.final.values()]
     return {
         "suite": group.suite,
@@ -53,22 +71,14 @@ def row(group: Configuration, standing: Standing) -> dict[str, Any]:
         "high": score and score.high,
         "degrees_of_freedom": score and score.degrees,
         "seeds": len(group.records),
-        "ok": len(counted),
+        "ok": len(scored),
         "test_tasks": score.tasks if score else budget.test_tasks,
-        "seed_sd": plain.stdev(seed_means) if len(seed_means) > 1 else None,
+        "seed_sd": stdev(seed_means) if len(seed_means) > 1 else None,
         "standing": standing.mark,
         "behind": behind and behind.mean,
         "behind_ci95": behind and behind.half,
         "behind_p": standing.p,
-        "transductive": any(test.transductive for test in tests) if tests else None,
-        "updates": budget.updates if group.trained or not counted else 0,
-        "meta_batch_size": budget.meta_batch_size,
-        "test_steps": budget.test_steps,
-        "train_seconds": mean(record.train_seconds for record in counted),
-        "adapt_ms": mean(record.adapt_ms for record in counted),
-        "peak_memory_mb": max((r.peak_memory_mb for r in counted if r.peak_memory_mb is not None), default=None),
-        "precision": group.records[0].trial.precision,
-        "strategy": ", ".join(sorted({record.strategy for record in counted if record.strategy})),
+        "updates": budget.updates if group.trained or not scored else 0,
     }
 
 
@@ -101,21 +111,15 @@ def standings(groups: Sequence[Configuration]) -> list[Standing]:
     return [found.get(key, Standing("")) for key in keys]
 
 
-def trials(records: Iterable[Record]) -> pd.DataFrame:
+def trials(records: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> pd.DataFrame:
     """A row per trial and protocol: `metabench.load`'s columns, with the report's labels, settings as JSON."""
-    known = sorted(records, key=lambda record: record.trial.id)
+    known, shown = sorted(records, key=lambda record: record.trial.id), of_trials(columns)
     names = labels(known)
     rows = []
     for record in known:
         label = names[record.trial.id]
-        for values in record_rows(record):
+        for values in record_rows(record, shown):
             for name in ("algorithm_parameters", "suite_parameters"):
                 values[name] = msgspec.json.encode(values[name], order="sorted").decode()
             rows.append({"suite_label": label.suite, "algorithm_label": label.algorithm, **values})
-    return pd.DataFrame(rows, columns=["suite_label", "algorithm_label", *COLUMNS])
-
-
-def mean(values: Iterable[float | None]) -> float | None:
-    """Over those that are known; None where none is."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return pd.DataFrame(rows, columns=["suite_label", "algorithm_label", *(column.name for column in shown)])

@@ -119,5 +119,6 @@ def encoded(comparison: Comparison, path: Path) -> bytes:
     if path.suffix == ".md":
         return markdown(comparison).encode()
     if path.suffix == ".csv":
-        return frame(comparison).to_csv(index=False, lineterminator="\n").encode()
+        text: str = frame(comparison).to_csv(index=False, lineterminator="\n")
+        return text.encode()
     raise UserError(f"Cannot write the comparison to '{path}': its name must end in .md or .csv.")

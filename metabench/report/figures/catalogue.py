@@ -1,25 +1,24 @@
-"""The figures of one suite in every format, with their words."""
+"""The figures of every suite in every format, with their words, drawn by several processes."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import pkgutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from importlib import import_module
+from typing import NamedTuple
 
+from metabench.report import figures
 from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import examples, ranks, scores, speed, style, tasks, tooltips
+from metabench.report.figures import style, tooltips
 from metabench.report.figures.scores import Kind
 
-FIRST, TRAINING, COMPARED = "1 Scores", "2 Training and adaptation", "3 Who is better, and how surely"
-COST, TASKS, EXAMPLES = "4 Speed and cost", "5 Single tasks", "6 Examples"
-KINDS: tuple[tuple[str, Kind], ...] = (
-    *((FIRST, kind) for kind in scores.KINDS[:2]),
-    *((TRAINING, kind) for kind in scores.KINDS[2:]),
-    *((COMPARED, kind) for kind in ranks.KINDS),
-    *((COST, kind) for kind in speed.KINDS),
-    *((TASKS, kind) for kind in tasks.KINDS),
-    *((EXAMPLES, kind) for kind in examples.KINDS),
-)
-"""Every sort of figure under its heading, in the order of the page. A module of figures is added here alone."""
+FEW = 2
+"""Suites up to which a process would take longer to start than to draw."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Picture:
 
     file: str
     """Its name below figures/, without the ending."""
-    group: str
+    section: str
     title: str
     caption: str
     alternative: str
@@ -41,17 +40,42 @@ class Picture:
 Looks = Mapping[str, style.Look]
 
 
-def pictures(suite: str, slug: str, groups: Sequence[Configuration], looks: Looks) -> tuple[Picture, ...]:
+class Job(NamedTuple):
+    """One suite, its scored configurations, best first, and how each algorithm is drawn."""
+
+    suite: str
+    slug: str
+    groups: Sequence[Configuration]
+    looks: Looks
+
+
+def kinds() -> list[Kind]:
+    """Every sort of figure, in the order of the page: a module beside this one is found by its KINDS."""
+    names = [f"{figures.__name__}.{info.name}" for info in pkgutil.iter_modules(figures.__path__)]
+    found = [kind for name in names for kind in getattr(import_module(name), "KINDS", ())]
+    return sorted(found, key=lambda kind: kind.section)
+
+
+def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
+    """The figures of each, the same whoever draws them."""
+    workers = min(len(jobs), os.cpu_count() or 1)
+    if workers > 1 and len(jobs) > FEW:
+        try:
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+                return list(pool.map(pictures, jobs))
+        except BrokenProcessPool:  # a script without `if __name__ == "__main__":` cannot have processes
+            pass
+    return [pictures(job) for job in jobs]
+
+
+def pictures(job: Job) -> tuple[Picture, ...]:
     """The figures of a suite; none where nothing was scored."""
-    if not groups:
-        return ()
-    drawn = (picture(place, suite, slug, groups, looks) for place in range(len(KINDS)))
+    drawn = (picture(kind, *job) for kind in (kinds() if job.groups else ()))
     return tuple(each for each in drawn if each)
 
 
-def picture(place: int, suite: str, slug: str, groups: Sequence[Configuration], looks: Looks) -> Picture | None:
-    """The figure of one of the KINDS; None where there is nothing of its sort to show."""
-    group, kind = KINDS[place]
+def picture(kind: Kind, suite: str, slug: str, groups: Sequence[Configuration], looks: Looks) -> Picture | None:
+    """The figure of one sort; None where there is nothing of it to show."""
     file = f"{slug}-{kind.name}"
     with style.drawing(file):
         drawn = kind.draw(groups, looks)
@@ -62,4 +86,4 @@ def picture(place: int, suite: str, slug: str, groups: Sequence[Configuration], 
         style.fixed(figure)
         alternative = f"{kind.title} on {suite}: {words}."
         svg, png, pdf = style.svg(figure), style.png(figure), style.pdf(figure)
-    return Picture(file, group, kind.title, kind.caption, alternative, svg, png, pdf, titles)
+    return Picture(file, kind.section, kind.title, kind.caption, alternative, svg, png, pdf, titles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -13,7 +14,7 @@ from metabench.report import formatting
 from metabench.report.analysis.pairs import ComparisonGroup, Pair, comparison_groups, to_best
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import scores, style
-from metabench.report.figures.scores import Drawn
+from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Interval
 
@@ -110,9 +111,19 @@ def rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), [style.wrap(name, 30) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    style.sns.despine(ax=axes)
+    sns.despine(ax=axes)
 
 
 def title(arena: ComparisonGroup, several: Mapping[ComparisonGroup, Sequence[Configuration]]) -> str:
     """The protocol, where there are several."""
     return f"{arena[1]}: " if len(several) > 1 else ""
+
+
+KINDS = (
+    Kind("3 Who is better, and how surely", "differences", "Difference to the best", differences,
+         "Paired difference to the best on the same seeds and test tasks, with its own 95% interval. Filled: a "
+         "finding after Holm’s correction; open: not a finding."),
+    Kind("3 Who is better, and how surely", "improvement", "Probability of improvement", improvement,
+         "How often each does better on a test task than the one with the best mean; a tie counts half. At 50% "
+         "neither is better. Filled: the difference of means is a finding."),
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Figures that tell algorithms apart: performance profiles, average ranks; and the list of all of this sort."""
+"""Figures that tell algorithms apart: performance profiles, average ranks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from metabench.report.analysis.pairs import all_pairs
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import scores as figures
 from metabench.report.figures import style
-from metabench.report.figures.pairs import ROW, contests, differences, improvement, panels, rows, title
+from metabench.report.figures.pairs import ROW, contests, panels, rows, title
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics import aggregates
+from metabench.report.statistics.comparisons import Ranking
 from metabench.report.statistics.intervals import stack
 
 BAR = 0.035
@@ -75,7 +76,7 @@ def critical(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
 
 
 def diagram(
-    axes: Axes, ranking: ranks.Ranking, joined: Sequence[tuple[int, int]], looks: Mapping[str, Look]
+    axes: Axes, ranking: Ranking, joined: Sequence[tuple[int, int]], looks: Mapping[str, Look]
 ) -> None:  # fmt: skip
     """A marker a row, the bars at the right, Nemenyi's critical difference on top."""
     for height, (name, mean) in enumerate(zip(ranking.names, ranking.ranks)):
@@ -97,16 +98,10 @@ def diagram(
 
 
 KINDS = (
-    Kind("differences", "Difference to the best", differences,
-         "Paired difference to the best on the same seeds and test tasks, with its own 95% interval. Filled: a "
-         "finding after Holm’s correction; open: not a finding."),
-    Kind("improvement", "Probability of improvement", improvement,
-         "How often each does better on a test task than the one with the best mean; a tie counts half. At 50% "
-         "neither is better. Filled: the difference of means is a finding."),
-    Kind("profiles", "Performance profiles", profiles,
+    Kind("3 Who is better, and how surely", "profiles", "Performance profiles", profiles,
          "The share of test tasks, over all seeds, that reach each score, with its 95% interval. Higher is better "
          "wherever the curves do not cross."),
-    Kind("ranks", "Average ranks", critical,
+    Kind("3 Who is better, and how surely", "ranks", "Average ranks", critical,
          "Critical-difference diagram. A thick bar on the right joins algorithms of which no two are told apart by "
          "their paired differences over seeds and tasks (Holm over all pairs). Nemenyi’s critical difference "
          "speaks of these seeds alone."),

@@ -24,6 +24,8 @@ Drawn = tuple[Figure, str]
 class Kind(NamedTuple):
     """A sort of figure."""
 
+    section: str
+    """The number and title of its part of the page."""
     name: str
     title: str
     draw: Callable[[Sequence[Configuration], Mapping[str, Look]], Drawn | None]
@@ -177,15 +179,15 @@ def listed(groups: Sequence[Configuration]) -> str:
 
 
 KINDS = (
-    Kind("scores", "Test score", scores,
+    Kind("1 Scores", "scores", "Test score", scores,
          "Mean test score with its 95% interval; the small dots are the seeds. Open markers: inductive, "
          "where both were tested."),
-    Kind("learning", "Learning curves", learning,
+    Kind("1 Scores", "learning", "Learning curves", learning,
          "Validation score during training: mean over the seeds that ended well, band from the lowest to the "
          "highest seed. A dashed line: an algorithm without a curve."),
-    Kind("adaptation", "Adaptation", adaptation,
+    Kind("2 Training and adaptation", "adaptation", "Adaptation", adaptation,
          "Test score after each inner step, with its 95% interval. Dashed: inductive, where both were "
          "tested."),
-    Kind("clock", "Score against training time", clock,
+    Kind("2 Training and adaptation", "clock", "Score against training time", clock,
          "The learning curves against the seconds spent in meta-updates, without sampling or evaluation."),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -85,8 +86,8 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     if not formatting.known(seconds):
         return None
     sides = (
-        (f"within {formatting.amount(seconds)} s", lambda each: speed.best_of_seed(each, seconds=seconds)),
-        (f"within {updates:,.0f} updates", lambda each: speed.best_of_seed(each, updates=updates)),
+        (f"within {formatting.amount(seconds)} s", partial(speed.best_of_seed, seconds=seconds)),
+        (f"within {updates:,.0f} updates", partial(speed.best_of_seed, updates=updates)),
     )
     figure, panels = grid.panels(1, 2, max(1.8, 0.9 + 0.3 * len(members)), share_x="all", share_y="all")
     words, means = [], []
@@ -144,14 +145,14 @@ def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | 
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("to-target", "Time to a target", to_target,
+    Kind("4 Speed and cost", "to-target", "Time to a target", to_target,
          "Training until the first validation at or past a target score, a share of the way from the best untrained "
          "score to the best trained one: a dot for each seed, a bar at the median, a cross for a seed that never "
          "got there. A number beside the cross: so many of the seeds. Left out: algorithms that are not trained."),
-    Kind("equal-cost", "Scores at equal cost", equal_cost,
+    Kind("4 Speed and cost", "equal-cost", "Scores at equal cost", equal_cost,
          "The best validation score within the time that the quickest algorithm trained, and within the updates of "
          "the one with the fewest: the mean over seeds; the small dots are the seeds."),
-    Kind("cost", "Score and cost", cost,
+    Kind("4 Speed and cost", "cost", "Score and cost", cost,
          "Test score with its 95% interval against the time to adapt to one task alone (all inner steps), the peak "
          "memory of the trial, and the tasks a second of meta-training (missing: not trained)."),
 )  # fmt: skip

@@ -26,7 +26,8 @@ QUARTERS = (0.25, 0.5, 0.75)
 
 def per_task(group: Configuration) -> Array:
     """The final score of each test task, the mean over seeds."""
-    return stack(group.final).mean(0)
+    means: Array = stack(group.final).mean(0)
+    return means
 
 
 def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
@@ -165,15 +166,15 @@ def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("distribution", "Scores of single tasks", distribution,
+    Kind("5 Single tasks", "distribution", "Scores of single tasks", distribution,
          "How the test tasks are distributed over their scores (each a mean over seeds): a smoothed density, a bar "
          "over the middle half of the tasks, a dot at the median. On a logarithmic axis the ends are cut off. "
          "Outlined: inductive, where both were tested."),
-    Kind("pairs", "Which tasks are hard for whom", pairs,
+    Kind("5 Single tasks", "pairs", "Which tasks are hard for whom", pairs,
          f"The best algorithm against the next ones on the same test tasks, a dot a task (mean over seeds; at most "
          f"{POINTS} are drawn). On the dashed line both score the same; a cloud along it: the same tasks are hard "
          "for both."),
-    Kind("protocols", "Transductive beside inductive", protocols,
+    Kind("5 Single tasks", "protocols", "Transductive beside inductive", protocols,
          "The same adapted models, predicting a whole query set at once (filled) and each query point with the "
          "support set alone (open), with 95% intervals."),
 )  # fmt: skip

@@ -63,6 +63,10 @@ def marked(found: re.Match[str], titles: Mapping[str, Sequence[str]]) -> str:
         each = iter(points)
         styles = {style for _, style in uses}
         shared = f" {styles.pop()}" if len(styles) == 1 else ""
-        own = (lambda use: "") if shared else (lambda use: f" {use[2] or ''}")
-        content = USE.sub(lambda use: f"{use[1]}{own(use)}><title>{next(each)}</title></use>", content)
+
+        def titled(use: re.Match[str]) -> str:
+            own = "" if shared else f" {use[2] or ''}"
+            return f"{use[1]}{own}><title>{next(each)}</title></use>"
+
+        content = USE.sub(titled, content)
     return f'<g data-mark="{number}"{shared}><title>{whole}</title>{content}'

@@ -7,6 +7,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metabench.records.columns import Column
+from metabench.report.formatting import heading, text
+
+RIGHT = ("count", "amount", "part")
+"""Formats that a table has at the right of its column."""
 SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "`": r"\textasciigrave{}",
@@ -16,35 +21,28 @@ SPECIAL = {
 MARKS = {"best": r"\textbf{best}", "tied": "tied"}
 
 
-def tabular(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as the page shows them; wants `\\usepackage{booktabs,textcomp}` and T1 fonts, and no packages else."""
-    metric = escaped(rows[0]["metric"] or "score")
-    body = [" & ".join(cells(row)) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            "% \\usepackage[T1]{fontenc} \\usepackage{booktabs,textcomp}",
-            "\\begin{tabular}{lllllr}",
-            "\\toprule",
-            f"algorithm & protocol & {metric} & & behind the best & seeds \\\\",
-            "\\midrule",
-            *body,
-            "\\bottomrule",
-            "\\end{tabular}",
-            "",
-        ]
-    )
+def tabular(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], metric: str) -> str:
+    """Rows of the summary; wants `\\usepackage{booktabs,textcomp}` and T1 fonts, and no packages else."""
+    kinds = "".join("r" if column.format in RIGHT else "l" for column in columns)
+    lines = [
+        "% \\usepackage[T1]{fontenc} \\usepackage{booktabs,textcomp}",
+        f"\\begin{{tabular}}{{{kinds}}}",
+        "\\toprule",
+        " & ".join(escaped(heading(column, metric)) for column in columns) + r" \\",
+        "\\midrule",
+        *(" & ".join(cell(column, row) for column in columns) + r" \\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
-    algorithm, protocol, behind, counted = (
-        escaped(row[name]) for name in ("algorithm", "protocol", "behind", "counted")
-    )
-    return [algorithm, protocol, bold(row), MARKS.get(row["standing"], ""), behind, counted]
-
-
-def bold(row: Mapping[str, Any]) -> str:
-    score = escaped(row["score"])
-    return rf"\textbf{{{score}}}" if row["standing"] == "best" else score
+def cell(column: Column, row: Mapping[str, Any]) -> str:
+    """One value; the best score is bold, and so is the word."""
+    if column.name == "standing":
+        return MARKS.get(row["standing"], "")
+    value = escaped(text(column, row))
+    return rf"\textbf{{{value}}}" if column.name == "score" and row["standing"] == "best" else value
 
 
 def escaped(value: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from metabench.records.columns import COLUMNS, Column, of_trials, shown_in
 from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.analysis import findings
@@ -16,11 +17,25 @@ from metabench.report.collect import tuning as tuned
 from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import labels, pairs, slugs
 from metabench.report.collect.provenance import provenance
-from metabench.report.figures import parallel, style
-from metabench.report.figures.catalogue import Picture
+from metabench.report.figures import style
+from metabench.report.figures.catalogue import Job, Picture, draw
 from metabench.report.page import trial_details
 
 Rows = list[dict[str, Any]]
+
+READING = (
+    ("Interval", "Mean ± half of its 95% interval over seeds and test tasks (two-way random effects; "
+     "docs/statistics.md has its coverage)."),
+    ("Best and tied", "Tied is what does not differ significantly from the best on the same seeds and tasks, after "
+     "Holm’s correction over all pairs of its suite and protocol."),
+    ("Seed SD", "The standard deviation of the seeds’ mean scores."),
+    ("Transductive", "A prediction may use the other query points through BatchNorm; where it says no, each query "
+     "point is predicted with the support set alone."),
+    ("Selection", "The state that was tested was chosen by validation tasks, never by test tasks{recorded}."),
+    ("Timing", "Training counts meta-updates only, without sampling or evaluation; adapting is the median for one "
+     "task alone; times are means over seeds, memory is the highest."),
+)  # fmt: skip
+"""How to read it, in every format: what, and its explanation."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,9 @@ class Section:
     name: str
     slug: str
     findings: findings.Findings
+    metric: str
     rows: Rows
+    """Of the summary table, exact, best first."""
     legend: tuple[tuple[int, str, str], ...]
     """Of each algorithm that was scored: the number of its marks, its label and its color."""
     pictures: tuple[Picture, ...]
@@ -46,12 +63,14 @@ class Page:
     command: str
     """What makes this report, and each of its figures and tables, again."""
     findings: tuple[str, ...]
+    columns: tuple[Column, ...]
+    """Of the sections' rows, and of the trials."""
     sections: tuple[Section, ...]
+    reading: tuple[tuple[str, str], ...]
     published: Rows
     failures: Rows
     suites: Rows
     settings: Rows
-    selections: tuple[str, ...]
     tuning: Rows
     """Who was tuned, a row a suite; none where nobody was."""
     provenance: Rows
@@ -61,31 +80,35 @@ class Page:
     """What there is in tables/ as CSV."""
 
 
-def compose(title: str, records: Sequence[Record], groups: Sequence[Configuration]) -> tuple[Page, pd.DataFrame]:
+def compose(
+    title: str, records: Sequence[Record], groups: Sequence[Configuration], columns: Sequence[Column] = COLUMNS
+) -> tuple[Page, pd.DataFrame]:
     """The page, and the summary table that its numbers come from."""
-    table = summary(groups)
+    table = summary(groups, columns)
     looks = style.looks(group.algorithm for group in groups)
     names = slugs(sorted({group.suite for group in groups}))
-    jobs = [parallel.Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
+    jobs = [Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
     sections = tuple(
         section(job, [group for group in groups if group.suite == job.suite], table, drawn)
-        for job, drawn in zip(jobs, parallel.draw(jobs))
+        for job, drawn in zip(jobs, draw(jobs))
     )
-    selections = tuple(sorted({record.selection for record in records if record.selection}))
+    selections = ", ".join(sorted({record.selection for record in records if record.selection}))
+    recorded = f" (recorded as: {selections})" if selections else ""
     page = Page(
         title=title,
         line=headline(records, groups),
         command="metabench report",
         findings=tuple(findings.across(groups)),
+        columns=tuple(columns),
         sections=sections,
+        reading=tuple((name, words.format(recorded=recorded)) for name, words in READING),
         published=[],
         failures=failed(groups),
         suites=suites(groups),
         settings=compared(groups),
-        selections=selections,
         tuning=tuned.lines(groups),
         provenance=provenance(records),
-        trials=trial_details.encoded(records, labels(records)),
+        trials=trial_details.encoded(records, labels(records), shown_in("trials", of_trials(columns))),
     )
     return page, table
 
@@ -97,11 +120,10 @@ def ranked(suite: str, groups: Sequence[Configuration], table: pd.DataFrame) -> 
     return sorted(scored, key=lambda group: place[suite, group.algorithm, group.protocol])
 
 
-def section(
-    job: parallel.Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]
-) -> Section:
+def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
     """One suite: its rows, best first, and its figures in that order."""
-    rows = [shown(row) for row in table[table["suite"] == job.suite].to_dict("records")]
+    rows = table[table["suite"] == job.suite].to_dict("records")
+    metric = next((row["metric"] for row in rows if row["metric"]), "")
     notes = []
     if any(row["ok"] == 1 for row in rows):
         notes.append("1 seed: interval over tasks only. It does not say how another seed would have scored.")
@@ -114,34 +136,8 @@ def section(
     numbered = {name: index for index, name in enumerate(job.looks)}
     here = dict.fromkeys(group.algorithm for group in job.groups)
     legend = tuple((numbered[name], name, job.looks[name].color) for name in here)
-    return Section(job.suite, job.slug, findings.findings(job.groups), rows, legend, pictures, tuple(notes))
-
-
-def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the summary table as a reader sees it."""
-    metric = row["metric"]
-    return {
-        "algorithm": row["algorithm"],
-        "protocol": row["protocol"],
-        "standing": row["standing"],
-        "metric": metric,
-        "score": formatting.with_interval(row["score"], row["ci95"], metric),
-        "behind": formatting.difference(row["behind"], row["behind_ci95"], metric),
-        "ok": row["ok"],
-        "seeds": row["seeds"],
-        "counted": f"{row['ok']}" if row["ok"] == row["seeds"] else f"{row['ok']} of {row['seeds']}",
-        "spread": formatting.score(row["seed_sd"], metric),
-        "transductive": {True: "yes", False: "no"}.get(row["transductive"], "–"),
-        "updates": f"{row['updates']:,}",
-        "meta_batch_size": row["meta_batch_size"],
-        "test_steps": row["test_steps"],
-        "train_seconds": formatting.amount(row["train_seconds"]),
-        "adapt_ms": formatting.amount(row["adapt_ms"]),
-        "peak_memory_mb": formatting.amount(row["peak_memory_mb"]),
-        "precision": row["precision"],
-        "strategy": row["strategy"] or "–",
-        "exact": row,
-    }
+    said = findings.findings(job.groups)
+    return Section(job.suite, job.slug, said, metric, rows, legend, pictures, tuple(notes))
 
 
 def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:

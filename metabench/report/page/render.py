@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from metabench.records.columns import of_trials, shown_in
+from metabench.report import formatting
 from metabench.report.figures.catalogue import Picture
 from metabench.report.page import inline_svg, latex
 from metabench.report.page.model import Page
@@ -24,7 +25,9 @@ def render(page: Page) -> dict[str, bytes]:
     """Relative path -> content."""
     files = {"index.html": html(page).encode(), "report.md": markdown(page).encode()}
     for section in page.sections:
-        files[f"tables/{section.slug}.tex"] = latex.tabular(section.rows).encode()
+        files[f"tables/{section.slug}.tex"] = latex.tabular(
+            section.rows, shown_in("latex", page.columns), section.metric
+        ).encode()
         for picture in section.pictures:
             files[f"figures/{picture.file}.svg"] = picture.svg
             files[f"figures/{picture.file}.png"] = picture.png
@@ -37,16 +40,10 @@ def html(page: Page) -> str:
 
     Its policy lets the browser run that one script, known by its hash, and fetch nothing.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     pictures = [picture for section in page.sections for picture in section.pictures]
     prefixes = {picture.file: f"f{number}" for number, picture in enumerate(pictures)}
-    environment.filters |= {"inline": lambda each: picture_element(each, prefixes[each.file]), "exact": exact}
+    environment = templates(autoescape=True)
+    environment.filters["inline"] = lambda each: picture_element(each, prefixes[each.file])
     script = '"use strict";\n' + "\n".join((TEMPLATES / name).read_text() for name in SCRIPTS)
     return environment.get_template("index.html.j2").render(
         page=page,
@@ -60,26 +57,28 @@ def html(page: Page) -> str:
 
 def markdown(page: Page) -> str:
     """For a repository: figures beside it, every value escaped."""
+    environment = templates(finalize=plain)
+    environment.filters |= {"code": code, "markup": Markup}
+    return environment.get_template("report.md.j2").render(page=page)
+
+
+def templates(**options: Any) -> jinja2.Environment:
+    """Where both formats come from; `column | text(row)` is what a reader sees in a cell."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=False,
-        finalize=plain,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        **options,
     )
-    environment.filters["code"] = code
-    return environment.get_template("report.md.j2").render(page=page)
+    environment.filters |= {name: getattr(formatting, name) for name in ("text", "heading", "exact")}
+    environment.globals |= {"shown_in": shown_in, "of_trials": of_trials}
+    return environment
 
 
 def picture_element(picture: Picture, prefix: str) -> Markup:
     """Its SVG as an element; matplotlib wrote it, and every text that is added is escaped."""
     return Markup(inline_svg.element(picture.svg, prefix, picture.alternative, picture.titles))
-
-
-def exact(value: Any) -> str:
-    """What a column is sorted by; nothing where the value is not known."""
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else f"{value}"
 
 
 def plain(value: Any) -> str:

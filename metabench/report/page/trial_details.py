@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from metabench.records.columns import Column, trial_values
 from metabench.records.record import Record
 from metabench.records.trials import Part
 from metabench.report import formatting
@@ -38,31 +39,28 @@ class Pool:
         return self.places[key]
 
 
-def encoded(records: Iterable[Record], labels: dict[str, Label]) -> str:
+def encoded(records: Iterable[Record], labels: dict[str, Label], columns: Sequence[Column]) -> str:
     """JSON of `trials` in the records' order, and the `pool` that their places point into.
 
     Without a `<`, so that no text in it can end the element that it stands in.
     """
     pool = Pool()
-    rows = [trial(record, labels[record.trial.id], pool) for record in records]
+    rows = [trial(record, labels[record.trial.id], pool, columns) for record in records]
     content = msgspec.json.encode({"trials": rows, "pool": pool.values}).decode()
     return content.replace("<", "\\u003c")
 
 
-def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
-    """One row: cells as [shown, value to sort by], and the places of its details."""
+def trial(record: Record, label: Label, pool: Pool, columns: Sequence[Column]) -> dict[str, Any]:
+    """One row: its cells under the columns, of its first test, and the places of its details."""
     of = record.trial
-    score = next((test.score for test in record.tests.values()), None)
+    protocol = next(iter(record.tests), of.protocol)
+    row = trial_values(record, protocol, columns) | {"metric": record.metric} | label._asdict()
     trace = record.provenance.traceback
     log = "\n\n".join(filter(None, (record.reason, trace if len(trace) <= LOG else f"…\n{trace[-LOG:]}")))
     environment = {name: value for name, value in facts(record).items() if name not in ("traceback", "finished")}
     return {
         "id": of.id,
-        "cells": [
-            of.id, label.algorithm, label.suite, of.seed, record.status,
-            cell(formatting.score(score, record.metric), score), measured(record.train_seconds),
-            measured(record.adapt_ms), measured(record.peak_memory_mb),
-        ],
+        "cells": [cell(column, row) for column in columns],
         "tests": [
             [protocol, record.metric, formatting.with_interval(test.score, test.ci95, record.metric)]
             for protocol, test in record.tests.items()
@@ -81,12 +79,11 @@ def trial(record: Record, label: Label, pool: Pool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cell(shown: str, value: float | None) -> list[Any]:
-    return [shown, rounded(value)]
-
-
-def measured(value: float | None) -> list[Any]:
-    return cell(formatting.amount(value), value)
+def cell(column: Column, row: Mapping[str, Any]) -> Any:
+    """Text as it is, a number as [what is shown, what it is sorted by]."""
+    if column.format == "text":
+        return row[column.name]
+    return [formatting.text(column, row), rounded(formatting.exact(column, row))]
 
 
 def rounded(value: float | None) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ COLUMNS = (
     *("suite", "algorithm", "protocol", "metric", STEPS, "score", "ci95", "seeds", "published", "published_half"),
     *("spread", "gap", "gap_ci95", "differences", "not_said", "effects", "source", "note"),
 )
-HEADINGS = ("suite", "algorithm", "steps", "ours", "published", "gap", "source", "what differs")
+HEADINGS = ("suite", "algorithm", "steps", "ours", "published", "gap", "differences", "source")
 
 
 def frame(rows: Iterable[Beside]) -> pd.DataFrame:
@@ -33,21 +32,19 @@ def frame(rows: Iterable[Beside]) -> pd.DataFrame:
     )
 
 
-def shown(row: Beside) -> dict[str, Any]:
-    """A row as a reader sees it: texts, and lists of texts."""
+def shown(row: Beside) -> dict[str, str]:
+    """A row as a reader sees it, under HEADINGS; and `effects`, what its differences are known to do."""
+    unsaid = f". Not said: {', '.join(row.not_said)}" if row.not_said else ""
     return {
         "suite": row.suite,
-        "algorithm": row.algorithm,
-        "protocol": row.protocol,
-        "steps": row.steps,
+        "algorithm": f"{row.algorithm} ({row.protocol})",
+        "steps": f"{row.steps}",
         "ours": formatting.with_interval(row.ours.mean, row.ours.half, row.metric),
         "published": formatting.with_interval(row.theirs.value, row.theirs.half, row.metric),
         "gap": gap(row),
-        "differences": list(row.differences),
-        "not_said": list(row.not_said),
-        "effects": list(row.effects),
-        "source": row.theirs.source,
-        "note": row.theirs.note,
+        "differences": ("; ".join(row.differences) or "none that is known") + unsaid,
+        "source": f"{row.theirs.source} ({row.theirs.note})" if row.theirs.note else row.theirs.source,
+        "effects": "; ".join(row.effects),
     }
 
 
@@ -57,15 +54,4 @@ def gap(row: Beside) -> str:
         return formatting.difference(row.gap, row.half, row.metric)
     return formatting.difference(row.gap, 0.0, row.metric).partition(" ±")[0] + " points" * formatting.is_share(
         row.metric
-    )
-
-
-def cells(row: dict[str, Any]) -> tuple[str, ...]:
-    """One row, as `shown` gives it, under HEADINGS."""
-    name = row["algorithm"] if row["protocol"] == "transductive" else f"{row['algorithm']}, {row['protocol']}"
-    said = "; ".join(row["differences"]) or "nothing that is known"
-    unsaid = f"; not said: {', '.join(row['not_said'])}" if row["not_said"] else ""
-    return (
-        *(row["suite"], name, str(row["steps"]), row["ours"], row["published"], row["gap"], row["source"]),
-        said + unsaid,
     )

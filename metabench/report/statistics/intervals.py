@@ -73,7 +73,13 @@ class Interval:
 
 
 def interval(scores: Array, level: float = 0.95) -> Interval:
-    """For the mean of `scores` [seeds, tasks], over both; over tasks only where there is one seed."""
+    """For the mean of `scores` [seeds, tasks], over both; over tasks only where there is one seed.
+
+    Examples:
+        >>> found = interval(np.array([[0.8, 0.9, 0.7], [0.9, 0.9, 0.8]]))
+        >>> f"{found.mean:.3f} ± {found.half:.3f}"
+        '0.833 ± 0.340'
+    """
     seeds, tasks = scores.shape
     variance, degrees = crossed(scores) if min(seeds, tasks) > 1 else one_way(scores)
     half = float(student.ppf(0.5 + level / 2, degrees)) * math.sqrt(variance) if variance else 0.0
@@ -117,27 +123,46 @@ def one_way(scores: Array) -> tuple[float, float]:
     return float(scores.var(ddof=1) / scores.size), float(scores.size - 1)
 
 
+def paired(a: Mapping[int, Array], b: Mapping[int, Array]) -> Array | None:
+    """a - b [common seeds, common tasks], each seed -> scores [tasks]; None where no seed is common.
+
+    Examples:
+        >>> paired({0: np.array([0.5, 1.0]), 1: np.array([1.0, 1.0])}, {1: np.array([0.5, 1.0])})
+        array([[0.5, 0. ]])
+    """
+    if not (common := sorted(a.keys() & b.keys())):
+        return None
+    tasks = min(len(side[seed]) for side in (a, b) for seed in common)
+    return np.stack([a[seed][:tasks] - b[seed][:tasks] for seed in common])
+
+
 def difference(a: Mapping[int, Array], b: Mapping[int, Array], level: float = 0.95) -> Interval:
-    """a - b on the seeds that both have and their common tasks; each is seed -> scores [tasks].
+    """The mean of a - b, each seed -> scores [tasks], with its interval: paired on common seeds and tasks.
 
     With no seed in common nothing is paired, and the two intervals are added in quadrature instead.
+
+    Examples:
+        >>> better, worse = ({0: np.array([0.8, 0.9]) - less, 1: np.array([0.7, 0.9]) - less} for less in (0.0, 0.1))
+        >>> found = difference(better, worse)
+        >>> round(found.mean, 3), found.seeds, found.tasks
+        (0.1, 2, 2)
     """
+    cells = paired(a, b)
+    if cells is not None:
+        return interval(cells, level)
     tasks = min(len(values) for values in (*a.values(), *b.values()))
-    common = sorted(a.keys() & b.keys())
-    if common:
-        return interval(np.stack([a[seed][:tasks] - b[seed][:tasks] for seed in common]), level)
     first, second = (interval(stack(side, tasks), level) for side in (a, b))
-    return Interval(
-        first.mean - second.mean,
-        math.hypot(first.half, second.half),
-        min(first.degrees, second.degrees),
-        0,
-        tasks,
-        level,
-    )
+    half, degrees = math.hypot(first.half, second.half), min(first.degrees, second.degrees)
+    return Interval(first.mean - second.mean, half, degrees, 0, tasks, level)
 
 
 def stack(by_seed: Mapping[int, Array], tasks: int | None = None) -> Array:
-    """[seeds, tasks], seeds in order."""
+    """[seeds, tasks], seeds in order.
+
+    Examples:
+        >>> stack({1: np.array([0.5, 0.6]), 0: np.array([0.7, 0.8])})
+        array([[0.7, 0.8],
+               [0.5, 0.6]])
+    """
     tasks = tasks or min(len(values) for values in by_seed.values())
     return np.stack([by_seed[seed][:tasks] for seed in sorted(by_seed)])

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from metabench.report.statistics.intervals import Array, mean_squares, spread
 
 POWER = 0.8
-MAX_SEEDS, MOST_TASKS = 200, 1_000_000
+MAX_SEEDS, MAX_TASKS = 200, 1_000_000
 """Beyond these, more of the same is no advice."""
 
 
@@ -31,7 +31,12 @@ class Components:
 
 
 def components(cells: Array) -> Components | None:
-    """From differences [seeds, tasks], negative estimates taken for 0; None for fewer than 2 of either."""
+    """From differences [seeds, tasks], negative estimates taken for 0; None for fewer than 2 of either.
+
+    Examples:
+        >>> components(np.array([[0.0, 0.1], [0.2, 0.3]])).seed.__round__(3)
+        0.02
+    """
     seeds, tasks = cells.shape
     if min(seeds, tasks) < 2:
         return None
@@ -42,7 +47,13 @@ def components(cells: Array) -> Components | None:
 
 
 def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -> float:
-    """The smallest true difference that `seeds` x `tasks` find with probability POWER at level `alpha`."""
+    """The smallest true difference that `seeds` x `tasks` find with probability POWER at level `alpha`.
+
+    Examples:
+        >>> parts = Components(seed=0.0, task=0.01, error=0.01)
+        >>> f"{detectable(parts, seeds=5, tasks=100):.3f} {detectable(parts, seeds=5, tasks=400):.3f}"
+        '0.032 0.016'
+    """
     expected = np.array(
         [
             tasks * parts.seed + parts.error,
@@ -55,14 +66,24 @@ def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -
     return float(reach) * math.sqrt(float(variance))
 
 
-def seeds_needed(parts: Components, gap: float, tasks: int, alpha: float = 0.05) -> int | None:
-    """The fewest seeds, with as many tasks as now, that would find a true difference of `gap`."""
-    return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha) <= abs(gap), MAX_SEEDS)
+def seeds_needed(parts: Components, difference: float, tasks: int, alpha: float = 0.05) -> int | None:
+    """The fewest seeds, with as many tasks as now, that would find a true `difference`.
+
+    Examples:
+        >>> seeds_needed(Components(seed=0.01, task=0.0, error=0.0), 0.1, tasks=100)
+        10
+    """
+    return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha) <= abs(difference), MAX_SEEDS)
 
 
-def tasks_needed(parts: Components, gap: float, seeds: int, alpha: float = 0.05) -> int | None:
-    """The same for tasks, with as many seeds as now; None where no number of tasks would do."""
-    return fewest(lambda tasks: detectable(parts, seeds, tasks, alpha) <= abs(gap), MOST_TASKS)
+def tasks_needed(parts: Components, difference: float, seeds: int, alpha: float = 0.05) -> int | None:
+    """The same for tasks, with as many seeds as now; None where no number of tasks would do.
+
+    Examples:
+        >>> tasks_needed(Components(seed=0.0, task=0.01, error=0.01), 0.032, seeds=5)
+        102
+    """
+    return fewest(lambda tasks: detectable(parts, seeds, tasks, alpha) <= abs(difference), MAX_TASKS)
 
 
 def fewest(suffices: Callable[[int], bool], most: int) -> int | None:

@@ -1,6 +1,7 @@
 // The table of trials, and the dialog with what is known of one. All text is set as text, never as markup.
 
 const data = JSON.parse(document.getElementById("trials-data").textContent);
+const names = [...document.querySelectorAll("table.trials thead th")].map((header) => header.dataset.name);
 const dialog = document.getElementById("trial");
 
 function definitions(pairs) {
@@ -17,7 +18,7 @@ function curve(points) {
 function describe(trial) {
   const of = (place) => data.pool[place];
   const [algorithm, suite, rest] = trial.settings.map(of);
-  const status = [["status", trial.cells[4]], ["tested state", of(trial.selection)], ["finished", trial.finished || "–"]];
+  const status = [["status", trial.cells[names.indexOf("status")]], ["tested state", of(trial.selection)], ["finished", trial.finished || "–"]];
   const tests = trial.tests.map(([protocol, metric, shown]) => [`${metric}, ${protocol}`, shown]);
   const parts = [["Result", definitions([...tests, ...status])]];
   if (trial.log !== null)
@@ -49,6 +50,6 @@ for (const trial of data.trials) {
   table.tBodies[0].append(row);
 }
 sortable(table);
-filterable(table, "trials", [1, 2, 4]);
+filterable(table, "trials", ["algorithm", "suite", "status"].map((name) => names.indexOf(name)));
 document.getElementById("trial-close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });

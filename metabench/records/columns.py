@@ -1,0 +1,143 @@
+"""The one table of columns: what DataFrames, CSV files, the page, report.md, LaTeX and the terminal show of trials.
+
+A new field of the record is one row here, and then stands wherever its `shown` says. A row is of one trial, or of
+one configuration, whose trials differ by their seed alone: its value is then made of theirs by `over_seeds`, or is
+a statistic of the report (`report.analysis.summary`) where that is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Literal
+
+from metabench.records.record import Record
+
+Place = Literal["summary", "page", "report.md", "latex", "terminal", "trials"]
+"""`summary` is tables/summary.csv, `trials` the page's list of trials; the others are tables of configurations."""
+Format = Literal["text", "count", "amount", "truth", "score", "difference", "part", "number"]
+"""How a value is written: report.formatting.FORMATS."""
+Pooling = Literal["", "same", "mean", "highest", "any", "each"]
+"""How a configuration's value is made of its trials': report.analysis.summary.POOLED."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. Readers sort by its exact value, whatever is written."""
+
+    name: str
+    """Its key in DataFrames and CSV files, which stays as it is."""
+    of_trial: Callable[[Record, str], Any] | None = None
+    """Its value for a record under a protocol: with it, `load` and tables/trials.csv have it."""
+    over_seeds: Pooling = ""
+    heading: str = ""
+    unit: str = ""
+    format: Format = "text"
+    beside: str = ""
+    """Another column that is written with it: half of its interval, or the whole that it is a part of."""
+    shown: tuple[Place, ...] = ()
+
+
+def of_record(path: str) -> Callable[[Record, str], Any]:
+    """Reads `trial.budget.updates` of a record."""
+    read = attrgetter(path)
+    return lambda record, protocol: read(record)
+
+
+def of_test(name: str) -> Callable[[Record, str], Any]:
+    """Reads a field of the test under a protocol; None where there was none."""
+    return lambda record, protocol: getattr(record.tests.get(protocol), name, None)
+
+
+READERS: tuple[Place, ...] = ("summary", "page", "report.md")
+
+COLUMNS: tuple[Column, ...] = (
+    Column("trial_id", of_record("trial.id"), heading="trial", shown=("trials",)),
+    Column("suite", of_record("trial.suite"), heading="suite", shown=("summary", "terminal", "trials")),
+    Column("algorithm", of_record("trial.algorithm"), heading="algorithm",
+           shown=(*READERS, "latex", "terminal", "trials")),
+    Column("protocol", lambda record, protocol: protocol, heading="protocol", shown=("summary", "latex")),
+    Column("seed", of_record("trial.seed"), heading="seed", shown=("trials",)),
+    Column("status", of_record("status"), heading="status", shown=("trials",)),
+    Column("reason", of_record("reason")),
+    Column("metric", of_record("metric"), heading="metric", shown=("summary", "terminal")),
+    Column("higher_is_better", of_record("higher_is_better"), shown=("summary",)),
+    Column("score", of_test("score"), heading="{metric}", unit="mean ± 95%", format="score", beside="ci95",
+           shown=(*READERS, "latex", "terminal", "trials")),
+    Column("ci95", of_test("ci95"), format="number", shown=("summary",)),
+    Column("low", format="number", shown=("summary",)),
+    Column("high", format="number", shown=("summary",)),
+    Column("degrees_of_freedom", format="number", shown=("summary",)),
+    Column("standing", shown=("summary", "report.md", "latex")),
+    Column("behind", heading="behind the best", unit="paired ± 95%", format="difference", beside="behind_ci95",
+           shown=(*READERS, "latex")),
+    Column("behind_ci95", format="number", shown=("summary",)),
+    Column("behind_p", format="number", shown=("summary",)),
+    Column("ok", heading="seeds", format="part", beside="seeds", shown=(*READERS, "latex", "terminal")),
+    Column("seeds", shown=("summary",)),
+    Column("test_tasks", of_record("trial.budget.test_tasks"), shown=("summary",)),
+    Column("seed_sd", heading="seed SD", format="score", shown=READERS),
+    Column("transductive", of_test("transductive"), "any", "transductive", format="truth",
+           shown=(*READERS, "terminal")),
+    Column("updates", of_record("trial.budget.updates"), heading="updates", format="count", shown=READERS),
+    Column("meta_batch_size", of_record("trial.budget.meta_batch_size"), "same", "meta-batch", format="count",
+           shown=READERS),
+    Column("test_steps", of_record("trial.budget.test_steps"), "same", "test steps", format="count", shown=READERS),
+    Column("selection", of_record("selection")),
+    Column("selected_update", of_record("selected_update")),
+    Column("train_seconds", of_record("train_seconds"), "mean", "train", "s", "amount",
+           shown=(*READERS, "terminal", "trials")),
+    Column("sample_seconds", of_record("sample_seconds")),
+    Column("prepare_seconds", of_record("prepare_seconds")),
+    Column("validation_seconds", of_record("validation_seconds")),
+    Column("checkpoint_seconds", of_record("checkpoint_seconds")),
+    Column("test_seconds", of_record("test_seconds")),
+    Column("adapt_ms", of_record("adapt_ms"), "mean", "adapt", "ms/task", "amount",
+           shown=(*READERS, "terminal", "trials")),
+    Column("peak_memory_mb", of_record("peak_memory_mb"), "highest", "memory", "peak MB", "amount",
+           shown=(*READERS, "terminal", "trials")),
+    Column("precision", of_record("trial.precision"), "same", "precision", shown=(*READERS, "terminal")),
+    Column("strategy", of_record("strategy"), "each", "strategy", shown=(*READERS, "terminal")),
+    Column("device", of_record("provenance.device")),
+    Column("algorithm_parameters", of_record("trial.algorithm_parameters")),
+    Column("suite_parameters", of_record("trial.suite_parameters")),
+)  # fmt: skip
+"""In the order in which readers see them."""
+
+ORDER_OF_TRIALS = (
+    "trial_id algorithm suite seed status reason metric score ci95 transductive protocol precision updates "
+    "meta_batch_size test_steps test_tasks selection selected_update train_seconds sample_seconds "
+    "prepare_seconds validation_seconds checkpoint_seconds test_seconds adapt_ms peak_memory_mb strategy device "
+    "higher_is_better algorithm_parameters suite_parameters"
+).split()
+ORDER_OF_SUMMARY = (
+    "suite algorithm protocol metric higher_is_better score ci95 low high degrees_of_freedom seeds ok test_tasks "
+    "seed_sd standing behind behind_ci95 behind_p transductive updates meta_batch_size test_steps train_seconds "
+    "adapt_ms peak_memory_mb precision strategy"
+).split()
+"""The order that files had before there was this table, and keep. Nothing is added: a new column comes last."""
+
+
+def of_trials(columns: Iterable[Column] = COLUMNS) -> list[Column]:
+    """Those of `load` and tables/trials.csv, in their order."""
+    return ordered((column for column in columns if column.of_trial), ORDER_OF_TRIALS)
+
+
+def of_summary(columns: Iterable[Column] = COLUMNS) -> list[Column]:
+    """Those of tables/summary.csv, in their order."""
+    return ordered(shown_in("summary", columns), ORDER_OF_SUMMARY)
+
+
+def shown_in(place: Place, columns: Iterable[Column] = COLUMNS) -> list[Column]:
+    """Those that a table for readers has."""
+    return [column for column in columns if place in column.shown]
+
+
+def ordered(columns: Iterable[Column], names: list[str]) -> list[Column]:
+    return sorted(columns, key=lambda column: names.index(column.name) if column.name in names else len(names))
+
+
+def trial_values(record: Record, protocol: str, columns: Iterable[Column]) -> dict[str, Any]:
+    """By name: the values of those that a trial has."""
+    return {column.name: column.of_trial(record, protocol) for column in columns if column.of_trial}
