@@ -65,7 +65,6 @@ def problem_around(
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(per_thread, "module"):
             per_thread.module = copy.deepcopy(module)
-        outputs: Tensor
         if precision != "bf16":
             outputs: Tensor = functional_call(per_thread.module, params, (x,))
             return outputs
