@@ -114,9 +114,9 @@ def metric_direction(case: SuiteCase) -> None:
 
     loss, metric, name = state()
     for _ in range(100):
-        _, slopes = value_and_grad(problem.loss)({n: w.detach() for n, w in weights.items()}, batch)
+        _, grads = value_and_grad(problem.loss)({n: w.detach() for n, w in weights.items()}, batch)
         for key, weight in weights.items():
-            weight.grad = slopes[key].detach()
+            weight.grad = grads[key].detach()
         optimizer.step()
     end_loss, end_metric, _ = state()
     if not end_loss < loss:
@@ -167,8 +167,15 @@ def recipes(case: SuiteCase) -> None:
                 if algorithm in case.registry.algorithms:
                     own = {key: value for key, value in settings.items() if key not in fields}
                     case.registry.get("algorithm", algorithm).resolve(own)
+            for entry in case.registry.algorithms.values():
+                entry.resolve({key: value for key, value in recipe.shared.items() if key in entry.parameters})
         except UserError as error:
             raise FailureError(f"recipe '{name}': {str(error).rstrip('.')}", cause) from None
+        nobodys = set(recipe.shared) - {
+            key for entry in case.registry.algorithms.values() for key in entry.parameters
+        }
+        if nobodys:
+            raise FailureError(f"recipe '{name}' shares '{min(nobodys)}', which no algorithm has", cause)
         unknown = set(recipe.budget) - fields
         if unknown:
             raise FailureError(f"recipe '{name}' has no budget field '{min(unknown)}'", cause)

@@ -20,8 +20,8 @@ from distributed import Client
 from metabench.errors import UserError
 from metabench.experiments.execution import run_trial
 from metabench.experiments.executors import dask_cluster, dask_worker
-from metabench.experiments.executors.dask import Dask, plugin_files, token_in
-from metabench.experiments.executors.dask_cluster import WorkerPool
+from metabench.experiments.executors.dask import Dask, plugin_files
+from metabench.experiments.executors.dask_cluster import WorkerPool, token_in
 from metabench.experiments.executors.registry import ExecutorSetup
 from metabench.experiments.experiment import Experiment, experiment
 from metabench.experiments.options import Options

@@ -157,6 +157,8 @@ def test_recipes_that_name_what_is_not_there(registry):
         (Recipe("x", suite={"shot": 1}), "recipe 'wrong': Suite 'sinusoid' has no parameter 'shot'."),
         (Recipe("x", budget={"epochs": 1}), "recipe 'wrong' has no budget field 'epochs'"),
         (Recipe("x", algorithms={"maml": {"lr": 1}}), "recipe 'wrong': Algorithm 'maml' has no parameter 'lr'."),
+        (Recipe("x", shared={"inner_rl": 1}), "recipe 'wrong' shares 'inner_rl', which no algorithm has"),
+        (Recipe("x", shared={"inner_lr": "a"}), "recipe 'wrong': Parameter 'inner_lr' of algorithm '"),
     ):
         suite = entry.factory()._replace(recipes={"wrong": recipe})
         results = failed(check_suite(SuiteCase(suite, "sinusoid", registry)))
