@@ -314,6 +314,7 @@ def test_the_same_records_give_the_same_figure(each, known):
     assert one is None or (one[1:] == other[1:] and one[1])
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_fit(tmp_path):
     """Ten algorithms at a hundred seeds: every figure can be drawn, and none is a burden to a page."""
     rng = np.random.default_rng(0)
