@@ -22,15 +22,13 @@ class EditionError(UserError):
 
 def refuse(found: str) -> NoReturn:
     """Raise EditionError with what was found and the page to read."""
-    raise EditionError(
-        f"{found}: the plugin is written for edition 1 of the contract, and this is {EDITION}; see {PAGE}"
-    )
+    raise EditionError(f"{found}: it is written for edition 1 of the contract, and this is {EDITION}; see {PAGE}")
 
 
 def renamed(name: str) -> NoReturn:
     """The module's `__getattr__`: raise EditionError for a name of edition 1, otherwise AttributeError."""
     if name in RENAMED:
-        refuse(f"metabench.api.{name} is now {RENAMED[name]}")
+        refuse(f"metabench.api.{name} is now {RENAMED[name]}, and the plugin asks for the old name")
     raise AttributeError(f"module 'metabench.api' has no attribute '{name}'")
 
 
@@ -41,7 +39,7 @@ def refuse_edition_1(algorithm: type[Fields]) -> type[Fields]:
     @functools.wraps(new)
     def checked(cls: type[Fields], *given: Any, **named: Any) -> Fields:
         if {"start", "step", "predict"} & named.keys() or callable(given[1] if len(given) > 1 else None):
-            refuse("Algorithm takes one InnerLoop(start, step, predict)")
+            refuse("The plugin does not give Algorithm one InnerLoop(start, step, predict)")
         return new(cls, *given, **named)
 
     algorithm.__new__ = staticmethod(checked)  # type: ignore[method-assign, assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Iterator
 
@@ -11,8 +10,8 @@ from metabench.registry.parameters import type_name
 
 HEAD = """# Gallery
 
-Every algorithm and suite there is, from its own docstring and signature: `metabench list --markdown` writes this
-page. A parameter is set by `--set NAME.PARAMETER=VALUE`.
+Every algorithm and suite there is, from its docstring and signature: `metabench list --markdown` writes this page.
+A parameter is set by `--set NAME.PARAMETER=VALUE`, and `metabench list NAME` shows one of them.
 """
 
 
@@ -29,12 +28,12 @@ def section(title: str, entries: dict[str, Entry]) -> Iterator[str]:
 
 
 def described(entry: Entry) -> Iterator[str]:
-    """One of them: its docstring, and its parameters as a table."""
+    """One of them: its docstring, with its parameters as a table."""
     yield f"### {entry.name}\n"
-    yield f"{inspect.cleandoc(entry.factory.__doc__ or 'Its author does not say what it is.')}\n"
+    yield f"{entry.description or 'Its author does not say what it is.'}\n"
     if entry.parameters:
-        yield "| parameter | type | default |\n|---|---|---|"
+        yield "| parameter | type | default | what it is |\n|---|---|---|---|"
         for one in entry.parameters.values():
-            kind = type_name(one.type).replace("|", "\\|")
-            yield f"| `{one.name}` | `{kind}` | `{json.dumps(one.default)}` |"
+            kind, text = (words.replace("|", "\\|") for words in (type_name(one.type), one.help))
+            yield f"| `{one.name}` | `{kind}` | `{json.dumps(one.default)}` | {text} |"
         yield ""

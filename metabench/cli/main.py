@@ -14,7 +14,7 @@ from rich.console import Console
 from metabench.cli.commands import app
 from metabench.errors import UserError
 
-for group in ("run", "tune", "results", "look", "new", "worker"):  # in the order in which --help shows them
+for group in ("run", "tune", "results", "inspection", "new", "worker"):  # in the order in which --help shows them
     import_module(f"metabench.cli.commands.{group}")
 
 

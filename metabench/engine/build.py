@@ -27,7 +27,7 @@ def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str)
         made: Algorithm | Learner = entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
     except NotApplicableError:
         raise
-    except ValueError as error:
+    except (ValueError, UserError) as error:
         raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
     return made
 

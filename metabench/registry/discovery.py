@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
-import os
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +14,10 @@ import pluggy
 from metabench.errors import UserError, one_line, unknown
 from metabench.records.trials import NAME
 from metabench.registry import hookspecs
+from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
 from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
+from metabench.registry.sources import Found, digest_of, discover
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 
@@ -40,7 +39,12 @@ class Entry(NamedTuple):
     @property
     def summary(self) -> str:
         """The first line of its docstring."""
-        return str(self.factory.__doc__ or "").strip().split("\n")[0]
+        return self.description.split("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """Its docstring, but for what that says of the parameters."""
+        return description_of(self.factory)
 
     @property
     def missing(self) -> str:
@@ -83,8 +87,19 @@ class Registry(NamedTuple):
             if missing := entries[name].missing:
                 raise UserError(f"Cannot use {entries[name].owner}: {missing}")
             return entries[name]
+        raise self.unknown(kind, name, entries)
+
+    def named(self, name: str) -> list[Entry]:
+        """The algorithm or the suite of that name, or both; raises UserError as `get` does."""
+        found = [entries[name] for entries in (self.algorithms, self.suites) if name in entries]
+        if not found:
+            raise self.unknown("algorithm or suite", name, (*self.algorithms, *self.suites))
+        return found
+
+    def unknown(self, kind: str, name: str, available: Iterable[str]) -> UserError:
+        """The error for a name that nobody registers: the nearest one, and the plugins that failed."""
         broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in self.broken)
-        raise UserError(unknown(kind, name, entries) + broken)
+        return UserError(unknown(kind, name, available) + broken)
 
     def origin(self, kind: str, name: str) -> str:
         """The distribution or file that a name comes from, with its version; empty for an unknown one."""
@@ -106,15 +121,6 @@ class Registry(NamedTuple):
         return [plugin for plugin in self.plugins if plugin.problem]
 
 
-class Found(NamedTuple):
-    """A plugin before it is imported."""
-
-    name: str
-    source: str
-    version: str
-    load: Callable[[], Any]
-
-
 def load_registry(files: tuple[str, ...] = ()) -> Registry:
     """Everything from the entry-point group `metabench`, from METABENCH_PLUGINS, and from `files`."""
     manager = pluggy.PluginManager("metabench")
@@ -125,44 +131,12 @@ def load_registry(files: tuple[str, ...] = ()) -> Registry:
     return registry
 
 
-def discover(files: tuple[str, ...]) -> Iterator[Found]:
-    """The plugins there are, in a fixed order, installed ones first."""
-    for point in sorted(importlib.metadata.entry_points(group="metabench"), key=lambda p: (p.name, p.value)):
-        version = f"{point.dist.name} {point.dist.version}" if point.dist else ""
-        yield Found(point.name, point.value, version, point.load)
-    listed = os.environ.get("METABENCH_PLUGINS", "").split(os.pathsep)
-    for file in dict.fromkeys(os.path.realpath(name) for name in (*listed, *files) if name):
-        path = Path(file)
-        yield Found(path.stem, file, f"sha256 {digest_of(path)}", partial(import_file, path))
-
-
 def is_installed(module: str) -> bool:
     """Whether a module can be found; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # set to None in sys.modules, as tests do
         return False
-
-
-def digest_of(path: Path) -> str:
-    """Of a file, in 12 digits; empty where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
-    except OSError:
-        return ""
-
-
-def import_file(path: Path) -> Any:
-    """The module in a file, under a name of its own."""
-    if not path.is_file():
-        raise FileNotFoundError("there is no such file")
-    name = f"metabench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError("it is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Registry:
@@ -233,5 +207,5 @@ def reason_of(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:  # a stranger's exception, which fails even at that
         return type(error).__name__
-    plain = isinstance(error, ValueError | pluggy.PluginValidationError | FileNotFoundError)
+    plain = isinstance(error, UserError | ValueError | pluggy.PluginValidationError | FileNotFoundError)
     return text if plain and text else one_line(error)

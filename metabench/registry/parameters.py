@@ -1,4 +1,4 @@
-"""A factory's keyword-only parameters are its schema: names, types and defaults are read from the signature."""
+"""A factory's keyword-only parameters are its schema: types and defaults by its signature, help by its docstring."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metabench.errors import UserError, missing
+from metabench.registry.docstrings import arguments_of
 
 
 class Parameter(NamedTuple):
@@ -20,6 +21,8 @@ class Parameter(NamedTuple):
     name: str
     type: Any
     default: Any
+    help: str = ""
+    """What it is, from the factory's docstring; empty where its author does not say."""
 
     def __str__(self) -> str:
         return f"{self.name}: {type_name(self.type)} = {self.default!r}"
@@ -31,6 +34,7 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
     Raises ValueError, with the rule that is broken, for a signature that is no schema.
     """
     hints = typing.get_type_hints(factory)
+    help_texts = arguments_of(factory)
     found: dict[str, Parameter] = {}
     plain = 0
     for name, parameter in inspect.signature(factory).parameters.items():
@@ -43,9 +47,10 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
         else:
             kind = hints.get(name, type(parameter.default))
             try:
-                found[name] = Parameter(name, kind, as_json(msgspec.convert(parameter.default, kind)))
+                default = as_json(msgspec.convert(parameter.default, kind))
             except (msgspec.ValidationError, TypeError, ValueError) as error:
                 raise ValueError(f"the default of parameter '{name}' does not fit its type: {error}") from None
+            found[name] = Parameter(name, kind, default, help_texts.get(name, ""))
     if plain != positional:
         expected = "(problem, *, ...)" if positional else "(*, ...)"
         raise ValueError(f"takes {plain} positional parameters; a factory looks like {expected}")
@@ -64,9 +69,8 @@ def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any
         try:
             values[name] = as_json(msgspec.convert(value, schema[name].type))
         except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError):
-            raise UserError(
-                f"Parameter '{name}' of {owner} must be {type_name(schema[name].type)}, not {shown(value)}."
-            ) from None
+            rule = f"Parameter '{name}' of {owner} must be {type_name(schema[name].type)}, not {shown(value)}."
+            raise UserError(f"{rule} {schema[name].help}".rstrip()) from None
     return values
 
 

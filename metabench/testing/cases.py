@@ -43,7 +43,7 @@ class Case(NamedTuple):
             raise NotApplicableError(str(reason)) from None
 
     def learner(self, strategy: str = "auto", **parameters: Any) -> Learner:
-        """A fresh learner. Global random streams begin anew: who draws from them fails `reproducible` only."""
+        """A fresh learner. Global random streams are reset, so that their use is caught by `reproducible` alone."""
         seed_everything(0)
         return as_learner(self.make(**parameters), strategy)
 
@@ -82,7 +82,7 @@ def plugin_functions(learner: Learner) -> tuple[Any, ...]:
 
 
 def copied(tree: Shaped) -> Shaped:
-    """The same tensors with memory of their own: who writes in place differs in `inputs-untouched` only."""
+    """The same tensors in memory of their own, so that in-place writes are caught by `inputs-untouched` alone."""
     return map_tree(lambda leaf: leaf.clone(memory_format=torch.contiguous_format), tree)
 
 

@@ -8,7 +8,13 @@ from typing import Any
 
 from metabench.errors import UserError, unknown
 from metabench.registry.discovery import Registry
-from metabench.testing import adaptation_checks, suite_model_checks, suite_task_checks, training_checks
+from metabench.testing import (
+    adaptation_checks,
+    documentation_checks,
+    suite_model_checks,
+    suite_task_checks,
+    training_checks,
+)
 from metabench.testing.cases import Case, Elsewhere
 from metabench.testing.checks import Check, Kit, Result
 from metabench.testing.other_processes import by_name
@@ -20,8 +26,8 @@ __all__ = ["Result", "check_algorithm", "check_plugin", "check_suite", "explain"
 Reasons = Mapping[str, str]
 """Checks that are expected to fail, and why."""
 
-ALGORITHM = (*adaptation_checks.CHECKS, *training_checks.CHECKS)
-SUITE = (*suite_task_checks.CHECKS, *suite_model_checks.CHECKS)
+ALGORITHM = (*adaptation_checks.CHECKS, *training_checks.CHECKS, *documentation_checks.CHECKS)
+SUITE = (*suite_task_checks.CHECKS, *suite_model_checks.CHECKS, *documentation_checks.CHECKS)
 
 
 def kit_of(
@@ -56,8 +62,7 @@ def kit_of(
             suite, name, registry, elsewhere or by_name(registry, "suite", name, given)
         )
         return Kit(SUITE, {"": case}, expected_failures)
-    broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in registry.broken)
-    raise UserError(unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites)) + broken)
+    raise registry.unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites))
 
 
 def check_plugin(

@@ -1,4 +1,4 @@
-"""The kit as pytest's tests, one a check. pytest is imported by who asks for them only."""
+"""One pytest test per check; pytest is an optional import."""
 
 from __future__ import annotations
 

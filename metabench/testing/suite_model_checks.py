@@ -114,9 +114,9 @@ def metric_direction(case: SuiteCase) -> None:
 
     loss, metric, name = state()
     for _ in range(100):
-        _, slopes = value_and_grad(problem.loss)({n: w.detach() for n, w in weights.items()}, batch)
+        _, grads = value_and_grad(problem.loss)({n: w.detach() for n, w in weights.items()}, batch)
         for key, weight in weights.items():
-            weight.grad = slopes[key].detach()
+            weight.grad = grads[key].detach()
         optimizer.step()
     end_loss, end_metric, _ = state()
     if not end_loss < loss:

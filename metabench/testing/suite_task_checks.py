@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from metabench.api import Problem, Suite, Task
+from metabench.api import Problem, Suite, SuiteFactory, Task
 from metabench.api.trees import flatten
 from metabench.engine.problem import build_problem
 from metabench.engine.seeds import random_generator, seed_everything
@@ -28,8 +28,14 @@ class SuiteCase(NamedTuple):
     registry: Registry
     elsewhere: Elsewhere | None = None
 
+    @property
+    def factory(self) -> SuiteFactory | None:
+        """What makes the suite, where a plugin registers it."""
+        entry = self.registry.suites.get(self.name)
+        return entry.factory if entry else None
+
     def tasks(self, split: str, n: int, name: str = "tasks") -> Task:
-        """n tasks, the same for the same name. Who draws from the global streams differs in `reproducible` only."""
+        """n tasks, the same for the same name. Global random use is caught by `reproducible` alone."""
         seed_everything(0)
         return self.suite.sample(split, n, random_generator("kit", name))
 

@@ -61,9 +61,14 @@ def glyphs(
 ) -> Suite:
     """Printed letters: 28x28, 24 drawings each, scripts of the test never seen in training. No download.
 
-    `queries` are images a class in the query set. `conv` is the strided network of MAML on Omniglot with
-    `filters` filters (16 train in seconds; the paper has 64), `mlp` its network without convolution. No paper
-    has numbers on this suite: the recipe `paper` is that of Omniglot.
+    No paper has numbers on this suite: the recipe `paper` is that of Omniglot.
+
+    Args:
+        ways: Classes of a task.
+        shots: Images of each class in the support set.
+        queries: Images of each class in the query set.
+        model: The strided network of MAML on Omniglot, or its network without convolution.
+        filters: Filters of each convolution; 16 train in seconds, the paper has 64.
     """
     shape = Shape(ways, shots, queries)
     if filters < 1:

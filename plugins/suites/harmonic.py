@@ -25,13 +25,21 @@ def harmonic(
     """Regress y = a sin(w x + p) + b sin(2 w x + q) from points of a narrow window; harder than `sinusoid`.
 
     Amplitudes a, b are standard normal, phases p, q uniform in [0, 2 pi), w uniform between the two frequencies,
-    x normal with deviation 1 around a centre uniform in [-4, 4). `noise` is the deviation of what is added to
-    support targets, in training and test alike. Squared loss, MLP of three hidden layers.
+    x normal with deviation 1 around a centre uniform in [-4, 4). Squared loss, MLP of three hidden layers.
 
     The harmonic data set of Lacoste et al. 2018, arXiv 1806.07528; all ranges but that of w are those of
     Torchmeta's `Harmonic`. There w is in [5, 7], so that a window holds some eight periods and ten points cannot
     tell: MAML then learns to predict about zero (measured: mse 1.05 where the targets' variance is 1). Say
     lowest_frequency=5 and highest_frequency=7 for that family.
+
+    Args:
+        shots: Points of the support set.
+        queries: Points of the query set in training.
+        test_queries: Points of the query set in validation and test.
+        lowest_frequency: Lower end of the range of w, in radians per unit of x.
+        highest_frequency: Upper end of that range.
+        noise: Standard deviation of what is added to support targets, in training and test alike.
+        width: Units of each hidden layer.
     """
     for name, value in (("shots", shots), ("queries", queries), ("test_queries", test_queries), ("width", width)):
         if value < 1:

@@ -35,15 +35,23 @@ def image_folder(
 ) -> Suite:
     """Your own images: `path` is a folder or zip file of class folders, each with the images of one class.
 
-    A class is called by its folder, below what all have in common: `cat`, or `animals/cat`. `split` is a file,
-    beside the images or anywhere: JSON {"cat": "train", ...} or CSV with rows `cat,train`; classes that it leaves
-    out are not used. Without one, top folders called train, validation (or val) and test are the splits. NOTE:
-    without these either, classes are split by the hash of their names, 60% to train, 20% to validate, 20% to
-    test: the same for the same set of classes, but a class more or less may move others.
+    A class is called by its folder, below what all have in common: `cat`, or `animals/cat`. Without a split file, top
+    folders called train, validation (or val) and test are the splits. NOTE: without these either, classes are split
+    by the hash of their names, 60% to train, 20% to validate, 20% to test: the same for the same set of classes, but
+    a class more or less may move others. Classes may differ in how many images they have; each needs shots + queries.
 
-    Images are resized to `size` x `size` pixels, whatever their shape, and read in colour or grey (`channels`).
-    `conv_pool` with 32 filters on 84x84 is MAML's network for mini-ImageNet, `conv_strided` the one for Omniglot.
-    Classes may differ in how many images they have; each needs shots + queries.
+    Args:
+        path: The folder or zip file.
+        split: A file, beside the images or anywhere: JSON {"cat": "train", ...} or CSV with rows `cat,train`; classes
+            that it leaves out are not used.
+        size: Pixels of an image's side; images of any shape are resized to a square.
+        channels: 3 reads images in color, 1 in grey.
+        ways: Classes of a task.
+        shots: Images of each class in the support set.
+        queries: Images of each class in the query set.
+        model: `conv_pool` with 32 filters on 84x84 is MAML's network for mini-ImageNet, `conv_strided` the one for
+            Omniglot.
+        filters: Filters of each convolution.
     """
     shape = Shape(ways, shots, queries)
     if not path:

@@ -15,6 +15,12 @@ def linear_svm(*, features: int = 20, shots: int = 10, queries: int = 20, spread
     same expected length, so there is something to learn; x is standard normal. With the hinge loss a linear model
     is a support vector machine without its margin term. MAML is agnostic to the model as long as it is trained by
     gradient: Finn et al. 2017, arXiv 1703.03400, section 2.
+
+    Args:
+        features: Dimensions of x.
+        shots: Points of the support set.
+        queries: Points of the query set.
+        spread: How much hyperplanes differ between tasks; at 0 all tasks have the same one.
     """
     for name, value in (("features", features), ("shots", shots), ("queries", queries)):
         if value < 1:

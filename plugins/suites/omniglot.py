@@ -73,18 +73,23 @@ def omniglot(
 ) -> Suite:
     """Handwritten characters. Downloads 15 MB once, or reads the two archives below METABENCH_DATA.
 
-    `background`: trains on the background alphabets but five, validates on those five, tests on the
-    evaluation alphabets. `random`: MAML's split, characters at random, 1,100 to train, 100 to validate, 423
-    to test; its paper says 1,200 to train, its code sets 100 of them aside.
+    The split `background` trains on the background alphabets but five, validates on those five and tests on the
+    evaluation alphabets. `random` is MAML's: characters at random, 1,100 to train, 100 to validate, 423 to test; its
+    paper says 1,200 to train, its code sets 100 of them aside.
 
-    `rotations` makes each character four classes, turned by 0, 90, 180 and 270 degrees, in every split: the
-    code behind MAML's published numbers turns the test characters too. All four are always in one split. (In
-    that code a character comes at most once in a task; here two of its rotations may meet, as in most later
-    work: in 1.1% of 5-way tasks of the test split.)
+    The code behind MAML's published numbers rotates the test characters too. There a character comes at most once in
+    a task; here two of its rotations may meet, as in most later work: in 1.1% of 5-way tasks of the test split.
 
-    `queries` are images a class in the query set, in training and in the test: 15 as in most later work;
-    MAML's code uses as many as `shots`. `conv` is MAML's strided network, `conv_pool` that of matching networks,
-    `mlp` MAML's 256-128-64-64.
+    Args:
+        ways: Classes of a task.
+        shots: Images of each class in the support set.
+        queries: Images of each class in the query set, in training and in the test: 15 as in most later work; MAML's
+            code uses as many as `shots`.
+        split: Which characters are for training, validation and test.
+        rotations: Make each character four classes, turned by 0, 90, 180 and 270 degrees, in every split; all four
+            are always in one split.
+        model: MAML's strided network, that of matching networks, or MAML's 256-128-64-64 without convolution.
+        filters: Filters of each convolution.
     """
     shape = Shape(ways, shots, queries)
     if filters < 1:

@@ -14,8 +14,13 @@ from metabench_plugins.suites.backbones import mlp
 def sinusoid(*, shots: int = 10, queries: int = 10, test_shots: int = 0, test_queries: int = 100) -> Suite:
     """Regress y = a sin(x - p) from a few points: amplitude a in [0.1, 5], phase p in [0, pi], x in [-5, 5].
 
-    `test_shots` (0: as in training) sets the support points of validation and test tasks. Squared loss, MLP
-    40-40. Finn et al. 2017, arXiv 1703.03400, section 5.1.
+    Squared loss, MLP 40-40. Finn et al. 2017, arXiv 1703.03400, section 5.1.
+
+    Args:
+        shots: Points of the support set.
+        queries: Points of the query set in training.
+        test_shots: Points of the support set in validation and test; 0 takes `shots`.
+        test_queries: Points of the query set in validation and test.
     """
 
     def sample(split: str, n: int, generator: Generator) -> Task:

@@ -30,14 +30,23 @@ def tabular(
 ) -> Suite:
     """Your own table: a CSV file whose rows belong to tasks (column `task`) and have a `target`.
 
-    `features` are the columns to predict from, all numbers; without any, all but those of task, target and split.
-    `split` is a column with train, validation or test, the same for all rows of a task; without one, tasks are
-    split by the hash of their names, 60% to train, 20% to validate, 20% to test. `kind` auto takes a target of
-    text, or of up to 20 distinct whole numbers, for classes. A class that no training task has is refused.
+    Without a column for the split, tasks are split by the hash of their names, 60% to train, 20% to validate, 20% to
+    test. A class that no training task has is refused.
 
-    Every task gives `shots` support rows and `queries` query rows, drawn anew each time, so it needs that many.
+    A task's rows are drawn again each time, and it needs `shots` + `queries` of them.
     Features, and the target of a regression, are centred and scaled by the rows of the training tasks alone; the
     mean squared error is therefore in units of the training targets' variance. MLP of two hidden layers.
+
+    Args:
+        path: The CSV file.
+        task: Column with the name of the task that a row belongs to.
+        target: Column to predict.
+        split: Column with train, validation or test, the same for all rows of a task; empty splits by hash.
+        features: Columns to predict from, all numbers; none takes all but those of task, target and split.
+        kind: What the target is; auto takes text, or up to 20 distinct whole numbers, for classes.
+        shots: Rows of a task in its support set.
+        queries: Rows of a task in its query set.
+        width: Units of each hidden layer.
     """
     for name, value in (("shots", shots), ("queries", queries), ("width", width)):
         if value < 1:

@@ -41,8 +41,8 @@ def test_leaves_that_depend_on_each_other_are_held_apart():
         return (tree["a"] * tree["b"] ** 2).sum()
 
     def outer(a):
-        slopes = grad(inner)({"a": a, "b": 3 * a})  # b**2 and 2 a b, with b apart from a
-        return slopes["a"].sum() + slopes["b"].sum()
+        grads = grad(inner)({"a": a, "b": 3 * a})  # b**2 and 2 a b, with b apart from a
+        return grads["a"].sum() + grads["b"].sum()
 
     def closed(a):
         return grad(lambda x: (x * a).sum())(a).sum()  # the a outside is not differentiated by the inner one
@@ -54,9 +54,9 @@ def test_leaves_that_depend_on_each_other_are_held_apart():
 
 
 def test_unused_leaves_have_zero_gradients():
-    value, slopes = value_and_grad(lambda tree: tree["a"].sum())({"a": torch.ones(2), "b": torch.ones(3)})
+    value, grads = value_and_grad(lambda tree: tree["a"].sum())({"a": torch.ones(2), "b": torch.ones(3)})
     assert value.item() == 2
-    assert torch.equal(slopes["b"], torch.zeros(3))
+    assert torch.equal(grads["b"], torch.zeros(3))
     assert torch.equal(grad(lambda tree: torch.tensor(1.0))({"a": torch.ones(2)})["a"], torch.zeros(2))
 
 

@@ -13,7 +13,17 @@ GOOD = """
 from metabench.api import Algorithm, InnerLoop, hookimpl
 
 def mine(problem, *, inner_lr: float = 0.1, name: str | None = None):
-    "My algorithm."
+    '''My algorithm.
+
+    From a paper.
+
+    Args:
+        inner_lr: Step size of the inner loop,
+            in units of nothing.
+        name (str): What it is called: anything.
+
+    It ends here.
+    '''
     inner = InnerLoop(lambda m, s: m, lambda m, f, s, i: f, lambda m, f, x: problem.apply(f, x))
     return Algorithm(problem.init, inner)
 
@@ -77,6 +87,11 @@ def test_a_good_file_is_registered_with_its_schema(tmp_path):
     registry = load_registry((write(tmp_path, GOOD.replace("NAME", "'mine'")),))
     entry = registry.get("algorithm", "mine")
     assert entry.summary == "My algorithm."
+    assert entry.description == "My algorithm.\n\nFrom a paper.\n\nIt ends here."
+    assert [p.help for p in entry.parameters.values()] == [
+        "Step size of the inner loop, in units of nothing.",
+        "What it is called: anything.",
+    ]
     assert [str(p) for p in entry.parameters.values()] == ["inner_lr: float = 0.1", "name: str | None = None"]
     assert registry.origin("algorithm", "mine").startswith("sha256 ")
     assert not registry.broken
@@ -159,6 +174,26 @@ def test_parameters_are_checked(registry, given, message):
     with pytest.raises(UserError) as error:
         registry.get("algorithm", "maml").resolve(given)
     assert str(error.value).startswith(message)
+
+
+def test_a_value_that_does_not_fit_is_answered_with_what_the_parameter_is(registry):
+    entry = registry.get("algorithm", "maml")
+    with pytest.raises(UserError) as error:
+        entry.resolve({"inner_lr": "fast"})
+    assert str(error.value).endswith(f"must be float, not 'fast'. {entry.parameters['inner_lr'].help}")
+    assert entry.parameters["inner_lr"].help == "Step size of the inner loop."
+
+
+def test_list_shows_one_in_full(here, registry):
+    entry = registry.get("algorithm", "reptile")
+    shown = here("list", "reptile").stdout
+    assert entry.description in shown
+    assert "--set reptile.inner_optimizer=\"sgd\"   'sgd' | 'adam'" in shown
+    assert all(parameter.help in shown for parameter in entry.parameters.values())
+    assert "maml" not in shown
+    unknown = here("list", "reptil")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("metabench: Unknown algorithm or suite 'reptil'. Did you mean 'reptile'?")
 
 
 def test_whole_numbers_are_floats_too(registry):

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +26,11 @@ try:
 except ImportError:
     raise UserError("--executor dask needs Dask: pip install 'metabench[dask]'.") from None
 
-from metabench.experiments.executors.dask_cluster import GPU_RESOURCE, WorkerPool, connected
+from metabench.experiments.executors.dask_cluster import GPU_RESOURCE, WorkerPool, connected, token_in
 from metabench.experiments.executors.dask_worker import Job, run_job
 
 POLL_S = 0.1
 """Seconds between reads of the workers' messages."""
-TOKEN_LIFETIME_S = 24 * 3600.0
-"""Seconds after which a token file may be deleted: its driver was killed."""
 CHECKPOINT_TIMEOUT_S = 70.0
 """Seconds that running trials have for their checkpoints, once asked to stop: a little more than Local gives."""
 
@@ -231,24 +229,6 @@ def saved(folder: Path) -> bytes | None:
         return FolderCheckpointStore(folder).load()
     except OSError:
         return None
-
-
-@contextmanager
-def token_in(folder: Path) -> Iterator[Path]:
-    """A file that holds its own name: a worker that reads it sees the same folder."""
-    path = folder / f".dask-{uuid.uuid4().hex}"
-    try:
-        path.write_text(path.name)
-    except OSError as error:
-        raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
-    for other in folder.glob(".dask-*"):
-        with suppress(FileNotFoundError):
-            if time.time() - other.stat().st_mtime > TOKEN_LIFETIME_S:  # its driver was killed
-                other.unlink()
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def plugin_files(execution: Execution) -> tuple[tuple[str, bytes], ...]:

@@ -6,8 +6,9 @@ import importlib.metadata
 import logging
 import platform
 import time
+import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,26 @@ REFRESH_S = 1.0
 """Seconds between looks for new and lost workers."""
 GPU_RESOURCE = {"GPU": 1}
 """The Dask resource that a trial on CUDA takes."""
+TOKEN_LIFETIME_S = 24 * 3600.0
+"""Seconds after which a token file may be deleted: its driver was killed."""
+
+
+@contextmanager
+def token_in(folder: Path) -> Iterator[Path]:
+    """A file that holds its own name: a worker that reads it sees the same folder."""
+    path = folder / f".dask-{uuid.uuid4().hex}"
+    try:
+        path.write_text(path.name)
+    except OSError as error:
+        raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
+    for other in folder.glob(".dask-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - other.stat().st_mtime > TOKEN_LIFETIME_S:  # its driver was killed
+                other.unlink()
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

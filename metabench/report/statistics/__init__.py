@@ -2,13 +2,14 @@
 
 Every algorithm of a suite meets the same test tasks, so a cell [seed, task] of one is paired with that of another.
 
->>> import numpy as np
->>> from metabench.report import statistics
->>> noise = np.random.default_rng(0).normal(size=(2, 3, 100))
->>> ours, theirs = 0.9 + 0.01 * noise[0], 0.8 + 0.01 * noise[1]
->>> found = statistics.interval(ours - theirs)
->>> f"{found.mean:.2f} ± {found.half:.3f}, p = {found.p:.1g}"
-'0.10 ± 0.003, p = 6e-05'
+Examples:
+    >>> import numpy as np
+    >>> from metabench.report import statistics
+    >>> noise = np.random.default_rng(0).normal(size=(2, 3, 100))
+    >>> ours, theirs = 0.9 + 0.01 * noise[0], 0.8 + 0.01 * noise[1]
+    >>> found = statistics.interval(ours - theirs)
+    >>> f"{found.mean:.2f} ± {found.half:.3f}, p = {found.p:.1g}"
+    '0.10 ± 0.003, p = 6e-05'
 """
 
 from metabench.report.statistics.aggregates import interquartile_mean, optimality_gap, profile, within_seeds

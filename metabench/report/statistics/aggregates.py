@@ -23,8 +23,9 @@ TRIM = 0.25
 def within_seeds(by_seed: Mapping[int, Array]) -> dict[int, Interval]:
     """Seed -> the mean over its tasks, with an interval that says nothing about other seeds.
 
-    >>> within_seeds({3: np.array([0.4, 0.6])})[3].mean
-    0.5
+    Examples:
+        >>> within_seeds({3: np.array([0.4, 0.6])})[3].mean
+        0.5
     """
     return {seed: interval(scores[None, :]) for seed, scores in sorted(by_seed.items())}
 
@@ -35,8 +36,9 @@ def interquartile_mean(scores: Array) -> Interval:
     Its interval is that of the Winsorised cells, widened for those that were cut off (Tukey & McLaughlin,
     Sankhya A 25, 1963): to first order a trimmed mean is the mean of its influence values.
 
-    >>> interquartile_mean(np.array([[0.0, 0.8, 0.9, 1.0]])).mean.__round__(3)
-    0.85
+    Examples:
+        >>> interquartile_mean(np.array([[0.0, 0.8, 0.9, 1.0]])).mean.__round__(3)
+        0.85
     """
     middle = float(trim_mean(scores, TRIM, axis=None))
     low, high = np.quantile(scores, (TRIM, 1 - TRIM))
@@ -47,8 +49,9 @@ def interquartile_mean(scores: Array) -> Interval:
 def optimality_gap(scores: Array, target: float, *, higher_is_better: bool) -> Interval:
     """By how much a cell falls short of `target`, on average; what is beyond it does not make up for others.
 
-    >>> optimality_gap(np.array([[0.5, 1.0, 1.5]]), 1.0, higher_is_better=True).mean.__round__(3)
-    0.167
+    Examples:
+        >>> optimality_gap(np.array([[0.5, 1.0, 1.5]]), 1.0, higher_is_better=True).mean.__round__(3)
+        0.167
     """
     short = target - scores if higher_is_better else scores - target
     return interval(np.maximum(short, 0.0))
@@ -64,9 +67,10 @@ def perfect(metric: str, *, higher_is_better: bool) -> float | None:
 def profile(scores: Array, thresholds: Array, *, higher_is_better: bool) -> list[Interval]:
     """The share of cells that do at least as well as each threshold.
 
-    >>> scores = np.array([[0.2, 0.4, 0.6, 0.8]])
-    >>> [found.mean for found in profile(scores, np.array([0.3, 0.7]), higher_is_better=True)]
-    [0.75, 0.25]
+    Examples:
+        >>> scores = np.array([[0.2, 0.4, 0.6, 0.8]])
+        >>> [found.mean for found in profile(scores, np.array([0.3, 0.7]), higher_is_better=True)]
+        [0.75, 0.25]
     """
     reached = [scores >= level if higher_is_better else scores <= level for level in thresholds]
     return [interval(each.astype(float)) for each in reached]

@@ -31,9 +31,10 @@ def over_tasks(scores: Array, names: tuple[str, ...], level: float = 0.95) -> tu
 
     Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. `names` seed the draws.
 
-    >>> low, high = over_tasks(np.array([[0.0, 1.0] * 50]), ("my suite",))
-    >>> round(low, 1), round(high, 1)
-    (0.4, 0.6)
+    Examples:
+        >>> low, high = over_tasks(np.array([[0.0, 1.0] * 50]), ("my suite",))
+        >>> round(low, 1), round(high, 1)
+        (0.4, 0.6)
     """
     of_task = scores.mean(0)
     means = draws(names, len(of_task)) @ of_task / len(of_task)

@@ -27,8 +27,9 @@ ALPHA = 0.05
 def holm(values: Sequence[float]) -> list[float]:
     """p values adjusted so that the chance of any false finding among them is at most ALPHA at ALPHA.
 
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
+    Examples:
+        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
     """
     order = np.argsort(values, kind="stable")
     steps = np.array(values, dtype=float)[order] * np.arange(len(values), 0, -1)
@@ -42,8 +43,9 @@ def probability_of_improvement(cells: Array, *, higher_is_better: bool) -> Inter
 
     Agarwal et al. 2021, section 4.3.
 
-    >>> probability_of_improvement(np.array([[0.1, 0.2, 0.0, -0.1]]), higher_is_better=True).mean
-    0.625
+    Examples:
+        >>> probability_of_improvement(np.array([[0.1, 0.2, 0.0, -0.1]]), higher_is_better=True).mean
+        0.625
     """
     sign = 1.0 if higher_is_better else -1.0
     return interval(np.where(np.isnan(cells), np.nan, (np.sign(sign * cells) + 1) / 2))
@@ -65,9 +67,10 @@ class Ranking:
 def ranking(names: Sequence[str], gains: Array) -> Ranking:
     """From `gains` [blocks, algorithms], higher is better; ties share the mean of their ranks.
 
-    >>> found = ranking(["a", "b"], np.array([[0.5, 0.7], [0.4, 0.9], [0.6, 0.6]]))
-    >>> found.names, [round(rank, 2) for rank in found.ranks]
-    (('b', 'a'), [1.17, 1.83])
+    Examples:
+        >>> found = ranking(["a", "b"], np.array([[0.5, 0.7], [0.4, 0.9], [0.6, 0.6]]))
+        >>> found.names, [round(rank, 2) for rank in found.ranks]
+        (('b', 'a'), [1.17, 1.83])
     """
     blocks, count = gains.shape
     means = rankdata(-gains, axis=1).mean(0)
@@ -92,8 +95,9 @@ def nemenyi(count: int) -> float:
 def signed_ranks(names: Sequence[str], gains: Array) -> dict[tuple[str, str], float]:
     """(first, second) -> p of Wilcoxon's test over blocks, after Holm's correction over all pairs.
 
-    >>> signed_ranks(["a", "b"], np.array([[0.1, 0.2]] * 6))
-    {('a', 'b'): 0.03125}
+    Examples:
+        >>> signed_ranks(["a", "b"], np.array([[0.1, 0.2]] * 6))
+        {('a', 'b'): 0.03125}
     """
     couples = list(combinations(range(len(names)), 2))
     values = [signed_rank(gains[:, a] - gains[:, b]) for a, b in couples]

@@ -75,9 +75,10 @@ class Interval:
 def interval(scores: Array, level: float = 0.95) -> Interval:
     """For the mean of `scores` [seeds, tasks], over both; over tasks only where there is one seed.
 
-    >>> found = interval(np.array([[0.8, 0.9, 0.7], [0.9, 0.9, 0.8]]))
-    >>> f"{found.mean:.3f} ± {found.half:.3f}"
-    '0.833 ± 0.340'
+    Examples:
+        >>> found = interval(np.array([[0.8, 0.9, 0.7], [0.9, 0.9, 0.8]]))
+        >>> f"{found.mean:.3f} ± {found.half:.3f}"
+        '0.833 ± 0.340'
     """
     seeds, tasks = scores.shape
     variance, degrees = crossed(scores) if min(seeds, tasks) > 1 else one_way(scores)
@@ -125,8 +126,9 @@ def one_way(scores: Array) -> tuple[float, float]:
 def paired(a: Mapping[int, Array], b: Mapping[int, Array]) -> Array | None:
     """a - b [common seeds, common tasks], each seed -> scores [tasks]; None where no seed is common.
 
-    >>> paired({0: np.array([0.5, 1.0]), 1: np.array([1.0, 1.0])}, {1: np.array([0.5, 1.0])})
-    array([[0.5, 0. ]])
+    Examples:
+        >>> paired({0: np.array([0.5, 1.0]), 1: np.array([1.0, 1.0])}, {1: np.array([0.5, 1.0])})
+        array([[0.5, 0. ]])
     """
     if not (common := sorted(a.keys() & b.keys())):
         return None
@@ -139,10 +141,11 @@ def difference(a: Mapping[int, Array], b: Mapping[int, Array], level: float = 0.
 
     With no seed in common nothing is paired, and the two intervals are added in quadrature instead.
 
-    >>> better, worse = ({0: np.array([0.8, 0.9]) - less, 1: np.array([0.7, 0.9]) - less} for less in (0.0, 0.1))
-    >>> found = difference(better, worse)
-    >>> round(found.mean, 3), found.seeds, found.tasks
-    (0.1, 2, 2)
+    Examples:
+        >>> better, worse = ({0: np.array([0.8, 0.9]) - less, 1: np.array([0.7, 0.9]) - less} for less in (0.0, 0.1))
+        >>> found = difference(better, worse)
+        >>> round(found.mean, 3), found.seeds, found.tasks
+        (0.1, 2, 2)
     """
     cells = paired(a, b)
     if cells is not None:
@@ -156,9 +159,10 @@ def difference(a: Mapping[int, Array], b: Mapping[int, Array], level: float = 0.
 def stack(by_seed: Mapping[int, Array], tasks: int | None = None) -> Array:
     """[seeds, tasks], seeds in order.
 
-    >>> stack({1: np.array([0.5, 0.6]), 0: np.array([0.7, 0.8])})
-    array([[0.7, 0.8],
-           [0.5, 0.6]])
+    Examples:
+        >>> stack({1: np.array([0.5, 0.6]), 0: np.array([0.7, 0.8])})
+        array([[0.7, 0.8],
+               [0.5, 0.6]])
     """
     tasks = tasks or min(len(values) for values in by_seed.values())
     return np.stack([by_seed[seed][:tasks] for seed in sorted(by_seed)])

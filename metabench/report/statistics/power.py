@@ -33,8 +33,9 @@ class Components:
 def components(cells: Array) -> Components | None:
     """From differences [seeds, tasks], negative estimates taken for 0; None for fewer than 2 of either.
 
-    >>> components(np.array([[0.0, 0.1], [0.2, 0.3]])).seed.__round__(3)
-    0.02
+    Examples:
+        >>> components(np.array([[0.0, 0.1], [0.2, 0.3]])).seed.__round__(3)
+        0.02
     """
     seeds, tasks = cells.shape
     if min(seeds, tasks) < 2:
@@ -48,9 +49,10 @@ def components(cells: Array) -> Components | None:
 def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -> float:
     """The smallest true difference that `seeds` x `tasks` find with probability POWER at level `alpha`.
 
-    >>> parts = Components(seed=0.0, task=0.01, error=0.01)
-    >>> f"{detectable(parts, seeds=5, tasks=100):.3f} {detectable(parts, seeds=5, tasks=400):.3f}"
-    '0.032 0.016'
+    Examples:
+        >>> parts = Components(seed=0.0, task=0.01, error=0.01)
+        >>> f"{detectable(parts, seeds=5, tasks=100):.3f} {detectable(parts, seeds=5, tasks=400):.3f}"
+        '0.032 0.016'
     """
     expected = np.array(
         [
@@ -67,8 +69,9 @@ def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -
 def seeds_needed(parts: Components, difference: float, tasks: int, alpha: float = 0.05) -> int | None:
     """The fewest seeds, with as many tasks as now, that would find a true `difference`.
 
-    >>> seeds_needed(Components(seed=0.01, task=0.0, error=0.0), 0.1, tasks=100)
-    10
+    Examples:
+        >>> seeds_needed(Components(seed=0.01, task=0.0, error=0.0), 0.1, tasks=100)
+        10
     """
     return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha) <= abs(difference), MAX_SEEDS)
 
@@ -76,8 +79,9 @@ def seeds_needed(parts: Components, difference: float, tasks: int, alpha: float 
 def tasks_needed(parts: Components, difference: float, seeds: int, alpha: float = 0.05) -> int | None:
     """The same for tasks, with as many seeds as now; None where no number of tasks would do.
 
-    >>> tasks_needed(Components(seed=0.0, task=0.01, error=0.01), 0.032, seeds=5)
-    102
+    Examples:
+        >>> tasks_needed(Components(seed=0.0, task=0.01, error=0.01), 0.032, seeds=5)
+        102
     """
     return fewest(lambda tasks: detectable(parts, seeds, tasks, alpha) <= abs(difference), MAX_TASKS)
 

@@ -94,6 +94,15 @@ def outer_learning_rate_ignored(problem, *, outer_lr: float = 1e-3):
     return right(problem)
 
 
+def parameter_unexplained(problem, *, inner_lr: float = 0.05, outer_lr: float = 1e-3):
+    """It says nothing of its second parameter.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+    """
+    return right(problem, inner_lr=inner_lr, outer_lr=outer_lr)
+
+
 def wrong_sign(problem):
     made = right(problem)
 
@@ -231,6 +240,7 @@ ZOO = {
     "wrong-sign": (wrong_sign, "learns"),
     "inner-lr-ignored": (inner_learning_rate_ignored, "learning-rates"),
     "outer-lr-ignored": (outer_learning_rate_ignored, "learning-rates"),
+    "parameter-unexplained": (parameter_unexplained, "parameters-explained"),
     "state-not-saved": (learner(StateNotSaved), "state-round-trip"),
     "global-random-state": (draws_from_the_global_state, "reproducible"),
     "hash-seed": (hangs_on_the_hash_seed, "other-process"),

@@ -80,6 +80,16 @@ def constant_loss():
     return lines()._replace(loss=lambda predict, batch: torch.zeros(()) * predict(batch.x).sum())
 
 
+def parameter_renamed(*, shots: int = 6):
+    """Its docstring has the parameter's former name.
+
+    Args:
+        points: Points of the support set.
+        shots: The same.
+    """
+    return lines()
+
+
 def misspelt_recipe():
     return lines()._replace(recipes={"paper": Recipe("nowhere", budget={"epochs": 1})})
 
@@ -98,6 +108,7 @@ ZOO = {
     "wrong-way-round": (wrong_way_round, "metric-direction"),
     "constant-loss": (constant_loss, "batchable"),
     "misspelt-recipe": (misspelt_recipe, "recipes"),
+    "parameter-renamed": (parameter_renamed, "parameters-explained"),
 }
 """By name: the factory, and the check that is named for what is wrong with it."""
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from metabench.cli.commands import command, console, say
 
+if TYPE_CHECKING:
+    from metabench.registry.discovery import Entry
+    from metabench.registry.parameters import Parameter
+
 
 @command("list")
 def list_(
     given: dict[str, Any],
+    name: Annotated[str, typer.Argument(help="One algorithm or suite, in full.", show_default=False)] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="As a page: docs/authors/gallery.md.")] = False,
 ) -> None:
     """Algorithms and suites, with their parameters, types and defaults."""
+    from metabench.cli.gallery import gallery
     from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import open_registry
-    from metabench.registry.parameters import type_name
 
     registry = open_registry(read_options(None, given))
+    if name:
+        for entry in registry.named(name):
+            show(entry)
+        return
     if markdown:
-        from metabench.cli.gallery import gallery
-
         print(gallery(registry).rstrip())
         return
     for title, entries in (("Algorithms", registry.algorithms), ("Suites", registry.suites)):
@@ -35,10 +42,28 @@ def list_(
             if entry.missing:
                 say(f"      Not usable: {entry.missing}")
             for parameter in entry.parameters.values():
-                option = f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}"
-                say(f"      {option}   {type_name(parameter.type)}")
+                say(f"      {setting(entry, parameter)}")
     for broken in registry.broken:
         say(f"Plugin '{broken.name}' could not be loaded: {broken.problem}.")
+
+
+def show(entry: Entry) -> None:
+    """All that is known of one algorithm or suite."""
+    say(f"{entry.kind} {entry.name}, of plugin {entry.plugin}\n")
+    say(entry.description or "Its author does not say what it is.")
+    if entry.missing:
+        say(f"\nNot usable: {entry.missing}")
+    for parameter in entry.parameters.values():
+        say(f"\n  {setting(entry, parameter)}")
+        if parameter.help:
+            say(f"      {parameter.help}")
+
+
+def setting(entry: Entry, parameter: Parameter) -> str:
+    """A parameter as it is set, with its default and its type."""
+    from metabench.registry.parameters import type_name
+
+    return f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {type_name(parameter.type)}"
 
 
 @command("plugins")
