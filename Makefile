@@ -47,6 +47,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --use-pep517 \
 	  --config-settings=--global-option=build_ext learn2learn==0.2.0
 	! $(BIN)/python -m pip check | grep -v -e '^learn2learn 0.2.0 requires' -e '^No broken'
+	mkdir -p $(VENV)/mypy && ln -sfn $(CURDIR)/plugins $(VENV)/mypy/metabench_plugins
 	touch $@
 
 clean:
