@@ -30,7 +30,7 @@ bench-harness: setup  ## what everything around the engine costs, and how an upd
 	$(BIN)/python -m benchmarks.scaling
 
 chaos: setup  ## kill, starve and hang trials at random; what is left must be what an undisturbed run leaves
-	$(BIN)/python tests/end_to_end/chaos.py
+	$(BIN)/python -m tests.end_to_end.chaos
 
 lint: setup
 	$(BIN)/ruff check .

@@ -68,6 +68,7 @@ def shifted() -> Suite:
     return lines()._replace(sample=sample)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", [navigation, shifted, linear_svm], ids=lambda f: f.__name__)
 def test_other_kinds_of_suites_fit(suite):
     registry = Registry(
@@ -84,6 +85,7 @@ def test_other_kinds_of_suites_fit(suite):
     assert not record.tests["inductive"].transductive
 
 
+@pytest.mark.slow
 def test_a_policy_learns_by_meta_training():
     suite = navigation()
     learner = as_learner(metasgd(build_problem(suite, 0), inner_lr=0.01))

@@ -14,6 +14,8 @@ import pytest
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin
 
+pytestmark = pytest.mark.xdist_group("a stranger's package")
+
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "metabench" / "cli" / "templates"
 
@@ -22,6 +24,7 @@ def written(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["algorithm", "suite"])
 def test_a_new_file_passes_the_kit(here, tmp_path, kind):
     result = here("new", kind, "sign-test")
@@ -97,26 +100,23 @@ def stranger(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stranger")
     python = (sys.executable, "-m")
     main = "from metabench.cli.main import main; main()"
-    subprocess.run(
-        [sys.executable, "-c", main, "new", "algorithm", "far-away", "--package"], cwd=folder, check=True, timeout=120
-    )
+    subprocess.run([sys.executable, "-c", main, "new", "algorithm", "far-away", "--package"], cwd=folder, check=True)
     site = folder / "site"
     install = ("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
-    done = subprocess.run([*python, *install, str(folder / "far-away")], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*python, *install, str(folder / "far-away")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder, {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "160"}
 
 
 def call(stranger, *words):
     folder, environment = stranger
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=200
-    )
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 CLI = ("-c", "from metabench.cli.main import main; main()")
 
 
+@pytest.mark.slow
 def test_a_stranger_is_found(stranger):
     assert "far-away" in call(stranger, *CLI, "list").stdout
     row = next(line for line in call(stranger, *CLI, "plugins").stdout.splitlines() if "far-away" in line)
@@ -124,12 +124,14 @@ def test_a_stranger_is_found(stranger):
     assert "far_away" in row
 
 
+@pytest.mark.slow
 def test_a_strangers_own_tests_pass(stranger):
     result = call(stranger, "-m", "pytest", "-q", "-p", "no:cacheprovider", "far-away/tests")
     assert result.returncode == 0, result.stdout
     assert "17 passed" in result.stdout
 
 
+@pytest.mark.slow
 def test_a_stranger_is_run(stranger):
     size = "--updates 2 --validations 1 --validation-tasks 4 --test-tasks 6 --test-steps 1 --seeds 1".split()
     result = call(stranger, *CLI, "run", "--algos", "far-away", "--suites", "sinusoid", *size, "--out", "results")

@@ -13,6 +13,8 @@ from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin, kit
 from tests.blocks import blocks, commands
 
+pytestmark = pytest.mark.xdist_group("authors")
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 TUTORIAL = blocks(DOCS / "authors.md")
 HOOKS = {"algorithms": "one_rate.py", "suites": "exponentials.py"}
@@ -26,13 +28,15 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("authors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", SHELL, ids=" ".join)
-def test_the_tutorials_commands(metabench, folder, words):
-    result = metabench(*words, cwd=folder)
+def test_the_tutorials_commands(here, folder, words):
+    result = here(*words, cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "failed" not in result.stdout
 
 
+@pytest.mark.slow
 def test_the_tutorial_ends_in_the_figure_that_it_names(folder):
     assert (folder / "reports" / "mine" / "figures" / "sinusoid-adaptation.png").is_file()
 
@@ -57,15 +61,16 @@ def test_the_entry_point_is_what_new_writes():
     assert tomllib.loads(text) == {"project": {"entry-points": {"metabench": {"mine": "mine"}}}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", HOOKS)
-def test_the_plugins_of_the_hook_pages(metabench, tmp_path, page):
+def test_the_plugins_of_the_hook_pages(here, tmp_path, page):
     found = blocks(DOCS / "authors" / f"{page}.md")
     [plugin] = [text for kind, text in found if kind == "python"]
     (tmp_path / HOOKS[page]).write_text(plugin)
     calls = [words for kind, text in found if kind == "sh" for words in commands(text)]
     assert calls[0][0] == "check"
     for words in calls:
-        result = metabench(*words)
+        result = here(*words)
         assert result.returncode == 0, result.stdout + result.stderr
 
 

@@ -9,10 +9,12 @@ from benchmarks import check, contenders, table
 from benchmarks.contest import Result
 from benchmarks.process import Absent, Remote
 from benchmarks.workloads import WORKLOADS, make_arrays, omniglot, save, sinusoid
+from tests.waiting import HANG
 
 SMALL = [sinusoid("maml", 1)._replace(tasks=3), omniglot("maml", 1)._replace(tasks=2, queries=3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", SMALL, ids=lambda workload: workload.id)
 def test_the_check_passes_the_exact_gradient_and_no_other(workload):
     arrays = make_arrays(workload)
@@ -30,15 +32,16 @@ def test_the_check_passes_the_exact_gradient_and_no_other(workload):
         assert not verdict(workload._replace(algorithm="fomaml"))[0]
 
 
+@pytest.mark.slow
 def test_a_worker_answers_and_says_what_it_cannot_do(tmp_path):
     workload = sinusoid("reptile", 2)._replace(tasks=2)
     save(workload, tmp_path / "w.npz")
     entry = next(entry for entry in contenders.ENTRIES if entry.name == "learn2learn")
     remote = Remote(entry, tmp_path / "w.npz", 1)
     try:
-        assert remote.ask("ready", 60) == {}
+        assert remote.ask("ready", HANG) == {}
         with pytest.raises(Absent, match="not supported"):
-            remote.ask("load", 60)
+            remote.ask("load", HANG)
     finally:
         remote.close()
 

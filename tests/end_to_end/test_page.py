@@ -13,7 +13,10 @@ from metabench.report import write_report
 from tests.builders import failure
 from tests.report.test_report import HOSTILE, everything, outcome, trial
 
-pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+pytestmark = [
+    pytest.mark.skipif(bool(browser.missing()), reason=browser.missing()),
+    pytest.mark.xdist_group("one browser"),
+]
 
 SCRIPT = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 LONG = "x" * 200

@@ -8,6 +8,8 @@ import pytest
 
 from tests.blocks import blocks, commands
 
+pytestmark = pytest.mark.xdist_group("readme")
+
 BLOCKS = blocks(Path(__file__).resolve().parents[2] / "README.md")
 PLUGIN = next(text for kind, text in BLOCKS if kind == "python" and "@hookimpl" in text)
 NOTEBOOK = next(text for kind, text in BLOCKS if kind == "python" and "metabench.run" in text)
@@ -22,9 +24,10 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_commands(metabench, folder, words):
-    result = metabench(*words, cwd=folder)
+def test_commands(here, folder, words):
+    result = here(*words, cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "failed" not in result.stdout
 
@@ -33,6 +36,7 @@ def test_the_plugin_is_short():
     assert len(PLUGIN.strip().splitlines()) <= 35
 
 
+@pytest.mark.slow
 def test_the_notebook(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     scope: dict = {}

@@ -14,17 +14,12 @@ from metabench.engine.tasks import task_blocks
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget, Execution
-from metabench.registry.discovery import Registry, load_registry
+from metabench.registry.discovery import Registry
 from metabench.report.collect import configurations, example_tasks
 from metabench.report.formatting import is_share
 from tests import builders
 
 BUDGET = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=4, test_tasks=6, test_steps=7)
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry()
 
 
 def run(registry: Registry, suite: str, protocol: str = "transductive", **parameters) -> Outcome:

@@ -137,6 +137,7 @@ def after_updates(made: Algorithm, strategy, suite: Suite) -> torch.Tensor:
     return torch.cat([torch.stack(losses), *(leaf.reshape(-1) for leaf in learner.outer.leaves)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_compiled_agrees_and_is_kept_on_disk(programs, monkeypatch, optimizer):
     suite = lines()

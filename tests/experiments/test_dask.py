@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,8 +29,9 @@ from metabench.records import store
 from metabench.records.checkpoints import header_of
 from metabench.records.record import Record
 from metabench.records.trials import Execution
+from tests.waiting import HANG, wait_for
 
-PATIENCE = 60.0
+pytestmark = pytest.mark.xdist_group("one cluster")
 
 GATED = """
 import os, time
@@ -58,15 +58,6 @@ def register_algorithms():
 """
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait for something to be true; what it is then."""
-    end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return found
-
-
 class Machines:
     """A scheduler and its workers, each a command as a user would start it."""
 
@@ -75,7 +66,7 @@ class Machines:
         self.file = folder / "scheduler.json"
         self.processes: list[subprocess.Popen[bytes]] = []
         self.start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", self.file)
-        until(self.file.exists)
+        wait_for(self.file.exists)
         self.client = Client(scheduler_file=str(self.file), set_as_default=False)
         self.address = self.client.scheduler.address
 
@@ -200,10 +191,10 @@ def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, t
     victim = next(trial.id for trial in found.trials if trial.algorithm == "gated")
 
     def sabotage() -> None:
-        until(lambda: (header := header_of(tmp_path / victim)) and header.update == 60)
+        wait_for(lambda: (header := header_of(tmp_path / victim)) and header.update == 60)
         (place / "gated.py").unlink()  # the workers have had its content
         children = machines.kill(machines.running(victim))
-        _, alive = psutil.wait_procs(children, timeout=20)
+        _, alive = psutil.wait_procs(children, timeout=HANG)
         assert children
         assert alive == []
         machines.add(1)
@@ -228,9 +219,9 @@ def test_asked_to_stop_trials_are_checkpointed(machines, place, tmp_path):
     stop = threading.Event()
 
     def ask() -> None:
-        until(lambda: (header := header_of(tmp_path / trial.id)) and header.update == 60)
+        wait_for(lambda: (header := header_of(tmp_path / trial.id)) and header.update == 60)
         stop.set()
-        until(lambda: not machines.running(trial.id))
+        wait_for(lambda: not machines.running(trial.id))
 
     with meanwhile(place / "gate", ask):
         assert list(found.outcomes(stopping=stop.is_set)) == []
@@ -252,7 +243,7 @@ def test_limits_hold_on_a_cluster_of_our_own(place, tmp_path):
 def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch, caplog):
     real = dask_cluster.installed
     monkeypatch.setattr(dask_cluster, "installed", lambda name: "1.0" if name == "torch" else real(name))
-    until(lambda: len(machines.client.nthreads()) >= 1)
+    wait_for(lambda: len(machines.client.nthreads()) >= 1)
     complaint = (
         rf"^The Dask worker tcp://127\.0\.0\.1:\d+ has torch {re.escape(real('torch'))}, the driver has 1\.0\."
     )
@@ -312,6 +303,7 @@ def test_without_dask_the_remedy_is_said():
 import sys
 sys.modules["distributed"] = None
 from metabench.errors import UserError
+
 try:
     import metabench.experiments.executors.dask
 except UserError as error:

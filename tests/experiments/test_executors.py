@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -13,16 +14,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from metabench.experiments.executors.local import CHECKPOINT_TIMEOUT_S, Local
+from metabench.experiments.executors import local
+from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_subprocess
-from metabench.experiments.executors.worker_process import TrialRequest
+from metabench.experiments.executors.worker_process import TrialRequest, TrialStarted, WorkerProcess, message_of
 from metabench.records import store
 from metabench.records.checkpoints import NAME
 from metabench.records.locks import LOCKS, Claim, TrialLocks, running
 from metabench.records.record import Progress, StoppedError
 from metabench.records.trials import Execution
 from tests.builders import outcome, trial
+from tests.waiting import HANG, wait_for
 
 
 def behave(trial, execution, report, *, keeper, stopping):
@@ -42,7 +45,7 @@ def behave(trial, execution, report, *, keeper, stopping):
         keeper.save(b"x" * (len(before or b"") + 1), len(before or b"") + 1)
         os.kill(os.getpid(), signal.SIGKILL)
     if trial.algorithm == "hangs":
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # for {os.getppid()}"])
         time.sleep(600)
     if trial.algorithm == "eats":
         eaten = [bytearray(10_000_000)]
@@ -57,13 +60,14 @@ def behave(trial, execution, report, *, keeper, stopping):
     return outcome(trial, reason=(before or b"").decode())
 
 
-def run(folder, *trials, jobs=2, limits=None, stopping=lambda: False, shared=True, claims=None):
-    """The outcomes by algorithm, and what the driver was told on the way."""
+def run(folder, *trials, jobs=2, limits=None, stopping=lambda told: False, shared=True, claims=None):
+    """The outcomes by algorithm, and what the driver was told on the way; `stopping` is asked with that."""
     told = []
     executor = Local(lambda t: TrialRequest(t, Execution(), folder / t.id if shared else None), behave, jobs)
     queue = Queue(trials, claims or TrialLocks(folder), limits or Limits())
     outcomes = {
-        outcome.record.trial.algorithm: outcome.record for outcome in executor.run(queue, told.append, stopping)
+        outcome.record.trial.algorithm: outcome.record
+        for outcome in executor.run(queue, told.append, lambda: stopping(told))
     }
     return outcomes, told
 
@@ -92,30 +96,41 @@ def test_without_a_shared_folder_checkpoints_come_to_the_driver(tmp_path):
 
 
 def test_limits_end_a_trial_and_all_that_it_began(tmp_path):
-    outcomes, _ = run(tmp_path, trial("hangs"), trial("good"), limits=Limits(seconds=2.0))
+    outcomes, _ = run(tmp_path, trial("hangs"), trial("good"), limits=Limits(seconds=5.0))
     assert (outcomes["hangs"].status, outcomes["good"].status) == ("timeout", "ok")
-    assert outcomes["hangs"].reason == "it took more than 2 s (--trial-timeout)"
-    assert not [each for each in psutil.process_iter(["cmdline"]) if "time.sleep(600)" in str(each.info["cmdline"])]
+    assert outcomes["hangs"].reason == "it took more than 5 s (--trial-timeout)"
+    mine = f"time.sleep(600)  # for {os.getpid()}"
+    assert not [process for process in psutil.process_iter(["cmdline"]) if mine in str(process.info["cmdline"])]
     outcomes, _ = run(tmp_path, trial("eats"), limits=Limits(memory=300_000_000))
     assert outcomes["eats"].status == "error"
     assert "more than 300 MB (--memory-limit)" in outcomes["eats"].reason
 
 
 def test_asked_to_stop_trials_are_checkpointed_and_left(tmp_path):
-    began = time.monotonic()
     outcomes, _ = run(
         tmp_path, trial("patient"), trial("patient", seed=1), trial("good"),
-        stopping=lambda: len(list(tmp_path.glob("*/" + NAME))) > 0 or time.monotonic() - began > 3,
+        stopping=lambda told: len({progress.trial_id for progress in told if isinstance(progress, Progress)}) == 2,
     )  # fmt: skip
     assert outcomes == {}
     assert len(list(tmp_path.glob("*/" + NAME))) == 2
 
 
-def test_asked_to_stop_a_trial_that_only_prepares_is_ended_at_once(tmp_path):
-    began = time.monotonic()
-    outcomes, _ = run(tmp_path, trial("compiles"), stopping=lambda: time.monotonic() - began > 1)
+def test_asked_to_stop_a_trial_that_only_prepares_is_ended_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "CHECKPOINT_TIMEOUT_S", HANG)
+    began, rounds = time.monotonic(), itertools.count()
+    outcomes, _ = run(tmp_path, trial("compiles"), stopping=lambda told: next(rounds) > 3)
     assert outcomes == {}
-    assert time.monotonic() - began < CHECKPOINT_TIMEOUT_S
+    assert time.monotonic() - began < HANG
+
+
+def test_the_time_of_a_trial_begins_when_its_process_is_ready(tmp_path):
+    worker = WorkerProcess(behave)
+    try:
+        worker.start(TrialRequest(trial("compiles"), Execution(), tmp_path))
+        assert worker.exceeded_limit(0.0, None) == "", "its process has not started"
+        assert isinstance(message_of(worker.connection), TrialStarted)
+    finally:
+        worker.kill()
 
 
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
@@ -130,13 +145,10 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     script = tmp_path / "driver.py"
     script.write_text(textwrap.dedent(code))
     driver = psutil.Popen([sys.executable, str(script)])
-    until = time.monotonic() + 60
-    while len(below := driver.children(recursive=True)) < 4 and time.monotonic() < until:  # with the tracker
-        time.sleep(0.1)
+    below = wait_for(lambda: len(found := driver.children(recursive=True)) >= 4 and found)  # with the tracker
     driver.kill()
     driver.wait()
-    _, alive = psutil.wait_procs(below, timeout=20)
-    assert len(below) >= 4
+    _, alive = psutil.wait_procs(below, timeout=HANG)
     assert not alive
 
 

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -23,11 +22,13 @@ from metabench.experiments.tuning.plan import FIRST_SEED, TuningRequest, plan_tu
 from metabench.experiments.tuning.search import MIN_ENDED, ROUND, Search, SearchSpec
 from metabench.experiments.tuning.space import Dimension, default_space, given_space, spaces
 from metabench.records import store
+from metabench.records.locks import running
 from metabench.records.record import Record
 from metabench.records.trials import Budget, Trial
 from metabench.report.build import build_report
 from metabench.report.collect.labels import labels
 from tests import builders
+from tests.waiting import HANG, wait_for
 
 SPACE = {
     "inner_lr": Dimension(kind="float", low=1e-3, high=1.0, log=True),
@@ -478,7 +479,8 @@ TUNE = (
 )  # fmt: skip
 
 
-def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(metabench, tmp_path):
+@pytest.mark.slow
+def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(here, metabench, tmp_path):
     (tmp_path / "probe.py").write_text(PROBE)
     command = [sys.executable, "-c", "from metabench.cli.main import main; main()", *TUNE]
     process = subprocess.Popen(
@@ -495,7 +497,7 @@ def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(metab
     files = sorted(path.parent.name for path in (tmp_path / "t").glob("*/record.json"))
     assert len(files) == 14
     (tmp_path / "t" / "tuned.toml").rename(tmp_path / "first.toml")
-    replayed = metabench(*TUNE)
+    replayed = here(*TUNE)
     assert "14 candidates on validation tasks, 14 finished before" in replayed.stdout
     whole = metabench(*TUNE[:-1], "u", "--jobs", "1")
     assert whole.returncode == 0, whole.stdout + whole.stderr
@@ -506,11 +508,12 @@ def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(metab
         "run", "--plugin", "probe.py", "--recipe", "first.toml", "--suites", "probe", "--algos", "maml"
     )
     assert "a test task was asked for" in tested.stdout  # so the probe would have seen one
-    nothing = metabench("report", "t")
+    nothing = here("report", "t")
     assert nothing.returncode == 2
     assert "There is no finished trial in 't'." in nothing.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_there(tmp_path):
     (tmp_path / "probe.py").write_text(PROBE)
     words = [*TUNE, "--updates", "100000"]
@@ -520,9 +523,9 @@ def test_ctrl_c_leaves_what_is_there(tmp_path):
     )  # fmt: skip
     assert process.stdout is not None
     assert "14 candidates on validation tasks" in process.stdout.readline()
-    time.sleep(5)
+    wait_for(lambda: running(tmp_path / "t"))
     os.killpg(process.pid, signal.SIGINT)
-    rest, _ = process.communicate(timeout=90)
+    rest, _ = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert "Stopped. What was finished is in t; the same command goes on from there.\n" in rest
     assert not (tmp_path / "t" / "tuned.toml").exists()

@@ -34,6 +34,7 @@ def after(learner, suite, updates):
         return torch.stack([adapted[i](tasks.query.x[i]) for i in range(4)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
 def test_every_algorithm_passes_the_kit(name, elsewhere):
     kit = kit_of(REGISTRY, name, elsewhere=elsewhere("algorithm")(name))

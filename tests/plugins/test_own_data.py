@@ -245,6 +245,7 @@ def test_bombs_are_refused_before_they_go_off(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_kit_passes(tmp_path, registry, elsewhere):
     path = write(tmp_path / "data", pictures() | {"s.csv": rows(SPLIT)})
     given = {"path": path, "split": "s.csv", **SMALL}
@@ -442,14 +443,15 @@ EXAMPLE = DOCS[DOCS.index("## Bring your own data") :]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", EXAMPLE, flags=re.S | re.M)
 
 
-def test_the_example_of_the_documentation(metabench, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_example_of_the_documentation(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (script,) = (text for kind, text in BLOCKS if kind == "python")
     exec(script, {})
     commands = [line for kind, text in BLOCKS if kind == "sh" for line in text.replace("\\\n", " ").splitlines()]
     assert len(commands) >= 4
     for command in commands:
-        result = metabench(*shlex.split(command)[1:])
+        result = here(*shlex.split(command)[1:])
         assert result.returncode == 0, command + result.stdout + result.stderr
         assert "failed" not in result.stdout
     for name in ("birds", "sales"):

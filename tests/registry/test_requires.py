@@ -26,10 +26,10 @@ def peer(tmp_path):
     return str(file)
 
 
-def test_it_is_listed_with_the_command_that_installs_it(metabench, peer):
-    listed = metabench("list", "--plugin", peer).stdout
+def test_it_is_listed_with_the_command_that_installs_it(here, peer):
+    listed = here("list", "--plugin", peer).stdout
     assert "Not usable: a_module_that_is_not_there is not installed: pip install 'somebody[peer]'" in listed
-    assert "a_module_that_is_not_there is" in metabench("plugins", "--plugin", peer).stdout  # and the rest below it
+    assert "a_module_that_is_not_there is" in here("plugins", "--plugin", peer).stdout  # and the rest below it
 
 
 @pytest.mark.parametrize("command", [("run", "--suites", "sinusoid", "--algos", "peer"), ("check", "peer")])

@@ -19,6 +19,8 @@ from metabench.report.analysis.summary import POOLED
 from metabench.report.build import build_report, summary_table
 from tests.report.test_report import outcome, trial
 
+pytestmark = pytest.mark.xdist_group("one report of columns")
+
 ADDED = Column(
     "swaps", lambda record, protocol: record.trial.seed + 40.5, "highest", "swaps", "GB", "amount",
     shown=("summary", "page", "report.md", "latex", "terminal", "trials"),

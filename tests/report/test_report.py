@@ -31,6 +31,8 @@ from metabench.report.statistics import intervals
 from tests import builders
 from tests.builders import failure
 
+pytestmark = pytest.mark.xdist_group("one report")
+
 HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
 TASKS = 60
 

@@ -111,12 +111,13 @@ def test_expected_failures():
         suite_results(lines(), {"judge": ""})
 
 
+@pytest.mark.slow
 def test_one_pytest_test_a_check(tmp_path):
     (tmp_path / "test_mine.py").write_text(AUTHORS.format(file=str(algorithms.__file__)))
     words = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     words += ["-k", "state-round-trip or learns or float64-kept or support-trains"]
     said = subprocess.run(
-        words, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=300
+        words, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True
     ).stdout
     assert "XFAIL test_mine.py::test_state[state-round-trip] - the optimiser is away" in said
     assert "XPASS test_mine.py::test_state[learns]" in said
@@ -168,6 +169,7 @@ def test_recipes_that_name_what_is_not_there(registry):
 OURS = ["sinusoid", "glyphs", *(["omniglot"] if os.environ.get("METABENCH_DATA") else [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OURS)
 def test_our_suites_pass(registry, name, elsewhere):
     assert failed(kit_of(registry, name, elsewhere=elsewhere("suite")(name)).results()) == {}
@@ -180,6 +182,7 @@ def test_the_matrix_has_a_row_a_plugin():
     assert row.count("●") == 1
 
 
+@pytest.mark.slow
 def test_rates_are_looked_at_where_parameters_are_set_by_hand():
     for parameters in ({"inner_lr": 0.1}, None):
         results = check_plugin(matrix.registry(), "inner-lr-ignored", parameters=parameters)

@@ -13,6 +13,7 @@ from metabench.experiments.executors.registry import ExecutorSetup, RunTrial
 from metabench.experiments.executors.worker_process import (
     CheckpointSaved,
     TrialRequest,
+    TrialStarted,
     TrialStopped,
     WorkerProcess,
     message_of,
@@ -94,7 +95,9 @@ class Local:
         """Process one message of a worker."""
         message, trial = message_of(worker.connection), worker.trial
         assert trial is not None
-        if isinstance(message, Progress):
+        if isinstance(message, TrialStarted):
+            worker.started = time.monotonic()
+        elif isinstance(message, Progress):
             worker.trains = True
             on_progress(message)
         elif isinstance(message, CheckpointSaved):

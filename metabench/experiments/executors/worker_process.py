@@ -21,6 +21,9 @@ from metabench.records.checkpoints import CheckpointStore, FolderCheckpointStore
 from metabench.records.record import StoppedError
 from metabench.records.trials import Execution, Trial
 
+STARTUP_TIMEOUT_S = 600.0
+"""Seconds that a worker has to begin a trial, apart from the trial's own: a new process imports torch first."""
+
 
 class TrialRequest(NamedTuple):
     """A trial for a worker: how to compute it, and where to keep its checkpoints."""
@@ -31,6 +34,10 @@ class TrialRequest(NamedTuple):
     """The trial's folder; None: checkpoints are sent to the driver."""
     checkpoint: bytes | None = None
     """The last one that was sent, where there is no folder."""
+
+
+class TrialStarted(NamedTuple):
+    """The trial's time begins. How busy the machine is while the process starts is not the trial's fault."""
 
 
 class CheckpointSaved(NamedTuple):
@@ -55,12 +62,13 @@ class WorkerProcess:
         other.close()  # so that the end of the process is the end of the pipe
         self.trial: Trial | None = None
         self.started = 0.0
+        """When its trial started; until the worker says so, the last moment at which it may."""
         self.trains = False
         """Whether its trial trains already, so that a checkpoint can be made."""
 
     def start(self, request: TrialRequest) -> None:
         """Give it a trial. A dead worker is noticed later, when its messages are read."""
-        self.trial, self.started, self.trains = request.trial, time.monotonic(), False
+        self.trial, self.started, self.trains = request.trial, time.monotonic() + STARTUP_TIMEOUT_S, False
         with suppress(OSError):
             self.connection.send(request)
 
@@ -117,6 +125,7 @@ def serve_trials(connection: Connection, function: RunTrial) -> None:
     threading.Thread(target=exit_with_parent, args=(connection, take), daemon=True).start()
     while (request := requests.get()) is not None:
         keeper = ReportingCheckpointStore(request, connection)
+        connection.send(TrialStarted())
         try:
             outcome = function(
                 request.trial, request.execution, connection.send, keeper=keeper, stopping=stopping.is_set
