@@ -55,15 +55,15 @@ def build_report(
     folders: Sequence[str | Path], against: str | None = None, columns: Sequence[Column] = COLUMNS
 ) -> Report:
     """See write_report; `columns` are those of its tables."""
+    from metabench.registry.published import load_published
     from metabench.report.analysis import speed, statistics_tables
     from metabench.report.analysis import summary as table
     from metabench.report.collect import configurations, default_settings, merge, provenance_differences, tuning
     from metabench.report.page import model, render
     from metabench.report.published import comparison as published
     from metabench.report.published import rows as beside
-    from metabench.report.published import source
 
-    book = source.load_published(against) if against else None
+    book = load_published(against) if against else None
     merged = merge.merge(folders)
     records = merged.records
     if not records:

@@ -83,7 +83,7 @@ def draw(kind, members):
     looks = style.looks(group.algorithm for group in members)
     with style.drawing("test"):
         drawn = kind.draw(members, looks)
-        return drawn and (*drawn, style.svg(drawn[0]))
+        return drawn and (*drawn, style.encoded(drawn[0], "svg"))
 
 
 def kind(name: str) -> Kind:
@@ -354,4 +354,4 @@ def test_a_figure_is_added_by_its_file_alone(known, tmp_path, monkeypatch):
     picture = catalogue.picture(kind, "toys", "toys", known, style.looks(group.algorithm for group in known))
     assert (picture.file, picture.section) == ("toys-stranger", "7 Other")
     assert picture.alternative == f"A stranger on toys: {len(known)} algorithms."
-    assert b"<svg" in picture.svg
+    assert b"<svg" in picture.content["svg"]

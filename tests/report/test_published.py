@@ -13,9 +13,10 @@ from metabench.errors import UserError
 from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
+from metabench.registry import published as source
 from metabench.report import write_report
 from metabench.report.collect import configurations
-from metabench.report.published import comparison, rows, source
+from metabench.report.published import comparison, rows
 from tests import builders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +156,7 @@ def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path)
     (tmp_path / "stranger-1.dist-info" / "METADATA").write_text("Name: stranger\nVersion: 1\n")
     (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
     code = (
-        "import sys; from metabench.report.published import source;"
+        "import sys; from metabench.registry import published as source;"
         "found = source.installed(); book = source.load_published('paper');"
         f"assert {str(package / 'published.toml')!r} in map(str, found), found;"
         f"assert len(book.numbers) >= {len(BOOK.numbers)};"
@@ -189,6 +190,11 @@ def test_the_report_has_them(here, tmp_path):
     table = (index.parent / "tables" / "published.csv").read_text()
     assert table.count("\n") == 2
     assert "queries: 15 here, 1 there; split: background here, random there" in table
+    for text in (index.read_text(), (index.parent / "report.md").read_text()):
+        assert "queries: 15 here, 1 there; split: background here, random there" in text
+        assert "98.70 ± 0.40%" in text
+    said = here("report", "r", "--against", str(FILE))
+    assert all(heading in said.stdout for heading in ("ours", "published", "differences")), said.stderr
     store.write(tmp_path / "s", outcome("maml", "elsewhere", {}))
     said = here("report", "s", "--against", str(FILE))
     assert not said.returncode, said.stderr

@@ -308,7 +308,7 @@ def test_figures_are_the_same_twice_and_none_without_a_comparison(kind, three, t
     for _ in range(2):
         with style.drawing("x"):
             figure, words = kind.draw(three, looks)
-            drawn.append((style.svg(figure), words))
+            drawn.append((style.encoded(figure, "svg"), words))
     assert drawn[0] == drawn[1]
     assert all(name in drawn[0][1] for name in ("a", "b", "c"))
     with style.drawing("x"):

@@ -17,9 +17,9 @@ from metabench.report.statistics import power
 from metabench.report.statistics.comparisons import ALPHA
 from metabench.report.statistics.intervals import paired
 
-FEWEST_SEEDS = 3
+MIN_SEEDS = 3
 """Below this nothing can be said of how seeds differ, or hardly."""
-SHOWN = 8
+MAX_LISTED = 8
 """Pairs that are written out before the rest is only counted."""
 
 
@@ -47,10 +47,10 @@ def findings(groups: Sequence[Configuration]) -> Findings:
 def not_findings(pairs: Sequence[Pair]) -> list[str]:
     """The pairs that are not told apart; the first are written out."""
     alike = [pair for pair in pairs if not pair.significant]
-    lines = [not_apart(pair) for pair in alike[:SHOWN]]
-    if len(alike) > SHOWN:
+    lines = [not_apart(pair) for pair in alike[:MAX_LISTED]]
+    if len(alike) > MAX_LISTED:
         lines.append(
-            f"And {len(alike) - SHOWN} more pairs that are not told apart: tables/pairs.csv has all of them."
+            f"And {len(alike) - MAX_LISTED} more pairs that are not told apart: tables/pairs.csv has all of them."
         )
     return lines
 
@@ -76,11 +76,11 @@ def scarce(pairs: Sequence[Pair]) -> list[str]:
     if fewest == 1:
         return [
             "With 1 seed, an interval speaks of other test tasks and not of training again: no difference here is a "
-            f"finding about the algorithms. At least {FEWEST_SEEDS} seeds are needed, 5 are better."
+            f"finding about the algorithms. At least {MIN_SEEDS} seeds are needed, 5 are better."
         ]
-    if fewest < FEWEST_SEEDS:
+    if fewest < MIN_SEEDS:
         return [
-            f"With {fewest} seeds, a nominal 95% interval may cover as little as 90%: at least {FEWEST_SEEDS} seeds "
+            f"With {fewest} seeds, a nominal 95% interval may cover as little as 90%: at least {MIN_SEEDS} seeds "
             "are needed, 5 are better."
         ]
     return []
@@ -127,10 +127,10 @@ def across(groups: Sequence[Configuration]) -> list[str]:
     ranking, pairs = found
     order = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks))
     lines = [f"Average rank over {ranking.blocks} suites: {order}."]
-    if ranking.blocks < ranks.FEWEST_SUITES:
+    if ranking.blocks < ranks.MIN_SUITES:
         lines.append(
             f"That is no finding: with {ranking.blocks} suites even an algorithm that wins on all of them is not "
-            f"told apart from another (Wilcoxon's signed ranks); at least {ranks.FEWEST_SUITES} suites are needed."
+            f"told apart from another (Wilcoxon's signed ranks); at least {ranks.MIN_SUITES} suites are needed."
         )
         return lines
     told = [f"{first} and {second} (p = {p:.2g})" for (first, second), p in pairs.items() if p < ALPHA]

@@ -12,7 +12,7 @@ from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics.comparisons import Ranking, ranking, signed_ranks
 from metabench.report.statistics.intervals import stack
 
-FEWEST_SUITES = 6
+MIN_SUITES = 6
 """Of which the most extreme outcome of Wilcoxon's test has p < 0.05: 2 / 2^6 = 0.03."""
 
 

@@ -81,18 +81,9 @@ def targets(groups: Sequence[Configuration]) -> pd.DataFrame:
             for group in members:
                 for record in validated(group):
                     point = reached(record, target)
-                    rows.append(
-                        {
-                            "suite": suite,
-                            "algorithm": group.algorithm,
-                            "share": share,
-                            "target": target,
-                            "seed": record.trial.seed,
-                            "reached": point is not None,
-                            "seconds": point.train_seconds if point else math.nan,
-                            "updates": point.update if point else math.nan,
-                        }
-                    )
+                    spent_there = (point.train_seconds, point.update) if point else (math.nan, math.nan)
+                    seed, hit = record.trial.seed, point is not None
+                    rows.append((suite, group.algorithm, share, target, seed, hit, *spent_there))
     columns = ["suite", "algorithm", "share", "target", "seed", "reached", "seconds", "updates"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -11,7 +11,7 @@ from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.collect.labels import text
 
-MANY = 6
+MAX_LISTED = 6
 """Distinct values that are written out before the rest is only counted."""
 
 
@@ -32,8 +32,8 @@ def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:
 def distinct(values: Mapping[str, int]) -> str:
     if len(values) == 1:
         return next(iter(values))
-    listed = [f"{value} ({formatting.count(count, 'trial')})" for value, count in sorted(values.items())[:MANY]]
-    return "; ".join(listed) + (f"; and {len(values) - MANY:,} more" if len(values) > MANY else "")
+    listed = [f"{value} ({formatting.count(count, 'trial')})" for value, count in sorted(values.items())[:MAX_LISTED]]
+    return "; ".join(listed) + (f"; and {len(values) - MAX_LISTED:,} more" if len(values) > MAX_LISTED else "")
 
 
 def facts(record: Record) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from metabench.records.record import Record
 from metabench.report.collect.labels import Label, labels
 
-SHOWN = 4
+MAX_LISTED = 4
 """Values, and names beside each, that are written out."""
 
 TIMES = "Times are not comparable."
@@ -77,5 +77,5 @@ def sentence(field: Field, records: Iterable[Record], names: dict[str, Label]) -
 
 def short(names: list[str]) -> str:
     """A list that a sentence can hold."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more

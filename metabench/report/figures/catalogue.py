@@ -17,7 +17,7 @@ from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import style, tooltips
 from metabench.report.figures.scores import Kind
 
-FEW = 2
+MAX_SUITES_IN_PROCESS = 2
 """Suites up to which a process would take longer to start than to draw."""
 
 
@@ -31,9 +31,8 @@ class Picture:
     title: str
     caption: str
     alternative: str
-    svg: bytes
-    png: bytes
-    pdf: bytes
+    content: dict[str, bytes]
+    """By format."""
     titles: tooltips.Titles
 
 
@@ -59,7 +58,7 @@ def kinds() -> list[Kind]:
 def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
     """The figures of each, the same whoever draws them."""
     workers = min(len(jobs), os.cpu_count() or 1)
-    if workers > 1 and len(jobs) > FEW:
+    if workers > 1 and len(jobs) > MAX_SUITES_IN_PROCESS:
         try:
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
                 return list(pool.map(pictures, jobs))
@@ -85,5 +84,5 @@ def picture(kind: Kind, suite: str, slug: str, groups: Sequence[Configuration], 
         titles = tooltips.tag(figure, looks)
         style.fixed(figure)
         alternative = f"{kind.title} on {suite}: {words}."
-        svg, png, pdf = style.svg(figure), style.png(figure), style.pdf(figure)
-    return Picture(file, kind.section, kind.title, kind.caption, alternative, svg, png, pdf, titles)
+        content = {form: style.encoded(figure, form) for form in style.FORMATS}
+    return Picture(file, kind.section, kind.title, kind.caption, alternative, content, titles)

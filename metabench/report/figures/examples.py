@@ -124,7 +124,7 @@ def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
     panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
     words = []
     for index, (axes, task, height) in enumerate(zip(panels, tasks, heights)):
-        grid.blank(axes)
+        axes.set_axis_off()
         axes.set_xlim(-0.05, COLUMNS)
         axes.set_ylim(height, 0)
         axes.set_aspect("equal")

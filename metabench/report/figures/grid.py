@@ -19,11 +19,12 @@ SMALL = 8
 
 
 def panels(
-    rows: int, columns: int, height: float, *, share_x: Sharing = "none", share_y: Sharing = "none"
-) -> tuple[Figure, Any]:
-    """An empty figure of `height` inches, and its axes as an array [rows, columns]."""
+    rows: int, columns: int, height: float, *, share_x: Sharing = "none", share_y: Sharing = "none",
+    heights: Sequence[float] | None = None,
+) -> tuple[Figure, Any]:  # fmt: skip
+    """An empty figure of `height` inches, and its axes [rows, columns]; `heights` of rows that differ."""
     figure = Figure(figsize=(style.WIDTH, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y, height_ratios=heights)
     for each in axes.flat:
         sns.despine(ax=each)
     return figure, axes
@@ -33,15 +34,11 @@ def title(axes: Axes, text: str) -> None:
     axes.set_title(text, fontsize=SMALL)
 
 
-def name_rows(axes: Axes, names: Sequence[str], below: float = 0.6) -> None:
+def name_rows(axes: Axes, names: Sequence[str], width: int = 24) -> None:
     """A row for each name, from the top down, without lines between them."""
-    axes.set_yticks(range(len(names)), [style.wrap(name, 24) for name in names])
-    axes.set_ylim(len(names) - 1 + below, -0.6)
-
-
-def blank(axes: Axes) -> None:
-    """No frame, no ticks."""
-    axes.set_axis_off()
+    axes.set_yticks(range(len(names)), [style.wrap(name, width) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
 
 
 def fewer_powers(axes: Axes, extremes: Sequence[float]) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from metabench.report import formatting
 from metabench.report.analysis.pairs import ComparisonGroup, Pair, comparison_groups, to_best
 from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import scores, style
+from metabench.report.figures import grid, scores, style
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Interval
@@ -77,9 +75,10 @@ def forest(groups: Sequence[Configuration], looks: Mapping[str, Look], measure: 
     several = contests(groups)
     if not several:
         return None
-    figure, all_axes = panels([0.75 + ROW * len(members) for members in several.values()])
+    heights = [0.75 + ROW * len(members) for members in several.values()]
+    figure, panels = grid.panels(len(several), 1, sum(heights), heights=heights)
     words = []
-    for axes, (arena, members) in zip(all_axes, several.items()):
+    for axes, (arena, members) in zip(panels[:, 0], several.items()):
         shown, said = to_best(members), []
         for height, pair in enumerate(shown):
             if (value := measure.value(pair)) is None:
@@ -90,7 +89,7 @@ def forest(groups: Sequence[Configuration], looks: Mapping[str, Look], measure: 
             said.append(f"{pair.second.algorithm} {measure.words(value, pair.first.metric)}{finding}")
         words.append(f"{title(arena, several)}against {members[0].algorithm}, {'; '.join(said)}")
         axes.axvline(measure.nothing, color=style.INK, linewidth=0.9, linestyle=":")
-        rows(axes, [pair.second.algorithm for pair in shown])
+        grid.name_rows(axes, [pair.second.algorithm for pair in shown], 30)
         axes.set_xlabel(style.wrap(title(arena, several) + measure.axis(axes, members[0]), 60))
     return figure, "; ".join(words)
 
@@ -98,20 +97,6 @@ def forest(groups: Sequence[Configuration], looks: Mapping[str, Look], measure: 
 def contests(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
     """The comparison_groups in which there is somebody to compare with."""
     return {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
-
-
-def panels(heights: Sequence[float]) -> tuple[Figure, list[Axes]]:
-    """Axes below each other, each of its height in inches."""
-    figure = Figure(figsize=(style.WIDTH, sum(heights)), layout="constrained")
-    return figure, list(figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
-
-
-def rows(axes: Axes, names: Sequence[str]) -> None:
-    """A named row each, the first at the top."""
-    axes.set_yticks(range(len(names)), [style.wrap(name, 30) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
-    sns.despine(ax=axes)
 
 
 def title(arena: ComparisonGroup, several: Mapping[ComparisonGroup, Sequence[Configuration]]) -> str:

@@ -13,9 +13,9 @@ from metabench.report import formatting
 from metabench.report.analysis import ranks
 from metabench.report.analysis.pairs import all_pairs
 from metabench.report.collect.configurations import Configuration
+from metabench.report.figures import grid, style
 from metabench.report.figures import scores as figures
-from metabench.report.figures import style
-from metabench.report.figures.pairs import ROW, contests, panels, rows, title
+from metabench.report.figures.pairs import ROW, contests, title
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics import aggregates
@@ -61,9 +61,10 @@ def critical(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
     several = contests(groups)
     if not several:
         return None
-    figure, all_axes = panels([0.95 + ROW * len(members) for members in several.values()])
+    heights = [0.95 + ROW * len(members) for members in several.values()]
+    figure, panels = grid.panels(len(several), 1, sum(heights), heights=heights)
     words = []
-    for axes, (arena, members) in zip(all_axes, several.items()):
+    for axes, (arena, members) in zip(panels[:, 0], several.items()):
         ranking = ranks.over_tasks(members)
         joined = ranks.together(ranking.names, all_pairs(members))
         diagram(axes, ranking, joined, looks)
@@ -91,7 +92,7 @@ def diagram(
         "Nemenyi’s critical difference", (end, -0.75), xytext=(5, 0), textcoords="offset points", va="center",
         fontsize=7,
     )  # fmt: skip
-    rows(axes, ranking.names)
+    grid.name_rows(axes, ranking.names, 30)
     axes.set_ylim(count - 0.4, -1.2)
     axes.set_xlim(0.8, count * (1.14 + BAR * len(joined)))
     axes.set_xticks(range(1, count + 1, math.ceil(count / 10)))

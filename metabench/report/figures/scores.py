@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,18 +61,6 @@ def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     return figure, listed(groups)
 
 
-def learning(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
-    """Validation score against update: the mean over seeds, and the band from the lowest to the highest."""
-    figure, axes = style.canvas(3.1)
-    return figure, curves(figure, axes, groups, looks, by_time=False)
-
-
-def clock(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
-    """The same against the seconds spent in meta-updates."""
-    figure, axes = style.canvas(3.1)
-    return figure, curves(figure, axes, groups, looks, by_time=True)
-
-
 def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     """Test score after 0, 1 ... inner steps, with the interval over seeds and tasks as a band."""
     figure, axes = style.canvas(3.1)
@@ -93,10 +82,10 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     return figure, "; ".join(words)
 
 
-def curves(
-    figure: Figure, axes: Axes, groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_time: bool
-) -> str:
-    """Validation curves on `axes`; a dashed line at the test score of what has none. In words, too."""
+def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_time: bool) -> Drawn:
+    """Validation score against updates or seconds of training: the mean over seeds, a band from the lowest to the
+    highest; a dashed line at the test score of what has no curve."""
+    figure, axes = style.canvas(3.1)
     means, words, ends = [], [], [0.0]
     once: dict[str, Configuration] = {}
     for group in groups:
@@ -124,7 +113,7 @@ def curves(
     axes.set_xlim(0, max(ends) * 1.02 or 1.0)
     style.scale("y", axes, means, groups[0], prefix="validation ")
     style.legend(figure, axes)
-    return "; ".join(words)
+    return figure, "; ".join(words)
 
 
 def validation(group: Configuration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -182,12 +171,12 @@ KINDS = (
     Kind("1 Scores", "scores", "Test score", scores,
          "Mean test score with its 95% interval; the small dots are the seeds. Open markers: inductive, "
          "where both were tested."),
-    Kind("1 Scores", "learning", "Learning curves", learning,
+    Kind("1 Scores", "learning", "Learning curves", partial(curves, by_time=False),
          "Validation score during training: mean over the seeds that ended well, band from the lowest to the "
          "highest seed. A dashed line: an algorithm without a curve."),
     Kind("2 Training and adaptation", "adaptation", "Adaptation", adaptation,
          "Test score after each inner step, with its 95% interval. Dashed: inductive, where both were "
          "tested."),
-    Kind("2 Training and adaptation", "clock", "Score against training time", clock,
+    Kind("2 Training and adaptation", "clock", "Score against training time", partial(curves, by_time=True),
          "The learning curves against the seconds spent in meta-updates, without sampling or evaluation."),
 )  # fmt: skip

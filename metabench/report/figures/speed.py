@@ -39,7 +39,6 @@ def to_target(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
             longest = max(speed.spent(group)[0 if is_time else 1] for group in members)
             rows(axes, members, values, looks, longest)
             axes.set_xlabel(unit if column == len(goals) // 2 else "", fontsize=grid.SMALL)
-            axes.grid(visible=False, axis="y")
         goal = formatting.score(target, members[0].metric)
         grid.title(panels[0, column], f"{goal}\n({share:.0%} of the way)")
         for group, points in zip(members, found):
@@ -100,7 +99,6 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
             axes.plot([means[-1]], [height], color=look.color, marker=look.marker, markersize=6)
             words.append(f"{title} {group.algorithm} {formatting.score(means[-1], group.metric)}")
         grid.title(axes, title)
-        axes.grid(visible=False, axis="y")
     for axes in panels[0]:
         style.scale("x", axes, means, members[0], prefix="validation ")
         grid.name_rows(axes, [group.algorithm for group in members])

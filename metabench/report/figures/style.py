@@ -142,22 +142,16 @@ def fixed(figure: Figure) -> Figure:
     return figure
 
 
-def svg(figure: Figure) -> bytes:
-    """A file: no date, no random ids."""
+FORMATS: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""What each says of its making unless it is told not to: a date, a version."""
+
+
+def encoded(figure: Figure, form: str) -> bytes:
+    """A file's content, the same each time: vectors, pixels 200 to the inch, or for a paper with TrueType letters."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def png(figure: Figure) -> bytes:
-    """The same as pixels, 200 to the inch."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def pdf(figure: Figure) -> bytes:
-    """The same for a paper, its letters as TrueType; no date."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    figure.savefig(buffer, format=form, metadata=FORMATS[form])
     return buffer.getvalue()

@@ -49,7 +49,6 @@ def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> 
         axes.set_xlim(low / 1.5, high * 1.5)
     grid.name_rows(axes, names)
     axes.set_ylabel("")
-    axes.grid(visible=False, axis="y")
     words = []
     for label, group, scores in zip(names, known, values):
         low, middle, high = (formatting.score(float(q), group.metric) for q in np.quantile(scores, QUARTERS))
@@ -106,7 +105,7 @@ def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
             axes.set_xlim(min(shown) - margin, max(shown) + margin)
             axes.set_ylim(min(shown) - margin, max(shown) + margin)
     for axes in panels.flat[len(rivals) :]:
-        grid.blank(axes)
+        axes.set_axis_off()
     return figure, "; ".join(words)
 
 
@@ -159,7 +158,6 @@ def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
         means += middle
         words.append(f"{label} transductive by {formatting.difference(gap.mean, gap.half, metric)}")
     grid.name_rows(axes, list(both))
-    axes.grid(visible=False, axis="y")
     style.scale("x", axes, means, groups[0])
     members = [group for found in both.values() for group in found.values()]
     return figure, f"{listed(members)}; the difference: {'; '.join(words)}"

@@ -27,7 +27,7 @@ Titles = dict[str, list[str]]
 """By id of a mark: a name for the whole, then one for each of its points, if they can be told apart."""
 
 
-MANY = 120
+MAX_NAMED = 120
 """Points in a figure above which each says its values alone, without the names of the axes."""
 
 
@@ -36,7 +36,7 @@ def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
     owners = {look.color: (index, name) for index, (name, look) in enumerate(looks.items())}
     found = ((axes, artist, owners.get(color(artist))) for axes, artist in artists(figure))
     owned = [(axes, artist, owner) for axes, artist, owner in found if owner]
-    named = sum(len(places(artist)) for _, artist, _ in owned) <= MANY
+    named = sum(len(places(artist)) for _, artist, _ in owned) <= MAX_NAMED
     titles: Titles = {}
     for axes, artist, (number, name) in owned:
         gid = f"mark-{number}-{len(titles)}"

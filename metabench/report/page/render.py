@@ -29,9 +29,7 @@ def render(page: Page) -> dict[str, bytes]:
             section.rows, shown_in("latex", page.columns), section.metric
         ).encode()
         for picture in section.pictures:
-            files[f"figures/{picture.file}.svg"] = picture.svg
-            files[f"figures/{picture.file}.png"] = picture.png
-            files[f"figures/{picture.file}.pdf"] = picture.pdf
+            files |= {f"figures/{picture.file}.{form}": content for form, content in picture.content.items()}
     return files
 
 
@@ -50,7 +48,7 @@ def html(page: Page) -> str:
         style=Markup((TEMPLATES / "page.css").read_text()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        letters=Markup(inline_svg.letters([picture.svg for picture in pictures])),
+        letters=Markup(inline_svg.letters([picture.content["svg"] for picture in pictures])),
         trials=Markup(page.trials),
     )
 
@@ -78,7 +76,7 @@ def templates(**options: Any) -> jinja2.Environment:
 
 def picture_element(picture: Picture, prefix: str) -> Markup:
     """Its SVG as an element; matplotlib wrote it, and every text that is added is escaped."""
-    return Markup(inline_svg.element(picture.svg, prefix, picture.alternative, picture.titles))
+    return Markup(inline_svg.element(picture.content["svg"], prefix, picture.alternative, picture.titles))
 
 
 def plain(value: Any) -> str:

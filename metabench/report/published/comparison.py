@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from metabench.registry.published import Number, PublishedResults
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import text
-from metabench.report.published.source import Number, PublishedResults
 from metabench.report.statistics.intervals import Interval, interval, stack
 
 STEPS = "test_steps"
