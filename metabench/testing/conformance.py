@@ -11,6 +11,7 @@ from metabench.registry.discovery import Registry
 from metabench.testing import (
     adaptation_checks,
     documentation_checks,
+    repeatability_checks,
     suite_model_checks,
     suite_task_checks,
     training_checks,
@@ -26,7 +27,12 @@ __all__ = ["Result", "check_algorithm", "check_plugin", "check_suite", "explain"
 Reasons = Mapping[str, str]
 """Checks that are expected to fail, and why."""
 
-ALGORITHM = (*adaptation_checks.CHECKS, *training_checks.CHECKS, *documentation_checks.CHECKS)
+ALGORITHM = (
+    *adaptation_checks.CHECKS,
+    *training_checks.CHECKS,
+    *repeatability_checks.CHECKS,
+    *documentation_checks.CHECKS,
+)
 SUITE = (*suite_task_checks.CHECKS, *suite_model_checks.CHECKS, *documentation_checks.CHECKS)
 
 

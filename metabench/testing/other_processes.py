@@ -16,7 +16,7 @@ import torch
 from metabench.engine.seeds import seed_everything
 from metabench.errors import one_line
 from metabench.registry.discovery import Registry, load_registry
-from metabench.testing import suite_task_checks, training_checks
+from metabench.testing import repeatability_checks, suite_task_checks
 from metabench.testing.cases import Case
 from metabench.testing.toy_suites import TOYS
 
@@ -34,7 +34,7 @@ def digests(kind: str, name: str, registry: Registry, parameters: dict[str, Any]
         factory = partial(entry.factory, **entry.resolve(parameters)) if parameters else entry.factory
         if kind == "suite":
             return {"": suite_task_checks.digest(suite_task_checks.SuiteCase(factory(), name, registry))}
-        return {label: training_checks.digest(Case(suite(), factory, label)) for label, suite in TOYS.items()}
+        return {label: repeatability_checks.digest(Case(suite(), factory, label)) for label, suite in TOYS.items()}
     except Exception as error:
         return {"error": one_line(error)}
 

@@ -15,6 +15,7 @@ from tests.report.test_report import HOSTILE, everything, outcome, trial
 
 pytestmark = [
     pytest.mark.skipif(bool(browser.missing()), reason=browser.missing()),
+    pytest.mark.slow,
     pytest.mark.xdist_group("one browser"),
 ]
 

@@ -102,6 +102,7 @@ def programs(tmp_path_factory):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUITES)
 @given(tasks=st.integers(1, 7), chunk=st.integers(1, 8), threads=st.integers(1, 3), seed=st.integers(0, 99))
 def test_strategies_agree_in_value_and_gradient(name, tasks, chunk, threads, seed):

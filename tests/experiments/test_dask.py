@@ -31,7 +31,7 @@ from metabench.records.record import Record
 from metabench.records.trials import Execution
 from tests.waiting import HANG, wait_for
 
-pytestmark = pytest.mark.xdist_group("one cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one cluster")]
 
 GATED = """
 import os, time

@@ -180,6 +180,7 @@ def test_a_run_that_is_refused_sets_nothing_aside(root, trials, tmp_path, wrong)
     refused(tmp_path, "run", "--out", str(root), *SAME, wrong)
 
 
+@pytest.mark.slow
 def test_every_command_on_a_damaged_folder(root, trials, tmp_path):
     """In a process of its own, with warnings as they come."""
     (root / trials[0].id / "record.json").write_bytes(b'{"version"')

@@ -230,6 +230,7 @@ def test_every_figure_has_words_and_its_own_ids(page, report):
     assert used <= set(ids)
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(results, report, tmp_path):
     again = write_report(results, tmp_path / "elsewhere").parent
     names = sorted(path.relative_to(report) for path in report.rglob("*") if path.is_file())
@@ -237,6 +238,7 @@ def test_the_same_records_give_the_same_bytes(results, report, tmp_path):
     assert [name for name in names if (report / name).read_bytes() != (again / name).read_bytes()] == []
 
 
+@pytest.mark.slow
 def test_no_torch_is_imported(results, tmp_path):
     code = (
         "import sys; from metabench.report.build import summary_table, write_report;"

@@ -12,7 +12,7 @@ never is has missed it: its time is NaN, and counts as longer than any other in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,7 @@ def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
 def table(groups: Sequence[Configuration]) -> pd.DataFrame:
     """A row per suite and algorithm; times and scores are means over seeds, times to a target medians."""
     rows = []
-    for suite in sorted({group.suite for group in groups}):
-        members = once(group for group in groups if group.suite == suite)
+    for _, members in by_suite(groups):
         limits = least(members)
         rows += [row(group, members, limits) for group in members]
     return pd.DataFrame(rows)
@@ -75,8 +74,7 @@ def row(group: Configuration, members: Sequence[Configuration], limits: tuple[fl
 def targets(groups: Sequence[Configuration]) -> pd.DataFrame:
     """A row per suite, algorithm, target and seed: seconds and updates to it, NaN for a miss."""
     rows = []
-    for suite in sorted({group.suite for group in groups}):
-        members = once(group for group in groups if group.suite == suite)
+    for suite, members in by_suite(groups):
         for share, target in targets_of(members).items():
             for group in members:
                 for record in validated(group):
@@ -91,14 +89,19 @@ def targets(groups: Sequence[Configuration]) -> pd.DataFrame:
 def equal_time(groups: Sequence[Configuration]) -> pd.DataFrame:
     """For each time that a trained algorithm of a suite took: the best validation score of each within it."""
     rows = []
-    for suite in sorted({group.suite for group in groups}):
-        members = once(group for group in groups if group.suite == suite)
+    for suite, members in by_suite(groups):
         for clock in filter(is_trained, members):
             seconds, _ = spent(clock)
             for group in members:
                 found = best_within(group, seconds=seconds)
                 rows.append((suite, clock.algorithm, seconds, group.algorithm, found))
     return pd.DataFrame(rows, columns=["suite", "time_of", "seconds", "algorithm", "validation"])
+
+
+def by_suite(groups: Sequence[Configuration]) -> Iterator[tuple[str, list[Configuration]]]:
+    """Each suite with the algorithms that have a validation there."""
+    for suite in sorted({group.suite for group in groups}):
+        yield suite, once(group for group in groups if group.suite == suite)
 
 
 def once(groups: Iterable[Configuration]) -> list[Configuration]:

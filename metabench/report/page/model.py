@@ -72,7 +72,7 @@ class Page:
     suites: Rows
     settings: Rows
     tuning: Rows
-    """Who was tuned, a row a suite; none where nobody was."""
+    """Who was tuned, one row per suite; none where nobody was."""
     provenance: Rows
     trials: str
     """Every trial with its details, as JSON."""
