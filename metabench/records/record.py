@@ -10,8 +10,11 @@ from metabench.records.provenance import Provenance
 from metabench.records.status import STATUSES, Status
 from metabench.records.trials import Trial
 
-RECORD_VERSION = 3
-"""2: with checksums; 3: with tuning. Records of version 1 are read without checksums."""
+RECORD_VERSION = 4
+"""2: with checksums; 3: with tuning; 4: who ran on default settings, and whether inner steps were rematerialised.
+
+Records of version 1 are read without checksums.
+"""
 
 
 class ValidationPoint(msgspec.Struct, frozen=True, kw_only=True):
