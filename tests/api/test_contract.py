@@ -70,9 +70,9 @@ def shifted() -> Suite:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suite", [navigation, shifted, linear_svm], ids=lambda f: f.__name__)
-def test_other_kinds_of_suites_fit(suite):
+def test_other_kinds_of_suites_fit(suite, registry):
     registry = Registry(
-        {"metasgd": Entry("algorithm", "metasgd", metasgd, {}, "here")},
+        registry.algorithms,
         {suite.__name__: Entry("suite", suite.__name__, suite, signature_of(suite, 0), "here")},
         (Plugin("here", "here", "1"),),
     )

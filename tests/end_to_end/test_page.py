@@ -105,7 +105,7 @@ def test_a_trial_opens_with_its_parameters_environment_curve_and_log(tab, index)
     dialog = tab.get_by_role("dialog")
     text = dialog.inner_text()
     assert re.search(r"inner_lr\s+0\.4", text)
-    assert re.search(r"hardware\.cpu\s+<b>fast</b>", text)
+    assert re.search(r"\bcpu\s+<b>fast</b>", text)
     assert "End of the curve" in text
     tab.keyboard.press("Escape")
     assert not dialog.is_visible()
