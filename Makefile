@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
-	$(BIN)/metabench report results/quickstart --out reports/quickstart
+	$(BIN)/metabench report results/quickstart --out reports/quickstart --formats png
 
 test: setup lint docs  ## style, types, the site, tests
 	$(BIN)/pytest -n auto --dist loadgroup

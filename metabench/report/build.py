@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from metabench.errors import UserError
+from metabench.errors import UserError, unknown
 from metabench.records.columns import COLUMNS, Column, shown_in
 from metabench.records.files import write_atomically
 from metabench.records.record import skipped_pairs
@@ -41,20 +41,36 @@ class Report(NamedTuple):
     """What tables/ has as CSV, by name."""
 
 
-def write_report(results: str | Path | Sequence[str | Path], out: str | Path, against: str | None = None) -> Path:
+FORMATS = ("svg", "pdf", "png")
+"""What figures/ can hold of each figure; the page has its own copy inside."""
+
+
+def write_report(
+    results: str | Path | Sequence[str | Path],
+    out: str | Path,
+    against: str | None = None,
+    formats: Sequence[str] = FORMATS,
+) -> Path:
     """Write index.html, report.md, tables/ and figures/ into `out`; the same records give the same bytes.
 
     Several results folders are merged. `against` puts published numbers beside ours: "paper", or a TOML file.
-    Returns the path of index.html. Raises UserError where there is nothing to report, or no writing to `out`.
+    `formats` are those of the files in figures/. Returns the path of index.html. Raises UserError where there is
+    nothing to report, or no writing to `out`.
     """
     folders = [results] if isinstance(results, str | Path) else results
-    return save_report(build_report(folders, against), out)
+    return save_report(build_report(folders, against, formats=formats), out)
 
 
 def build_report(
-    folders: Sequence[str | Path], against: str | None = None, columns: Sequence[Column] = COLUMNS
+    folders: Sequence[str | Path],
+    against: str | None = None,
+    columns: Sequence[Column] = COLUMNS,
+    formats: Sequence[str] = FORMATS,
 ) -> Report:
     """See write_report; `columns` are those of its tables."""
+    for form in formats:
+        if form not in FORMATS:
+            raise UserError(unknown("format of figures", form, FORMATS))
     from metabench.registry.published import load_published
     from metabench.report.analysis import speed, statistics_tables
     from metabench.report.analysis import summary as table
@@ -91,7 +107,8 @@ def build_report(
         tables["published"] = beside.frame(rows)
     content = replace(
         content,
-        command=command(merged.roots.values(), against),
+        command=command(merged.roots.values(), against, formats),
+        formats=tuple(form for form in FORMATS if form in formats),
         findings=(*content.findings, *lines),
         published=shown,
         tables=tuple(tables),
@@ -100,12 +117,13 @@ def build_report(
     return Report(files, tuple(lines), shown, tables)
 
 
-def command(roots: Iterable[Path], against: str | None) -> str:
+def command(roots: Iterable[Path], against: str | None, formats: Sequence[str]) -> str:
     """What makes a report again, where its results are in results/."""
     from metabench.report.collect.merge import name_of
 
     folders = dict.fromkeys(f"results/{name_of(root)}" for root in roots)
     options = ["--against", Path(against).name] if against else []
+    options += ["--formats", ",".join(formats)] if set(formats) < set(FORMATS) else []
     return shlex.join(["metabench", "report", *folders, *options])
 
 

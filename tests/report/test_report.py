@@ -239,6 +239,32 @@ def test_the_same_records_give_the_same_bytes(results, report, tmp_path):
 
 
 @pytest.mark.slow
+def linked(report: Path) -> set[str]:
+    """The files that index.html and report.md show or link to."""
+    html, text = ((report / name).read_text("utf-8") for name in ("index.html", "report.md"))
+    found = {*re.findall(r'(?:href|src)="([^"#:]+)"', html), *re.findall(r"\]\(([^)#:]+)\)", text)}
+    return {name for name in found if name.startswith(("figures/", "tables/"))}
+
+
+def figures(report: Path) -> set[str]:
+    return {path.relative_to(report).as_posix() for path in (report / "figures").iterdir()}
+
+
+def test_every_figure_and_table_that_is_linked_is_there(report):
+    assert figures(report) <= linked(report)
+    assert all((report / name).is_file() for name in linked(report))
+
+
+@pytest.mark.parametrize("form", ["png", "pdf"])
+def test_figures_come_in_the_formats_that_are_asked_for(results, tmp_path, form):
+    write_report(results, tmp_path, formats=[form])
+    assert figures(tmp_path) == {name for name in linked(tmp_path) if name.startswith("figures/")}
+    assert {Path(name).suffix for name in figures(tmp_path)} == {f".{form}"}
+    assert f"--formats {form}" in (tmp_path / "report.md").read_text("utf-8")
+    with pytest.raises(UserError, match="Unknown format of figures 'gif'"):
+        write_report(results, tmp_path, formats=["gif"])
+
+
 def test_no_torch_is_imported(results, tmp_path):
     code = (
         "import sys; from metabench.report.build import summary_table, write_report;"

@@ -78,6 +78,8 @@ class Page:
     """Every trial with its details, as JSON."""
     tables: tuple[str, ...] = ("summary", "trials")
     """What there is in tables/ as CSV."""
+    formats: tuple[str, ...] = ()
+    """What there is in figures/ of each figure."""
 
 
 def compose(

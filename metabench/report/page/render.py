@@ -29,7 +29,7 @@ def render(page: Page) -> dict[str, bytes]:
             section.rows, shown_in("latex", page.columns), section.metric
         ).encode()
         for picture in section.pictures:
-            files |= {f"figures/{picture.file}.{form}": content for form, content in picture.content.items()}
+            files |= {f"figures/{picture.file}.{form}": picture.content[form] for form in page.formats}
     return files
 
 
