@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -21,6 +22,7 @@ from tests import cli_helpers
 from tests.malformed import GIVEN, finished
 from tests.waiting import HANG
 
+ENVIRONMENT = dict(os.environ)
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed
 hypothesis.settings.load_profile("metabench")
@@ -78,7 +80,8 @@ def elsewhere(tmp_path_factory):
             if not path.exists():
                 installed = load_registry()
                 names = sorted(installed.algorithms if kind == "algorithm" else installed.suites)
-                path.write_text(json.dumps(digests_elsewhere(kind, names, [])))
+                with patch.dict(os.environ, ENVIRONMENT, clear=True):  # whatever the test that asks first has set
+                    path.write_text(json.dumps(digests_elsewhere(kind, names, [])))
         first, second = json.loads(path.read_text())
         return lambda name: lambda: (first[name], second[name])
 

@@ -200,7 +200,7 @@ def test_data_that_cannot_be_read_is_one_line(here):
 REFUSES = """
 from metabench.api import hookimpl
 
-def refuses(problem, *, size: int = 1):
+def refuses(problem):
     "An algorithm that takes none of the kit's problems."
     raise ValueError("size must be even, not 1")
 
