@@ -45,6 +45,7 @@ def test_the_path_is_four_commands():
     assert [words[0] for words in commands(TUTORIAL[0][1])] == ["new", "check", "run", "report"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", PYTHON, ids=lambda text: text.strip().splitlines()[-1][:40])
 def test_the_tutorials_python(folder, monkeypatch, text, capsys):
     monkeypatch.chdir(folder)

@@ -200,6 +200,7 @@ with torch.enable_grad():
 """
 
 
+@pytest.mark.slow
 def test_a_process_outlives_its_threads():
     """Without a wait four of six abort in torch with exit code 134."""
     began = [subprocess.Popen([sys.executable, "-c", THREADS]) for _ in range(4)]

@@ -95,6 +95,7 @@ def test_without_a_shared_folder_checkpoints_come_to_the_driver(tmp_path):
     assert not (tmp_path / trial("killed-once").id).exists()
 
 
+@pytest.mark.slow
 def test_limits_end_a_trial_and_all_that_it_began(tmp_path):
     outcomes, _ = run(tmp_path, trial("hangs"), trial("good"), limits=Limits(seconds=5.0))
     assert (outcomes["hangs"].status, outcomes["good"].status) == ("timeout", "ok")

@@ -78,6 +78,7 @@ def test_the_background_split_tests_on_the_evaluation_alphabets():
     assert {name.split("/")[1] for name in suite.groups("validation")} == set(HELD_OUT)
 
 
+@pytest.mark.slow
 def test_rotations_are_four_classes_of_one_character():
     turned, plain = omniglot(), omniglot(rotations=False)
     assert turned.pool().classes == 4 * plain.pool().classes == 4 * 822

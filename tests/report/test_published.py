@@ -184,6 +184,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
         source.load_published(str(path))
 
 
+@pytest.mark.slow
 def test_the_report_has_them(here, tmp_path):
     store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT))
     index = write_report(tmp_path / "r", tmp_path / "out", str(FILE))

@@ -265,6 +265,7 @@ def test_figures_come_in_the_formats_that_are_asked_for(results, tmp_path, form)
         write_report(results, tmp_path, formats=["gif"])
 
 
+@pytest.mark.slow
 def test_no_torch_is_imported(results, tmp_path):
     code = (
         "import sys; from metabench.report.build import summary_table, write_report;"

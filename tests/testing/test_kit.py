@@ -39,6 +39,7 @@ def test_the_right_one_passes():
     assert set(results.values()) == {"passed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name", "check"),
     [
