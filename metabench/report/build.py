@@ -41,20 +41,17 @@ class Report(NamedTuple):
     """What tables/ has as CSV, by name."""
 
 
-FORMATS = ("svg", "pdf", "png")
-"""What figures/ can hold of each figure; the page has its own copy inside."""
-
-
 def write_report(
     results: str | Path | Sequence[str | Path],
     out: str | Path,
     against: str | None = None,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = (),
 ) -> Path:
     """Write index.html, report.md, tables/ and figures/ into `out`; the same records give the same bytes.
 
     Several results folders are merged. `against` puts published numbers beside ours: "paper", or a TOML file.
-    `formats` are those of the files in figures/. Returns the path of index.html. Raises UserError where there is
+    `formats` are those of the files in figures/; none: svg, pdf and png. Returns the path of index.html. Raises
+    UserError where there is
     nothing to report, or no writing to `out`.
     """
     folders = [results] if isinstance(results, str | Path) else results
@@ -65,20 +62,21 @@ def build_report(
     folders: Sequence[str | Path],
     against: str | None = None,
     columns: Sequence[Column] = COLUMNS,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] = (),
 ) -> Report:
     """See write_report; `columns` are those of its tables."""
-    for form in formats:
-        if form not in FORMATS:
-            raise UserError(unknown("format of figures", form, FORMATS))
     from metabench.registry.published import load_published
     from metabench.report.analysis import speed, statistics_tables
     from metabench.report.analysis import summary as table
     from metabench.report.collect import configurations, default_settings, merge, provenance_differences, tuning
+    from metabench.report.figures.style import FORMATS
     from metabench.report.page import model, render
     from metabench.report.published import comparison as published
     from metabench.report.published import rows as beside
 
+    for form in formats:
+        if form not in FORMATS:
+            raise UserError(unknown("format of figures", form, FORMATS))
     book = load_published(against) if against else None
     merged = merge.merge(folders)
     records = merged.records
@@ -108,7 +106,7 @@ def build_report(
     content = replace(
         content,
         command=command(merged.roots.values(), against, formats),
-        formats=tuple(form for form in FORMATS if form in formats),
+        formats=tuple(form for form in FORMATS if form in (formats or FORMATS)),
         findings=(*content.findings, *lines),
         published=shown,
         tables=tuple(tables),
@@ -123,7 +121,7 @@ def command(roots: Iterable[Path], against: str | None, formats: Sequence[str]) 
 
     folders = dict.fromkeys(f"results/{name_of(root)}" for root in roots)
     options = ["--against", Path(against).name] if against else []
-    options += ["--formats", ",".join(formats)] if set(formats) < set(FORMATS) else []
+    options += ["--formats", ",".join(formats)] if formats else []
     return shlex.join(["metabench", "report", *folders, *options])
 
 

@@ -20,14 +20,14 @@ def report(
     against: Annotated[
         str | None, typer.Option(help="Published numbers beside ours: paper, or a TOML file of them.")
     ] = None,
-    formats: Annotated[str, typer.Option(help="Of the files in figures/.")] = "svg,pdf,png",
+    formats: Annotated[str, typer.Option(help="Of the files in figures/. Default: svg,pdf,png.")] = "",
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
     from metabench.report.build import build_report, default_place, save_report
     from metabench.report.published.rows import HEADINGS
 
-    built = build_report(results, against, formats=formats.split(","))
+    built = build_report(results, against, formats=[form for form in formats.split(",") if form])
     for note in built.notes:
         say(f"Note: {note}")
     if built.published:

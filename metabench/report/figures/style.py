@@ -144,8 +144,8 @@ def fixed(figure: Figure) -> Figure:
 
 FORMATS: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
-    "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
 }
 """What each says of its making unless it is told not to: a date, a version."""
 
