@@ -46,9 +46,9 @@ def keep_freed_memory() -> None:
         library.mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def set_deterministic(enabled: bool) -> None:
+def set_deterministic(enabled: bool, device: str) -> None:
     """Have torch refuse kernels whose results may differ from run to run, or allow them again."""
-    if enabled:
+    if enabled and device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
     torch.use_deterministic_algorithms(enabled)
 

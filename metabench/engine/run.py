@@ -79,7 +79,7 @@ def set_up_process(execution: Execution) -> None:
     if execution.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"There is no device '{execution.device}' on this machine.")
     torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
-    set_deterministic(execution.deterministic)
+    set_deterministic(execution.deterministic, execution.device)
     keep_freed_memory()
     reset_peak_memory(execution.device)
 
