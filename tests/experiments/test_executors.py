@@ -145,7 +145,7 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
             run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
     """
     script = tmp_path / "driver.py"
-    script.write_text(textwrap.dedent(code))
+    script.write_text(textwrap.dedent(code), encoding="utf-8")
     driver = psutil.Popen([sys.executable, str(script)])
     below = wait_for(lambda: len(found := driver.children(recursive=True)) >= 4 and found)  # with the tracker
     driver.kill()
@@ -183,8 +183,8 @@ def test_a_trial_that_another_driver_has_is_waited_for(tmp_path):
 def test_a_claim_clears_up_after_a_writer_that_was_killed(tmp_path):
     folder = tmp_path / trial("good").id
     folder.mkdir()
-    (folder / ".metabench-abc").write_text("half")
-    (folder / "mine.txt").write_text("the user's own")
+    (folder / ".metabench-abc").write_text("half", encoding="utf-8")
+    (folder / "mine.txt").write_text("the user's own", encoding="utf-8")
     TrialLocks(tmp_path).claim(trial("good"))
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 

@@ -39,7 +39,7 @@ def token_in(folder: Path) -> Iterator[Path]:
     """A file that holds its own name: a worker that reads it sees the same folder."""
     path = folder / f".dask-{uuid.uuid4().hex}"
     try:
-        path.write_text(path.name)
+        path.write_text(path.name, encoding="utf-8")
     except OSError as error:
         raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
     for other in folder.glob(".dask-*"):
