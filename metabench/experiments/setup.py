@@ -73,7 +73,7 @@ def check_in_subprocess(check: Callable[..., Result], *arguments: Any) -> Result
 
 
 def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str, ...]:
-    """Fetch and check the data of every suite, before the first trial starts; what their suites have to say of them."""
+    """Fetch and check the data of every suite, before the first trial starts. Returns what suites say of them."""
     from metabench.engine.build import refuse_overlap
 
     prepared: list[Suite] = []
