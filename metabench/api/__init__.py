@@ -28,6 +28,7 @@ from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, r
 from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
+from metabench.api.mapped import in_parallel, mapped_array
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
@@ -66,7 +67,9 @@ __all__ = [
     "fetch",
     "grad",
     "hookimpl",
+    "in_parallel",
     "map_tree",
+    "mapped_array",
     "partial_sgd",
     "query_loss",
     "read_member",

@@ -79,7 +79,7 @@ def register_recipes():
 
 def write(tmp_path, text, name="plug.py"):
     path = tmp_path / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return str(path)
 
 
