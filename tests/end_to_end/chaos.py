@@ -70,7 +70,7 @@ def start(words: list[str], log: Path, limit: int | None = None) -> subprocess.P
 
     return subprocess.Popen(
         words, env={**os.environ, "CHAOS_LOG": str(log)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, preexec_fn=full,
+        encoding="utf-8", preexec_fn=full,
     )  # fmt: skip
 
 
@@ -213,7 +213,7 @@ def repeated(load: Load, log: Path) -> int:
     """How many updates were done again; none of them further back than one checkpoint interval."""
     last: dict[str, int] = {}
     again = 0
-    for line in log.read_text().splitlines():
+    for line in log.read_text(encoding="utf-8").splitlines():
         name, progress = line.split()
         update = round(float(progress) * load.updates)
         before = last.get(name, -1)

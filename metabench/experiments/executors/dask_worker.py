@@ -164,6 +164,6 @@ def compute(
 def sees(path: Path, content: str) -> bool:
     """Whether this worker sees the driver's token file, and can write beside it."""
     try:
-        return path.read_text() == content and os.access(path.parent, os.W_OK)
+        return path.read_text(encoding="utf-8") == content and os.access(path.parent, os.W_OK)
     except (OSError, UnicodeDecodeError):
         return False
