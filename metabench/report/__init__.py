@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from metabench.report import statistics
     from metabench.report.build import write_report
 
-__all__ = ["statistics", "write_report"]  # noqa: F822
+__all__ = ["statistics", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
