@@ -88,7 +88,9 @@ def test_verify_judges_by_intervals_what_other_kernels_computed():
 
     def result(bits: str) -> str:
         record = msgspec.structs.replace(then.record, provenance=Provenance(bits=bits))
-        again = now._replace(record=msgspec.structs.replace(now.record, provenance=Provenance(bits="plain layers")))
+        again = msgspec.structs.replace(
+            now, record=msgspec.structs.replace(now.record, provenance=Provenance(bits="plain layers"))
+        )
         return compare(record, then.scores, again).result
 
     assert result("plain layers") == "differs"

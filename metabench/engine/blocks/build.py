@@ -98,7 +98,10 @@ def compiler() -> list[str]:
 @cache
 def version_of(compiler: str) -> str:
     """What a compiler says of itself."""
-    return subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    words = [compiler, "--version"]
+    return subprocess.run(
+        words, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=True
+    ).stdout
 
 
 def compiler_version() -> str:
@@ -114,7 +117,7 @@ def compile_to(path: Path, dtype: torch.dtype) -> None:
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     source = Path(__file__).parent / SOURCES[0]
     words = [*command(dtype), str(source), "-o", str(temporary)]
-    subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=True)
+    subprocess.run(words, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=True)
     os.replace(temporary, path)
 
 
