@@ -45,7 +45,7 @@ def behave(trial, execution, report, *, keeper, stopping):
         keeper.save(b"x" * (len(before or b"") + 1), len(before or b"") + 1)
         os.kill(os.getpid(), signal.SIGKILL)
     if trial.algorithm == "hangs":
-        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # for {os.getppid()}"])
+        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # for {os.environ['DRIVER']}"])
         time.sleep(600)
     if trial.algorithm == "eats":
         eaten = [bytearray(10_000_000)]
@@ -96,7 +96,8 @@ def test_without_a_shared_folder_checkpoints_come_to_the_driver(tmp_path):
 
 
 @pytest.mark.slow
-def test_limits_end_a_trial_and_all_that_it_began(tmp_path):
+def test_limits_end_a_trial_and_all_that_it_began(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRIVER", str(os.getpid()))  # a child has the environment of now
     outcomes, _ = run(tmp_path, trial("hangs"), trial("good"), limits=Limits(seconds=5.0))
     assert (outcomes["hangs"].status, outcomes["good"].status) == ("timeout", "ok")
     assert outcomes["hangs"].reason == "it took more than 5 s (--trial-timeout)"

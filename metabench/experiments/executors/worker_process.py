@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from metabench.experiments.executors.registry import RunTrial
-from metabench.experiments.executors.subprocesses import exit_with_parent, init_child
+from metabench.experiments.executors.subprocesses import exit_with_parent, start_child
 from metabench.records.checkpoints import CheckpointStore, FolderCheckpointStore
 from metabench.records.record import StoppedError
 from metabench.records.trials import Execution, Trial
@@ -55,11 +54,7 @@ class WorkerProcess:
     """The driver's end of a worker process, and the trial that it runs."""
 
     def __init__(self, function: RunTrial) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve_trials, args=(other, function))
-        self.process.start()
-        other.close()  # so that the end of the process is the end of the pipe
+        self.process, self.connection = start_child(serve_trials, function)
         self.trial: Trial | None = None
         self.started = 0.0
         """When its trial started; until the worker says so, the last moment at which it may."""
@@ -113,7 +108,6 @@ class WorkerProcess:
 
 def serve_trials(connection: Connection, function: RunTrial) -> None:
     """Run in the worker: run each requested trial, until told to stop or the driver is gone."""
-    init_child()
     requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
     stopping = threading.Event()
 
