@@ -288,6 +288,12 @@ def test_from_python(tmp_path):
     assert frame["status"].tolist() == ["ok", "ok"]
     assert len(metabench.load_tasks(tmp_path / "r")) == 2 * 2 * 6
     assert metabench.load(tmp_path / "r").equals(frame)
+    other = metabench.run(
+        algos="scratch", suites="sinusoid", seeds=1, test_tasks=4, validations=0, out=tmp_path / "r"
+    )
+    assert len(other) == 1  # the folder holds trials of other calls
+    assert not set(other["trial_id"]) & set(frame["trial_id"])
+    assert len(metabench.load(tmp_path / "r")) == 3
 
 
 @pytest.mark.slow

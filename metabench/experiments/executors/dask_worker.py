@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -108,8 +107,6 @@ def run_job(job: Job) -> None:
     """The Dask task. Everything that comes of it goes through the channel."""
     worker = get_worker()
     key = str(worker.get_current_task())
-    # A Dask worker is daemonic by default, and daemons may have no children. Ours ends when its pipe closes.
-    multiprocessing.current_process().daemon = False
     channel = DriverChannel(job.messages, key)
     channel.send("began")
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import queue
 import signal
 import threading
@@ -16,7 +14,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from metabench.experiments.executors.registry import RunTrial
-from metabench.experiments.executors.subprocesses import exit_with_parent, init_child
+from metabench.processes import Child, exit_with_parent
 from metabench.records.checkpoints import CheckpointStore, FolderCheckpointStore
 from metabench.records.record import StoppedError
 from metabench.records.trials import Execution, Trial
@@ -55,11 +53,8 @@ class WorkerProcess:
     """The driver's end of a worker process, and the trial that it runs."""
 
     def __init__(self, function: RunTrial) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=serve_trials, args=(other, function))
-        self.process.start()
-        other.close()  # so that the end of the process is the end of the pipe
+        self.child = Child(serve_trials, function)
+        self.connection = self.child.connection
         self.trial: Trial | None = None
         self.started = 0.0
         """When its trial started; until the worker says so, the last moment at which it may."""
@@ -88,23 +83,14 @@ class WorkerProcess:
     def memory(self) -> int:
         """Resident bytes of the process and its children."""
         try:
-            process = psutil.Process(self.process.pid)
+            process = psutil.Process(self.child.process.pid)
             return sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
         except psutil.Error:
             return 0
 
     def kill(self, timeout: float = 0.0) -> str:
         """Kill it and all that it started, after `timeout` seconds to exit by itself; return how it ended."""
-        self.process.join(timeout)
-        with suppress(ProcessLookupError, PermissionError):
-            if self.process.pid and os.getpgid(self.process.pid) == self.process.pid:
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.join(5.0)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.connection.close()
-        code = self.process.exitcode or 0
+        code = self.child.kill(timeout)
         if code < 0:
             name = signal.Signals(-code).name
             return f"was killed by {name}" + (", as when memory is short" if name == "SIGKILL" else "")
@@ -113,7 +99,6 @@ class WorkerProcess:
 
 def serve_trials(connection: Connection, function: RunTrial) -> None:
     """Run in the worker: run each requested trial, until told to stop or the driver is gone."""
-    init_child()
     requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
     stopping = threading.Event()
 

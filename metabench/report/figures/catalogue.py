@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pkgutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import NamedTuple
 
+from metabench.processes import ChildDiedError, run_in_subprocess
 from metabench.report import figures
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import style, tooltips
@@ -59,11 +60,15 @@ def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
     """The figures of each, the same whoever draws them."""
     workers = min(len(jobs), os.cpu_count() or 1)
     if workers > 1 and len(jobs) > MAX_SUITES_IN_PROCESS:
-        try:
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-                return list(pool.map(pictures, jobs))
-        except BrokenProcessPool:  # a script without `if __name__ == "__main__":` cannot have processes
-            pass
+        with ThreadPoolExecutor(workers) as pool, suppress(ChildDiedError):
+            dealt = [jobs[first::workers] for first in range(workers)]
+            parts = list(pool.map(partial(run_in_subprocess, draw_here), dealt))
+            return [parts[place % workers][place // workers] for place in range(len(jobs))]
+    return draw_here(jobs)
+
+
+def draw_here(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
+    """The figures of each, in this process."""
     return [pictures(job) for job in jobs]
 
 
