@@ -71,7 +71,7 @@ def main() -> None:
         rows.to_csv(given.out / "table.csv", index=False, float_format="%.6g")
     table.show(rows, Console(width=None if sys.stdout.isatty() else 160))
     text = table.markdown(rows)
-    (given.out / "table.md").write_text(text)
+    (given.out / "table.md").write_text(text, encoding="utf-8")
     figure.draw(rows, given.out / "performance.svg")
     if len(picked) == len(WORKLOADS) and len(entries) == len(ENTRIES) and not given.tasks:
         table.insert(ROOT / "docs" / "performance.md", text)

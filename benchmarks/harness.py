@@ -82,7 +82,7 @@ seconds = {{name: getattr(record, name + "_seconds") for name in clocks}}
 seconds["latency"] = 21 * record.adapt_ms / 1000
 print("\\n" + json.dumps([time.perf_counter() - began, seconds]))
 """
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, encoding="utf-8")
     wall, seconds = json.loads(done.stdout.splitlines()[-1])
     sampling = seconds.pop("sample")
     rest = wall - sampling - sum(seconds.values())
@@ -171,7 +171,7 @@ def parent_mb(trials: int) -> float:
         process = run(Path(name) / "r", "--algos", "maml", "--suites", "sinusoid", "--seeds", str(trials), *limits)
         peak = 0.0
         while process.poll() is None:
-            for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+            for line in Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines():
                 if line.startswith("VmHWM"):
                     peak = int(line.split()[1]) * 1024 / 1e6
             time.sleep(0.2)

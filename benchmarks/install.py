@@ -23,16 +23,16 @@ def setup() -> list[str]:
     """Install what is not there yet; a note for everything that could not be."""
     notes = []
     BENCH.mkdir(exist_ok=True)
-    (BENCH / ".gitignore").write_text("*\n")
+    (BENCH / ".gitignore").write_text("*\n", encoding="utf-8")
     for name, words in FOLDERS.items():
         done = BENCH / f"{name}.ready"
-        if done.exists() and done.read_text() == " ".join(words):
+        if done.exists() and done.read_text(encoding="utf-8") == " ".join(words):
             continue
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", str(BENCH / name)]
         # pip warns that the folder's NumPy is not the environment's: that is what the folder is for
-        made = subprocess.run([*command, *words], capture_output=True, text=True)
+        made = subprocess.run([*command, *words], capture_output=True, encoding="utf-8")
         if made.returncode == 0:
-            done.write_text(" ".join(words))
+            done.write_text(" ".join(words), encoding="utf-8")
         else:
             notes.append(f"{name} could not be installed; its contenders are left out")
     return notes

@@ -30,13 +30,13 @@ class Remote:
         if entry.folder:
             environment["PYTHONPATH"] = str(BENCH / entry.folder)
         command = [sys.executable, "-m", "benchmarks.worker", entry.name, str(path), "--threads", str(threads)]
-        with self.log.open("w") as log:
+        with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                text=True,
+                encoding="utf-8",
                 env=environment,
                 cwd=BENCH.parent,
             )
@@ -72,7 +72,7 @@ class Remote:
 
     def last_words(self) -> str:
         """The last line that the worker left on stderr."""
-        lines = self.log.read_text(errors="replace").strip().splitlines()
+        lines = self.log.read_text(errors="replace", encoding="utf-8").strip().splitlines()
         return lines[-1][:200] if lines else "it said nothing"
 
     def close(self) -> None:

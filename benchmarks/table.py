@@ -154,10 +154,10 @@ def insert(page: Path, text: str) -> bool:
     """Put text between the two marker lines of a page; whether there was such a page."""
     if not page.exists():
         return False
-    old = page.read_text()
+    old = page.read_text(encoding="utf-8")
     before, begin, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         return False
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
     return True

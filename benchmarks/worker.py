@@ -99,7 +99,7 @@ def seconds(call: Callable[[], Any]) -> float:
 def status(field: str) -> float:
     """A figure of this process in MB, or NaN where the system does not tell."""
     try:
-        found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     except OSError:
         found = None
     return int(found[1]) * 1024 / 1e6 if found else float("nan")
@@ -119,7 +119,7 @@ def tensor_peak(call: Callable[[], Any]) -> float:
 def forget_peak() -> None:
     """Begin anew to watch for the peak of resident memory, on Linux."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:
         pass
 
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("workload", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
     worker = Worker(options.contender, options.workload, options.threads)
     try:

@@ -1,8 +1,8 @@
-"""Processes that die with their parent. They run a function of ours, and never the user's script again.
+"""Child processes that die with their parent, and start without importing torch anew; run one function in one.
 
-`multiprocessing` imports the parent's main module in each process that it spawns: a script without `if __name__ ==
-"__main__":` would begin anew in each worker. Here Python is started with a line of code, is told where modules are,
-and is then sent the function by its name.
+Where the system can fork safely, one server process imports torch once, and every child is a copy of it that is there
+in milliseconds. Elsewhere each child is spawned. Neither runs the user's script again: a script needs no
+`if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
@@ -10,79 +10,78 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from multiprocessing.spawn import get_executable
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any
 
-CODE = (
-    "import sys; from multiprocessing.connection import Connection; parent = Connection(int(sys.argv[1])); "
-    "sys.path[:] = parent.recv(); from metabench.processes import serve; serve(parent)"
-)
+PRELOADED = ["metabench.engine.run"]
+"""What the server imports: torch with it. By name, since the driver must not import it."""
+MAIN_LOCK = threading.Lock()
 
 
 class ChildDiedError(Exception):
     """The process was killed before it could answer."""
 
 
-class Child:
-    """A process that runs `function(connection, *arguments)`, which must be importable by name."""
-
-    def __init__(self, function: Callable[..., None], *arguments: Any) -> None:
-        self.connection, other = multiprocessing.Pipe()
-        number = other.fileno()
-        command = [os.fsdecode(get_executable()), "-P", "-c", CODE, str(number)]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=(number,), process_group=0)
-        other.close()  # so that the end of the process is the end of the pipe
-        with suppress(OSError):  # one that is dead already is noticed when its messages are read
-            self.connection.send(sys.path)
-            self.connection.send((function, arguments))
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, or so many seconds."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout)
-
-    def kill(self, timeout: float = 0.0) -> int:
-        """Kill it and all that it started, after `timeout` seconds to exit by itself; its exit code."""
-        self.join(timeout)
-        with suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(self.process.pid) == self.process.pid:
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.join(5.0)
-        if self.process.poll() is None:
-            self.process.kill()
-        self.connection.close()
-        return self.process.wait()
-
-
 def run_in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run a function in a new process; return its result, or raise what it raised. ChildDiedError if it is killed."""
-    child = Child(serve_call, function, arguments)
+    process, connection = start_child(serve_call, function, arguments)
     try:
-        result = child.connection.recv()
-    except (EOFError, OSError):
+        result = connection.recv()
+    except EOFError:
         raise ChildDiedError from None
     finally:
-        child.connection.close()
-        child.join()
+        connection.close()
+        process.join()
     if isinstance(result, BaseException):
         raise result
     return result
 
 
-def serve(parent: Connection) -> None:
-    """Run in the child: what the parent asks for. Ctrl-C is the parent's; one thread per numeric library."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    function, arguments = parent.recv()
-    function(parent, *arguments)
+def start_child(serve: Callable[..., None], *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """Start `serve(connection, *arguments)` in a new process; return it and our end of the connection."""
+    context = child_context()
+    connection, other = context.Pipe()
+    process = context.Process(target=begin_child, args=(dict(os.environ), serve, other, *arguments))  # type: ignore[attr-defined]
+    with hidden_main():
+        process.start()
+    other.close()  # so that the end of the process is the end of the pipe
+    return process, connection
+
+
+def child_context() -> BaseContext:
+    """The way in which children start."""
+    if sys.platform != "linux":  # elsewhere system libraries do not survive a fork, or there is none
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+@contextmanager
+def hidden_main() -> Iterator[None]:
+    """Hide the main module: multiprocessing would import it, and so run it, in each child that starts meanwhile."""
+    with MAIN_LOCK:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def begin_child(environment: dict[str, str], serve: Callable[..., None], *arguments: Any) -> None:
+    """Run in the child: take over the parent's environment, since the server has that of its own start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    init_child()
+    serve(*arguments)
 
 
 def serve_call(connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -93,6 +92,16 @@ def serve_call(connection: Connection, function: Callable[..., Any], arguments: 
     except Exception as error:
         result = error
     connection.send(result)
+
+
+def init_child() -> None:
+    """Set up a child: Ctrl-C is the parent's, one process group to kill together, one thread per numeric library."""
+    with suppress(OSError):
+        os.setpgrp()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 def exit_with_parent(connection: Connection, take: Callable[[Any], None] = lambda message: None) -> None:

@@ -47,7 +47,7 @@ def metabench(tmp_path):
             cwd=cwd,
             env={**os.environ, "COLUMNS": "160", **environment},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=HANG,
         )
 
@@ -81,8 +81,8 @@ def elsewhere(tmp_path_factory):
                 installed = load_registry()
                 names = sorted(installed.algorithms if kind == "algorithm" else installed.suites)
                 with patch.dict(os.environ, ENVIRONMENT, clear=True):  # whatever the test that asks first has set
-                    path.write_text(json.dumps(digests_elsewhere(kind, names, [])))
-        first, second = json.loads(path.read_text())
+                    path.write_text(json.dumps(digests_elsewhere(kind, names, [])), encoding="utf-8")
+        first, second = json.loads(path.read_text(encoding="utf-8"))
         return lambda name: lambda: (first[name], second[name])
 
     return computed
@@ -100,7 +100,7 @@ def folder(tmp_path_factory, trials) -> Path:
     root = tmp_path_factory.mktemp("malformed")
     finished(root / "results" / "r", trials)
     (root / "directory").mkdir()
-    (root / "file.txt").write_text("a file")
+    (root / "file.txt").write_text("a file", encoding="utf-8")
     (root / "loop").symlink_to("loop")
     (root / "gone").symlink_to("nowhere")
     return root

@@ -71,5 +71,5 @@ def register_algorithms():
 
 def with_plugin(folder: Path, text: str, *words: str, also: tuple[int, ...] = ()) -> str:
     """What is said about a plugin file."""
-    (folder / "plug.py").write_text(text)
+    (folder / "plug.py").write_text(text, encoding="utf-8")
     return refused(folder, "run", "--dry-run", "--plugin", "plug.py", *words, also=also)

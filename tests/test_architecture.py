@@ -154,3 +154,23 @@ def test_nothing_in_metabench_names_an_algorithm(registry):
         if pattern.search(line)
     ]
     assert found == []
+
+
+def names_its_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in an encoding that it names; bytes need none."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    words = {word.arg for word in call.keywords}
+    if "encoding" in words:
+        return True
+    if name in ("read_text", "write_text") and isinstance(call.func, ast.Attribute):
+        return any(isinstance(each, ast.Constant) and each.value == "utf-8" for each in call.args)
+    return not ({"text", "universal_newlines"} & words and name in ("run", "Popen", "check_output"))
+
+
+def test_encodings_are_named():
+    """Beside ruff's PLW1514, which sees `open`, and a path only where it was made in sight."""
+    files = [path for top in ("metabench", "plugins", "benchmarks", "tools") for path in (ROOT / top).rglob("*.py")]
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            own = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_text"
+            assert own or not isinstance(node, ast.Call) or names_its_encoding(node), f"{path}:{node.lineno}"

@@ -14,6 +14,7 @@ import pluggy
 import torch
 from torch import Generator, Tensor, nn
 
+from metabench.api.defaults import constant, no_digest, no_groups, no_notes, nothing_to_prepare
 from metabench.api.editions import refuse_edition_1
 from metabench.api.trees import Tree
 from metabench.records.recipe import Recipe
@@ -140,11 +141,6 @@ class MetaGradFn(Protocol):
         """On one task, a loss to log and the direction to step against; progress runs from 0 to 1."""
 
 
-def constant(progress: float) -> float:
-    """The schedule that leaves the outer learning rate alone."""
-    return 1.0
-
-
 @refuse_edition_1
 class Algorithm(NamedTuple):
     """A meta-learner as pure functions of one task. The engine batches, times and scores it.
@@ -204,15 +200,6 @@ AlgorithmFactory = Callable[..., Algorithm | Learner]
 """`(problem, *, parameter=default ...)`; each keyword parameter is explained in the docstring, under `Args:`."""
 
 
-def no_groups(split: str) -> frozenset[str]:
-    """For task families without classes."""
-    return frozenset()
-
-
-def nothing_to_prepare() -> None:
-    """For suites that need no data."""
-
-
 class SampleFn(Protocol):
     def __call__(self, split: str, n: int, generator: Generator, /) -> Task:
         """n tasks of a split (`train`, `validation`, `test`) along a new leading axis; pure given the generator."""
@@ -244,6 +231,10 @@ class Suite(NamedTuple):
     """Published settings by name; `quick` is what a run uses when nothing else is said."""
     prepare: Callable[[], None] = nothing_to_prepare
     """Fetch and cache what `sample` needs, once, before the first trial starts."""
+    notes: Callable[[], tuple[str, ...]] = no_notes
+    """A line for each thing in the data that is left out, or read in a way that their owner should know."""
+    digest: Callable[[], str] = no_digest
+    """Of the data, in hexadecimal: it changes when they change."""
 
 
 SuiteFactory = Callable[..., Suite]

@@ -51,7 +51,7 @@ def version_of(distribution: str) -> str:
 def cpu_name() -> str:
     """The processor's name as the system gives it."""
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
         found = None
     return found[1] if found else platform.processor() or platform.machine()
@@ -65,6 +65,6 @@ def git_commit() -> str:
         return ""
     try:
         commit = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        return subprocess.run(commit, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return subprocess.run(commit, capture_output=True, encoding="utf-8", timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

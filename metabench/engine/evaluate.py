@@ -48,11 +48,11 @@ def test(run: TrialRun, suite: Suite, learner: Learner, state: TrialState) -> Te
     inductive = protocols_to_score(run.trial.protocol, depends_on_batch(suite, learner, blocks[0]))
     scores: Scores = {}
     with timed(state.seconds, "test", run.execution.device):
-        for done, block in enumerate(blocks, 1):
+        for number in range(len(blocks)):
             if run.stopping():
                 raise StoppedError
-            add_scores(scores, score_block(suite, learner, block, budget.test_steps, inductive))
-            run.heartbeat("test", done, len(blocks))
+            add_scores(scores, score_block(suite, learner, blocks[number], budget.test_steps, inductive))
+            run.heartbeat("test", number + 1, len(blocks))
     refuse_infinite(scores)
     shown = next(iter(inductive))
     metric = next(iter(scores[shown]))
@@ -99,13 +99,18 @@ def score_block(suite: Suite, learner: Learner, block: Task, steps: int, inducti
 
 
 @torch.no_grad()
-def final_scores(suite: Suite, learner: Learner, blocks: list[Task], steps: int, inductive: bool) -> list[float]:
+def final_scores(suite: Suite, learner: Learner, blocks: Sequence[Task], steps: int, inductive: bool) -> list[float]:
     """The first metric after the last inner step, one score a task."""
     scores: list[float] = []
-    for block in blocks:
-        metrics = score(suite, adapt_fully(learner, block.support, steps), block, inductive)
-        scores += shortest_floats(next(iter(metrics.values())))
+    for number in range(len(blocks)):  # a loop's variable would hold the block before while the next is drawn
+        scores += final_scores_of_block(suite, learner, blocks[number], steps, inductive)
     return scores
+
+
+def final_scores_of_block(suite: Suite, learner: Learner, block: Task, steps: int, inductive: bool) -> list[float]:
+    """See final_scores."""
+    metrics = score(suite, adapt_fully(learner, block.support, steps), block, inductive)
+    return shortest_floats(next(iter(metrics.values())))
 
 
 def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, inductive: bool) -> dict[str, Tensor]:

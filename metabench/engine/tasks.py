@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
 from metabench.api import Suite, Task
 from metabench.api.trees import map_tree
 from metabench.engine.problem import to_device_dtype
@@ -23,20 +28,38 @@ def training_tasks(run: TrialRun, suite: Suite, update: int) -> Task:
     )
 
 
-def common_tasks(run: TrialRun, suite: Suite, split: str, count: int) -> list[Task]:
+class TaskBlocks(Sequence[Task]):
+    """Blocks of tasks, each drawn whenever it is asked for: however many there are, one at a time is in memory."""
+
+    def __init__(self, draw: Callable[[int], Task], blocks: int) -> None:
+        self.draw = draw
+        self.blocks = blocks
+
+    def __len__(self) -> int:
+        return self.blocks
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < self.blocks:
+            raise IndexError(number)
+        return self.draw(number)
+
+
+def common_tasks(run: TrialRun, suite: Suite, split: str, count: int) -> TaskBlocks:
     """The validation or test tasks of a trial, in blocks."""
-    blocks = task_blocks(suite, run.trial.suite, split, count, run.execution.device)
-    return [to_device_dtype(block, run.execution.device, run.dtype) for block in blocks]
+    return task_blocks(suite, run.trial.suite, split, count, run.execution.device, run.dtype)
 
 
-def task_blocks(suite: Suite, name: str, split: str, count: int, device: str) -> list[Task]:
+def task_blocks(
+    suite: Suite, name: str, split: str, count: int, device: str, dtype: torch.dtype = torch.float32
+) -> TaskBlocks:
     """The first `count` tasks of a split, in blocks: the same for every trial of the suite at every seed.
 
     Support and query have memory of their own: behind a view of the support labels the query's could be read.
     """
-    blocks = []
-    for first in range(0, count, BLOCK):
-        tasks = suite.sample(split, BLOCK, random_generator(name, split, first // BLOCK))
-        kept = min(BLOCK, count - first)
-        blocks.append(to_device_dtype(map_tree(lambda leaf, kept=kept: leaf[:kept].clone(), tasks), device))
-    return blocks
+
+    def draw(block: int) -> Task:
+        tasks = suite.sample(split, BLOCK, random_generator(name, split, block))
+        kept = min(BLOCK, count - block * BLOCK)
+        return to_device_dtype(map_tree(lambda leaf: leaf[:kept].clone(), tasks), device, dtype)
+
+    return TaskBlocks(draw, -(-count // BLOCK))

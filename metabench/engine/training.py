@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -67,7 +68,7 @@ def validation_points(updates: int, validations: int) -> set[int]:
     return {round(i * updates / validations) for i in range(validations + 1)} if validations else set()
 
 
-def validate(run: TrialRun, suite: Suite, learner: Learner, blocks: list[Task]) -> tuple[float, float]:
+def validate(run: TrialRun, suite: Suite, learner: Learner, blocks: Sequence[Task]) -> tuple[float, float]:
     """The score on the validation tasks and its interval, under the trial's protocol."""
     inductive = run.trial.protocol == "inductive" and depends_on_batch(suite, learner, blocks[0])
     return mean_and_ci95(final_scores(suite, learner, blocks, run.trial.budget.test_steps, inductive))

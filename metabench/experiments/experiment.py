@@ -90,7 +90,7 @@ def check(options: Options, dry: bool) -> Experiment:
     execution, jobs = plan_execution(options, len(pending))
     if not dry:
         store.ensure_writable(out)
-        prepare_data(builder, pending)
+        settings_notices = (*settings_notices, *prepare_data(builder, pending))
         pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
         try:
             store.record_request(out, trials)

@@ -72,11 +72,12 @@ def check_in_subprocess(check: Callable[..., Result], *arguments: Any) -> Result
     return result
 
 
-def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> None:
-    """Fetch and check the data of every suite, before the first trial starts."""
+def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str, ...]:
+    """Fetch and check the data of every suite, before the first trial starts. Returns what suites say of them."""
     from metabench.engine.build import refuse_overlap
 
     prepared: list[Suite] = []
+    notes: list[str] = []
     for trial in trials:
         suite = builder.build(trial.suite, trial.suite_parameters)
         if any(suite is each for each in prepared):
@@ -85,9 +86,11 @@ def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> None:
         try:
             suite.prepare()
             refuse_overlap(trial.suite, suite)
+            notes += [f"Suite '{trial.suite}': {note}." for note in suite.notes()]
         except UserError:
             raise
         except ValueError as error:
             raise UserError(f"Suite '{trial.suite}': {error}") from None
         except (Exception, SystemExit) as error:
             raise UserError(f"Suite '{trial.suite}' cannot prepare its data: {one_line(error)}.") from None
+    return tuple(notes)

@@ -5,7 +5,7 @@ from types import ModuleType
 
 from metabench.report.build import write_report
 
-__all__ = ["statistics", "write_report"]
+__all__ = ["statistics", "write_report"]  # noqa: F822
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -56,10 +56,15 @@ class Kit:
     """The checks of one plugin. Each is run when its result is asked for, and once."""
 
     def __init__(
-        self, checks: tuple[Check, ...], cases: Mapping[str, Any], expected_failures: Mapping[str, str] | None = None
+        self,
+        checks: tuple[Check, ...],
+        cases: Mapping[str, Any],
+        expected_failures: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.checks = {check.name: check for check in checks}
         self.cases = cases
+        self.notes = notes
         self.expected = dict(expected_failures or {})
         self.found: dict[str, Result] = {}
         for name in self.expected:

@@ -67,7 +67,7 @@ def kit_of(
         case = suite_task_checks.SuiteCase(
             suite, name, registry, elsewhere or by_name(registry, "suite", name, given)
         )
-        return Kit(SUITE, {"": case}, expected_failures)
+        return Kit(SUITE, {"": case}, expected_failures, suite.notes())
     raise registry.unknown("algorithm or suite", name, (*registry.algorithms, *registry.suites))
 
 

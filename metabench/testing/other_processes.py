@@ -51,7 +51,7 @@ def digests_elsewhere(
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for seed in SEEDS
     ]

@@ -31,7 +31,7 @@ ONE_LINE = "it is written for edition 1 of the contract, and this is 2; see docs
 
 def plugin(tmp_path, fields=BY_NAME, more=""):
     file = tmp_path / "old.py"
-    file.write_text(OLD.format(fields=fields, more=more))
+    file.write_text(OLD.format(fields=fields, more=more), encoding="utf-8")
     return str(file)
 
 

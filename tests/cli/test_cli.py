@@ -59,7 +59,7 @@ def test_version_and_module(metabench, tmp_path):
     said = metabench("--version").stdout
     assert re.fullmatch(r"metabench \d+\.\d+\.\d+, torch \d+\.\d+.*, Python \d+\.\d+\.\d+\n", said)
     command = [sys.executable, "-m", "metabench", "--version"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True).stdout == said
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8").stdout == said
 
 
 def test_help_is_complete(metabench):
@@ -85,7 +85,7 @@ def test_help_is_complete(metabench):
         ),
         (
             ("run", "--algos", "maml", "--set", "maml.inner_lr=fast"),
-            "metabench: Parameter 'inner_lr' of algorithm 'maml' must be float, not 'fast'.",
+            "metabench: Parameter 'inner_lr' of algorithm 'maml' must be float of at least 0, not 'fast'.",
         ),
         (
             ("run", "--algos", "maml", "--set", "reptile.inner_lr=1"),
@@ -127,16 +127,16 @@ def test_bad_input_is_one_clear_line(here, words, message):
 
 
 def test_a_configuration_with_an_unknown_key(here, tmp_path):
-    (tmp_path / "bench.toml").write_text("algoz = ['maml']")
+    (tmp_path / "bench.toml").write_text("algoz = ['maml']", encoding="utf-8")
     assert line_of(here("run", "--config", "bench.toml")).startswith(
         "metabench: Configuration 'bench.toml': Unknown option 'algoz'. Did you mean 'algos'?"
     )
-    (tmp_path / "bench.toml").write_text("algos = 3")
+    (tmp_path / "bench.toml").write_text("algos = 3", encoding="utf-8")
     assert (
         line_of(here("run", "--config", "bench.toml"))
         == "metabench: Cannot use option 'algos': Expected `array`, got `int`."
     )
-    (tmp_path / "bench.toml").write_text("set = 3")
+    (tmp_path / "bench.toml").write_text("set = 3", encoding="utf-8")
     assert line_of(here("run", "--config", "bench.toml")).startswith("metabench: Cannot use option 'set'")
 
 
@@ -167,7 +167,9 @@ def test_run_again_skips_what_is_finished_and_gives_the_same_bits(here, tmp_path
     assert len(names) == 5  # with the plans
     for name in set(names) - {"plans"}:
         assert (one / name / "scores.json").read_bytes() == (two / name / "scores.json").read_bytes()
-        curves = [json.loads((root / name / "record.json").read_text())["curve"] for root in (one, two)]
+        curves = [
+            json.loads((root / name / "record.json").read_text(encoding="utf-8"))["curve"] for root in (one, two)
+        ]
         one_curve, two_curve = ([point["score"] for point in curve] for curve in curves)
         assert one_curve == two_curve
 
@@ -181,7 +183,7 @@ def test_dry_run_touches_nothing(here, tmp_path):
 
 @pytest.mark.slow
 def test_a_failing_plugin_leaves_the_others_alone(here, tmp_path):
-    (tmp_path / "bad.py").write_text(FAILING)
+    (tmp_path / "bad.py").write_text(FAILING, encoding="utf-8")
     words = (
         "run",
         "--plugin",
@@ -209,7 +211,7 @@ def test_a_failing_plugin_leaves_the_others_alone(here, tmp_path):
     assert "sinusoid bad seed 0: lost, its process ended by itself with exit code 3, 3 times" in died.stdout
     assert "sinusoid scratch seed 0: mse" in died.stdout
     assert here("report", "results/a", "--out", "reports/a").returncode == 0
-    assert "boom" in (tmp_path / "reports" / "a" / "index.html").read_text()
+    assert "boom" in (tmp_path / "reports" / "a" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -231,7 +233,7 @@ def test_an_algorithm_that_is_not_made_for_a_suite_is_left_out(here, tmp_path):
     assert status.returncode == 0
     assert why not in status.stdout
     assert here("report", "results/a", "--out", "reports/a").returncode == 0
-    page = (tmp_path / "reports" / "a" / "report.md").read_text()
+    page = (tmp_path / "reports" / "a" / "report.md").read_text(encoding="utf-8")
     assert f"Left out: protonet on sinusoid: {why}.".replace("`", "\\`") in page
     assert "Failed trials" not in page
     assert "1 trial (all ended well): 1 algorithm on 1 suite" in page
@@ -248,16 +250,16 @@ def test_divergence_is_a_row_and_the_run_goes_on(here, tmp_path):
 
 @pytest.mark.slow
 def test_a_configuration_file_and_options_before_it(here, tmp_path):
-    (tmp_path / "bench.toml").write_text(CONFIG)
+    (tmp_path / "bench.toml").write_text(CONFIG, encoding="utf-8")
     result = here("run", "--config", "bench.toml", "--set", "maml.inner_steps=2", "--out", "r")
     assert result.returncode == 0, result.stdout + result.stderr
-    records = [json.loads(path.read_text()) for path in (tmp_path / "r").glob("*/record.json")]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "r").glob("*/record.json")]
     (maml,) = (r["trial"] for r in records if r["trial"]["algorithm"] == "maml")
     assert maml["algorithm_parameters"] == {"inner_lr": 0.02, "inner_steps": 2, "outer_lr": 0.001}
 
 
 def test_lists_name_parameters_and_broken_plugins(here, tmp_path):
-    (tmp_path / "broken.py").write_text("import nothing_like_it")
+    (tmp_path / "broken.py").write_text("import nothing_like_it", encoding="utf-8")
     listed = here("list", "--plugin", "bad.py", METABENCH_PLUGINS=str(tmp_path / "broken.py"))
     assert line_of(listed).startswith("metabench: Cannot use the plugin file")
     listed = here("list", METABENCH_PLUGINS=str(tmp_path / "broken.py"))
@@ -301,7 +303,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
     command = [sys.executable, "-c", "from metabench.cli.main import main; main()", "run", "--algos", "maml"]
     words = ["--suites", "sinusoid", "--seeds", "2", "--updates", "100000", "--out", "r"]
     process = subprocess.Popen(
-        [*command, *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*command, *words], cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
     )
     assert process.stdout is not None
     assert "2 trials to run" in process.stdout.readline()

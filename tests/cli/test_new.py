@@ -34,7 +34,7 @@ def test_a_new_file_passes_the_kit(here, tmp_path, kind):
     registry = load_registry((str(tmp_path / "sign_test.py"),))
     verdicts = {result.verdict for result in check_plugin(registry, "sign-test")}
     assert verdicts == {"passed"}
-    text = (tmp_path / "sign_test.py").read_text()
+    text = (tmp_path / "sign_test.py").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 45
     assert text.count("CHANGE") >= 3
     assert "plugin" not in text
@@ -71,18 +71,18 @@ def test_what_cannot_be_is_one_line(here, tmp_path, words, message):
 
 def test_nothing_is_overwritten(here, tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "README.md").write_text("mine")
+    (tmp_path / "mine" / "README.md").write_text("mine", encoding="utf-8")
     result = here("new", "algorithm", "mine", "--package")
     assert result.returncode == 2
     assert result.stderr.startswith("metabench: 'mine/README.md' is there already; nothing was written.")
     assert written(tmp_path) == {"mine/README.md"}
-    assert (tmp_path / "mine" / "README.md").read_text() == "mine"
+    assert (tmp_path / "mine" / "README.md").read_text(encoding="utf-8") == "mine"
 
 
 @pytest.mark.parametrize("name", ["two++steps", "plain", "ends+"])
 def test_the_metadata_of_a_package_can_be_read(here, tmp_path, name):
     assert not here("new", "suite", name, "--package").returncode
-    project = tomllib.loads((tmp_path / name / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((tmp_path / name / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert re.fullmatch(r"[a-z0-9](-?[a-z0-9])*", project["name"])
     ((key, module),) = project["entry-points"]["metabench"].items()
     assert key == name
@@ -91,7 +91,7 @@ def test_the_metadata_of_a_package_can_be_read(here, tmp_path, name):
 
 def test_the_templates_are_linted_like_our_own_code():
     for name in ("algorithm.py", "suite.py"):
-        assert "@hookimpl" in (TEMPLATES / name).read_text()
+        assert "@hookimpl" in (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +103,16 @@ def stranger(tmp_path_factory):
     subprocess.run([sys.executable, "-c", main, "new", "algorithm", "far-away", "--package"], cwd=folder, check=True)
     site = folder / "site"
     install = ("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
-    done = subprocess.run([*python, *install, str(folder / "far-away")], capture_output=True, text=True)
+    done = subprocess.run([*python, *install, str(folder / "far-away")], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return folder, {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "160"}
 
 
 def call(stranger, *words):
     folder, environment = stranger
-    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, encoding="utf-8"
+    )
 
 
 CLI = ("-c", "from metabench.cli.main import main; main()")
@@ -137,5 +139,5 @@ def test_a_stranger_is_run(stranger):
     result = call(stranger, *CLI, "run", "--algos", "far-away", "--suites", "sinusoid", *size, "--out", "results")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "far-away" in result.stdout
-    record = next((stranger[0] / "results").glob("*/record.json")).read_text()
+    record = next((stranger[0] / "results").glob("*/record.json")).read_text(encoding="utf-8")
     assert "metabench-far-away 0.1.0" in record

@@ -92,7 +92,7 @@ def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
     def sleep(seconds: float) -> None:
         """Meanwhile the run goes on."""
         index = page / "index.html"
-        pages.append(index.read_text() if index.exists() else "")
+        pages.append(index.read_text(encoding="utf-8") if index.exists() else "")
         store.write(root, outcome(len(waited)))
         waited.append(seconds)
 
@@ -102,7 +102,9 @@ def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
     assert min(waited) >= 3.0
     assert pages[0] == "", "nothing has ended yet"
     assert '<meta http-equiv="refresh" content="3">' in pages[1]
-    assert 'http-equiv="refresh"' not in (page / "index.html").read_text(), "the last one stays as it is"
+    assert 'http-equiv="refresh"' not in (page / "index.html").read_text(encoding="utf-8"), (
+        "the last one stays as it is"
+    )
     assert "2 ok; 0 left of 2" in console.file.getvalue()
 
 

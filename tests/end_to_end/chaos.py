@@ -70,7 +70,7 @@ def start(words: list[str], log: Path, limit: int | None = None) -> subprocess.P
 
     return subprocess.Popen(
         words, env={**os.environ, "CHAOS_LOG": str(log)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, preexec_fn=full,
+        encoding="utf-8", preexec_fn=full,
     )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes below a command that run trials."""
     try:
         below = psutil.Process(process.pid).children(recursive=True)
-        return [each for each in below if "metabench.processes" in " ".join(each.cmdline())]
+        return [each for each in below if "forkserver" in " ".join(each.parent().cmdline())]
     except psutil.Error:
         return []
 
@@ -213,7 +213,7 @@ def repeated(load: Load, log: Path) -> int:
     """How many updates were done again; none of them further back than one checkpoint interval."""
     last: dict[str, int] = {}
     again = 0
-    for line in log.read_text().splitlines():
+    for line in log.read_text(encoding="utf-8").splitlines():
         name, progress = line.split()
         update = round(float(progress) * load.updates)
         before = last.get(name, -1)

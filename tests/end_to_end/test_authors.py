@@ -67,7 +67,7 @@ def test_the_entry_point_is_what_new_writes():
 def test_the_plugins_of_the_hook_pages(here, tmp_path, page):
     found = blocks(DOCS / "authors" / f"{page}.md")
     [plugin] = [text for kind, text in found if kind == "python"]
-    (tmp_path / HOOKS[page]).write_text(plugin)
+    (tmp_path / HOOKS[page]).write_text(plugin, encoding="utf-8")
     calls = [words for kind, text in found if kind == "sh" for words in commands(text)]
     assert calls[0][0] == "check"
     for words in calls:
@@ -78,8 +78,8 @@ def test_the_plugins_of_the_hook_pages(here, tmp_path, page):
 def test_the_pages_name_every_field():
     from metabench.api import Algorithm, Problem, Suite
 
-    algorithms = (DOCS / "authors" / "algorithms.md").read_text()
-    suites = (DOCS / "authors" / "suites.md").read_text()
+    algorithms = (DOCS / "authors" / "algorithms.md").read_text(encoding="utf-8")
+    suites = (DOCS / "authors" / "suites.md").read_text(encoding="utf-8")
     assert all(f"| `{field}` |" in algorithms for field in Algorithm._fields)
     assert all(f"| `{field}" in algorithms for field in Problem._fields)
     assert all(f"| `{field}` |" in suites for field in Suite._fields)
@@ -88,14 +88,14 @@ def test_the_pages_name_every_field():
 def test_the_page_says_how_many_checks_there_are():
     from metabench.testing.conformance import ALGORITHM, SUITE
 
-    words = {14: "fourteen", 17: "seventeen"}
-    text = " ".join((DOCS / "authors.md").read_text().split())
+    words = {15: "fifteen", 16: "sixteen", 17: "seventeen", 18: "eighteen", 19: "nineteen", 20: "twenty"}
+    text = " ".join((DOCS / "authors.md").read_text(encoding="utf-8").split())
     assert f"runs {words[len(ALGORITHM)]} checks on an algorithm" in text
     assert f"and {words[len(SUITE)]} on a suite" in text
 
 
 def test_the_gallery_is_up_to_date(registry):
-    page = (DOCS / "authors" / "gallery.md").read_text()
+    page = (DOCS / "authors" / "gallery.md").read_text(encoding="utf-8")
     assert page == gallery(registry).rstrip() + "\n", "metabench list --markdown > docs/authors/gallery.md"
 
 

@@ -76,14 +76,14 @@ class Suite:
         self.records: dict[str, list[dict]] = {}
         self.steps: dict[str, np.ndarray] = {}
         scores: dict[str, list] = {}
-        pairs = [(json.loads((folder / "record.json").read_text()), folder) for folder in folders]
+        pairs = [(json.loads((folder / "record.json").read_text(encoding="utf-8")), folder) for folder in folders]
         for record, folder in sorted(pairs, key=lambda each: each[0]["trial"]["seed"]):
             if record["status"] == "unfit":
                 continue
             assert record["status"] == "ok"
             algorithm = record["trial"]["algorithm"]
             self.records.setdefault(algorithm, []).append(record)
-            found = json.loads((folder / "scores.json").read_text())
+            found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
             scores.setdefault(algorithm, []).append(judged(found)[record["metric"]])
         self.steps = {algorithm: np.array(each).swapaxes(0, 1) for algorithm, each in scores.items()}  # [step, s, t]
         any_record = next(iter(self.records.values()))[0]
@@ -315,10 +315,10 @@ def costs(suite: Suite, plain: Cells, trained: list[str]) -> dict[str, list[str]
 
 @pytest.fixture(scope="module", params=REPORTS)
 def committed(request) -> tuple[Reader, str, list[Suite]]:
-    text = (ROOT / "reports" / request.param / "index.html").read_text()
+    text = (ROOT / "reports" / request.param / "index.html").read_text(encoding="utf-8")
     folders: dict[str, list[Path]] = {}
     for file in ROOT.glob(f"results/{request.param}/*/record.json"):
-        folders.setdefault(json.loads(file.read_text())["trial"]["suite"], []).append(file.parent)
+        folders.setdefault(json.loads(file.read_text(encoding="utf-8"))["trial"]["suite"], []).append(file.parent)
     return Reader(text), text, [Suite(name, found) for name, found in folders.items()]
 
 

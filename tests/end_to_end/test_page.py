@@ -117,7 +117,7 @@ def test_a_trial_opens_with_its_parameters_environment_curve_and_log(tab, index)
 
 def test_every_trial_is_in_the_page_once(tab, index):
     data = json.loads(tab.locator("#trials-data").text_content())
-    lines = (index.parent / "tables/trials.csv").read_text().splitlines()[1:]
+    lines = (index.parent / "tables/trials.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert tab.locator("table.trials tbody tr").count() == len(data["trials"]) <= len(lines)
 
 

@@ -24,7 +24,7 @@ COMMANDS = [words for kind, text in BLOCKS if kind == "sh" for words in commands
 def folder(tmp_path_factory):
     """One folder for all of the README, in its order."""
     path = tmp_path_factory.mktemp("readme")
-    (path / "sign_maml.py").write_text(PLUGIN)
+    (path / "sign_maml.py").write_text(PLUGIN, encoding="utf-8")
     return path
 
 

@@ -67,7 +67,7 @@ def test_suites_that_cannot_be_built(folder, change):
 
 @pytest.mark.parametrize("change", FACTORIES)
 def test_suites_that_cannot_be_built_do_not_concern_others(folder, change):
-    (folder / "plug.py").write_text(SUITE.format(change=change))
+    (folder / "plug.py").write_text(SUITE.format(change=change), encoding="utf-8")
     result = call(folder, "run", "--dry-run", "--plugin", "plug.py")
     assert result.returncode == 0 or (
         result.returncode == 2 and "'weird'" in result.stderr and result.stderr.count("\n") == 1
@@ -92,7 +92,7 @@ def test_suites_that_cannot_be_built_do_not_concern_others(folder, change):
     ],
 )
 def test_suites_that_cannot_be_prepared(folder, change):
-    (folder / "plug.py").write_text(SUITE.format(change=change))
+    (folder / "plug.py").write_text(SUITE.format(change=change), encoding="utf-8")
     words_ = ("run", "--plugin", "plug.py", "--suites", "weird", "--algos", "maml", "--out", "results/r", *TINY)
     assert "'weird'" in refused(folder, *words_)
 
@@ -121,7 +121,7 @@ RUBBISH = [
 
 @pytest.mark.parametrize("change", RUBBISH)
 def test_what_a_trial_meets_is_in_its_record(tmp_path, change):
-    (tmp_path / "plug.py").write_text(SUITE.format(change=change))
+    (tmp_path / "plug.py").write_text(SUITE.format(change=change), encoding="utf-8")
     registry = load_registry((str(tmp_path / "plug.py"),))
     budget = Budget(updates=2, meta_batch_size=2, validations=1, validation_tasks=2, test_tasks=2, test_steps=1)
     (trial,) = plan_trials(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
 from torch import nn
 
 from metabench.api import Algorithm, Batch, InnerLoop, NotApplicableError, Suite, Task
 from metabench.api.trees import flatten
+from metabench.engine import evaluate
 from metabench.engine.problem import inductive
 from metabench.engine.run import run_trial
 from metabench.engine.tasks import task_blocks
@@ -143,9 +146,25 @@ def test_training_tasks_are_a_function_of_the_seed_alone():
 
 
 def test_test_tasks_do_not_depend_on_how_many_there_are():
-    few, many = (flatten(task_blocks(lines(), "lines", "test", n, "cpu"))[0] for n in (30, 130))
+    few, many = (flatten(list(task_blocks(lines(), "lines", "test", n, "cpu")))[0] for n in (30, 130))
     assert torch.equal(few[0], many[0][:30])
     assert sum(len(block.query.x) for block in task_blocks(lines(), "lines", "test", 130, "cpu")) == 130
+
+
+def test_one_block_of_tasks_is_in_memory_at_a_time(monkeypatch):
+    """However many validation and test tasks there are: what was drawn before is gone when the next is scored."""
+    seen = []
+    score = evaluate.score
+
+    def watching(suite, adapted, tasks, inductive):
+        seen.append(weakref.ref(tasks.query.x))
+        assert len({id(each()) for each in seen if each() is not None}) == 1
+        return score(suite, adapted, tasks, inductive)
+
+    monkeypatch.setattr(evaluate, "score", watching)
+    budget = Budget(updates=2, meta_batch_size=4, validations=1, validation_tasks=120, test_tasks=170, test_steps=1)
+    assert run(budget=budget).record.status == "ok"
+    assert len(seen) == 2 * 3 + 4 * 2
 
 
 def test_divergence_is_a_row_with_a_reason():

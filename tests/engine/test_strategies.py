@@ -287,7 +287,7 @@ def test_a_choice_is_made_once(tmp_path, monkeypatch):
 
 
 def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
     made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
     assert select_strategy.select_strategy(made, tasks, trial(), Execution()).milliseconds

@@ -122,7 +122,7 @@ def machines(tmp_path_factory) -> Iterator[Machines]:
 def place(tmp_path_factory) -> Path:
     """A folder with the plugin."""
     folder = tmp_path_factory.mktemp("place")
-    (folder / "gated.py").write_text(GATED)
+    (folder / "gated.py").write_text(GATED, encoding="utf-8")
     return folder
 
 
@@ -184,7 +184,7 @@ def meanwhile(gate: Path, work: Callable[[], Any]) -> Iterator[None]:
 @pytest.mark.parametrize(("shared", "algos", "seeds"), [(True, ("gated", "maml"), 3), (False, ("gated",), 1)])
 def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, tmp_path, shared, algos, seeds):
     (place / "gate").unlink(missing_ok=True)
-    (place / "gated.py").write_text(GATED)
+    (place / "gated.py").write_text(GATED, encoding="utf-8")
     if not shared:
         monkeypatch.setattr(dask_cluster, "sees", lambda path, content: False)
     found = planned(place, tmp_path, algos=algos, seeds=seeds, executor="dask", scheduler=machines.address)
@@ -211,7 +211,7 @@ def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, t
 
 def test_asked_to_stop_trials_are_checkpointed(machines, place, tmp_path):
     (place / "gate").unlink(missing_ok=True)
-    (place / "gated.py").write_text(GATED)
+    (place / "gated.py").write_text(GATED, encoding="utf-8")
     found = planned(
         place, tmp_path, pause=0.2, algos=("gated",), seeds=1, executor="dask", scheduler=machines.address
     )
@@ -233,7 +233,7 @@ def test_asked_to_stop_trials_are_checkpointed(machines, place, tmp_path):
 
 def test_limits_hold_on_a_cluster_of_our_own(place, tmp_path):
     (place / "gate").unlink(missing_ok=True)
-    (place / "gated.py").write_text(GATED)
+    (place / "gated.py").write_text(GATED, encoding="utf-8")
     found = planned(place, tmp_path, algos=("gated",), seeds=1, executor="dask", trial_timeout="2s")
     (outcome,) = found.outcomes()
     assert outcome.record.status == "timeout"
@@ -274,13 +274,13 @@ def test_nobody_answers(place, tmp_path, monkeypatch):
 def test_plugin_files_travel_by_content(tmp_path, monkeypatch):
     for folder, text in (("a", "one"), ("b", "two")):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "mine.py").write_text(text)
+        (tmp_path / folder / "mine.py").write_text(text, encoding="utf-8")
     first, second = tmp_path / "a" / "mine.py", tmp_path / "b" / "mine.py"
     monkeypatch.setenv("METABENCH_PLUGINS", str(first))
     sent = plugin_files(Execution(plugins=(str(first), str(second))))
     assert sent == (("mine.py", b"one"), ("mine.py", b"two"))
     paths = [Path(path) for path in dask_worker.unpack(sent, tmp_path / "there")]
-    assert [path.read_text() for path in paths] == ["one", "two"]
+    assert [path.read_text(encoding="utf-8") for path in paths] == ["one", "two"]
     assert [path.name for path in paths] == ["mine.py", "mine.py"]
     assert dask_worker.unpack(sent, tmp_path / "there") == tuple(map(str, paths))
 
@@ -309,5 +309,5 @@ try:
 except UserError as error:
     print(error)
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert result.stdout == "--executor dask needs Dask: pip install 'metabench[dask]'.\n", result.stderr

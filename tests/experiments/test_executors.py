@@ -45,7 +45,7 @@ def behave(trial, execution, report, *, keeper, stopping):
         keeper.save(b"x" * (len(before or b"") + 1), len(before or b"") + 1)
         os.kill(os.getpid(), signal.SIGKILL)
     if trial.algorithm == "hangs":
-        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # for {os.getppid()}"])
+        subprocess.Popen([sys.executable, "-c", f"import time; time.sleep(600)  # for {os.environ['DRIVER']}"])
         time.sleep(600)
     if trial.algorithm == "eats":
         eaten = [bytearray(10_000_000)]
@@ -96,7 +96,8 @@ def test_without_a_shared_folder_checkpoints_come_to_the_driver(tmp_path):
 
 
 @pytest.mark.slow
-def test_limits_end_a_trial_and_all_that_it_began(tmp_path):
+def test_limits_end_a_trial_and_all_that_it_began(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRIVER", str(os.getpid()))  # a child has the environment of now
     outcomes, _ = run(tmp_path, trial("hangs"), trial("good"), limits=Limits(seconds=5.0))
     assert (outcomes["hangs"].status, outcomes["good"].status) == ("timeout", "ok")
     assert outcomes["hangs"].reason == "it took more than 5 s (--trial-timeout)"
@@ -144,7 +145,7 @@ def test_an_outcome_that_is_there_already_is_read_before_a_limit_is_enforced(tmp
     worker.started = 0.0
     assert worker.exceeded_limit(0.0, None)
     assert list(executor.enforce(worker, queue, None)) == []
-    while worker.connection.poll(1.0) and worker.trial:
+    while worker.trial and worker.connection.poll(HANG):
         found = list(executor.receive(worker, queue, lambda sign: None))
     worker.kill()
     assert [outcome.record.status for outcome in found] == ["ok"]
@@ -159,9 +160,9 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
         run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
     """
     script = tmp_path / "driver.py"
-    script.write_text(textwrap.dedent(code))
+    script.write_text(textwrap.dedent(code), encoding="utf-8")
     driver = psutil.Popen([sys.executable, str(script)])
-    below = wait_for(lambda: len(found := driver.children(recursive=True)) >= 3 and found)
+    below = wait_for(lambda: len(found := driver.children(recursive=True)) >= 4 and found)  # with the server
     driver.kill()
     driver.wait()
     _, alive = psutil.wait_procs(below, timeout=HANG)
@@ -197,8 +198,8 @@ def test_a_trial_that_another_driver_has_is_waited_for(tmp_path):
 def test_a_claim_clears_up_after_a_writer_that_was_killed(tmp_path):
     folder = tmp_path / trial("good").id
     folder.mkdir()
-    (folder / ".metabench-abc").write_text("half")
-    (folder / "mine.txt").write_text("the user's own")
+    (folder / ".metabench-abc").write_text("half", encoding="utf-8")
+    (folder / "mine.txt").write_text("the user's own", encoding="utf-8")
     TrialLocks(tmp_path).claim(trial("good"))
     assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 

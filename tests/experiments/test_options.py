@@ -59,11 +59,11 @@ def test_an_option_is_added_by_one_row(tmp_path):
     before = table.read_text("utf-8")
     first, rest = before.split("\n    def __post_init__", 1)
     table.write_text(f"{first}{ROW}\n    def __post_init__{rest}", "utf-8")
-    (tmp_path / "use.py").write_text(USE)
+    (tmp_path / "use.py").write_text(USE, encoding="utf-8")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
         [sys.executable, "use.py"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "160"}, capture_output=True, text=True,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, "COLUMNS": "160"}, capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     said, run, worker = result.stdout.split("Usage:")
@@ -112,7 +112,7 @@ def test_settings_that_are_no_tables_are_refused(value):
 
 
 def test_a_setting_by_hand_goes_before_that_of_the_file(tmp_path):
-    (tmp_path / "bench.toml").write_text('algos = ["a"]\n[set.a]\nx = 1\ny = 1\n')
+    (tmp_path / "bench.toml").write_text('algos = ["a"]\n[set.a]\nx = 1\ny = 1\n', encoding="utf-8")
     options = read_options(tmp_path / "bench.toml", {"set": {"a.x": 2}, "algos": "b"})
     assert options.set == {"a": {"x": 2, "y": 1}}
     assert options.algos == ("b",)

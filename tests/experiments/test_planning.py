@@ -55,7 +55,7 @@ def register_recipes():
 @pytest.fixture
 def stranger(tmp_path) -> Registry:
     """The installed plugins and a stranger's suite and algorithms."""
-    (tmp_path / "plug.py").write_text(PLUGIN)
+    (tmp_path / "plug.py").write_text(PLUGIN, encoding="utf-8")
     registry = load_registry((str(tmp_path / "plug.py"),))
     assert not registry.broken
     return registry
@@ -140,7 +140,7 @@ def own_data(tmp_path_factory) -> dict[str, dict[str, str]]:
     """Parameters of the suites that need a file or a folder."""
     folder = tmp_path_factory.mktemp("own")
     rows = [f"t{task},{x},{x * task}" for task in range(10) for x in range(20)]
-    (folder / "t.csv").write_text("\n".join(["task,x,target", *rows]))
+    (folder / "t.csv").write_text("\n".join(["task,x,target", *rows]), encoding="utf-8")
     for place in range(30):
         (folder / "images" / f"c{place}").mkdir(parents=True)
         for number in range(2):

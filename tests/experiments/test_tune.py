@@ -209,7 +209,10 @@ def test_the_user_narrows_and_widens_it(registry):
         ("maml.inner_lr=1:0.1", "Cannot read --space maml.inner_lr=1:0.1: ValueError: LOW must be below HIGH."),
         ("maml.inner_lr=0:1:log", "Cannot read --space maml.inner_lr=0:1:log: ValueError: a log range must begin"),
         ("maml.inner_lr=0:1:lin", "Cannot read --space maml.inner_lr=0:1:lin: ValueError: a range is LOW:HIGH or"),
-        ("maml.inner_steps=1,fast", "Parameter 'inner_steps' of algorithm 'maml' must be int, not 'fast'."),
+        (
+            "maml.inner_steps=1,fast",
+            "Parameter 'inner_steps' of algorithm 'maml' must be int of at least 0, not 'fast'.",
+        ),
         ("maml.inner_steps=1.5:3", "Cannot read --space maml.inner_steps=1.5:3: ValueError: invalid literal"),
         ("reptile.inner_lr=1:2", "This tuning has no algorithm for --space: 'reptile'."),
     ],
@@ -263,7 +266,7 @@ def test_a_space_that_cannot_be_is_one_clear_line(here, text, message):
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
 def test_what_cannot_be_tuned_is_one_clear_line(here, tmp_path, words, message):
-    (tmp_path / "c.toml").write_text('recipe = "t.toml"')
+    (tmp_path / "c.toml").write_text('recipe = "t.toml"', encoding="utf-8")
     result = here("tune", *words)
     assert result.returncode == 2
     assert result.stderr.strip() == f"metabench: {message}"
@@ -298,7 +301,9 @@ def test_a_recipe_file_says_what_it_was_given(recipe):
     read = read_recipe(recipe)
     assert msgspec.structs.replace(read, hash="") == recipe_file()
     assert read.hash == read.digest
-    assert tomllib.loads(recipe.read_text())["suites"]["sinusoid"]["algorithms"]["maml"]["seeds"] == [1000]
+    assert tomllib.loads(recipe.read_text(encoding="utf-8"))["suites"]["sinusoid"]["algorithms"]["maml"]["seeds"] == [
+        1000
+    ]
 
 
 def test_names_and_texts_survive_the_recipe_file(tmp_path):
@@ -337,7 +342,7 @@ def test_an_algorithm_that_was_not_tuned_has_the_same_updates(tmp_path, registry
 def test_a_suite_of_ones_own_data_needs_no_more_than_the_recipe(tmp_path, registry):
     """Its path is in the recipe, and nothing has changed since it was tuned."""
     rows = [f"t{task},{x},{x * task}" for task in range(10) for x in range(20)]
-    (tmp_path / "t.csv").write_text("\n".join(["task,x,target", *rows]))
+    (tmp_path / "t.csv").write_text("\n".join(["task,x,target", *rows]), encoding="utf-8")
     given = {"path": str(tmp_path / "t.csv"), "features": ["x"], "kind": "regression"}
     options = Options(algos=("maml",), suites=("tabular",), seeds=1, set={"tabular": given})
     (base,) = plan_trials(options, registry)
@@ -363,7 +368,9 @@ def test_what_was_changed_since_is_recorded(recipe, registry):
     sets = {"maml": {"inner_lr": 0.1}, "sinusoid": {"shots": 5}}
     options = Options(algos=("maml",), suites=("sinusoid",), seeds=1, recipe=str(recipe), updates=50, set=sets)
     assert plan_trials(options, registry)[0].tuning.changed == ("inner_lr", "shots", "updates")
-    recipe.write_text(recipe.read_text().replace("inner_steps = 2", "inner_steps = 3"))
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8").replace("inner_steps = 2", "inner_steps = 3"), encoding="utf-8"
+    )
     assert plan_trials(options, registry)[0].tuning.changed[-1] == "the recipe file, by hand"
 
 
@@ -481,10 +488,10 @@ TUNE = (
 
 @pytest.mark.slow
 def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(here, metabench, tmp_path):
-    (tmp_path / "probe.py").write_text(PROBE)
+    (tmp_path / "probe.py").write_text(PROBE, encoding="utf-8")
     command = [sys.executable, "-c", "from metabench.cli.main import main; main()", *TUNE]
     process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True, env=os.environ
+        command, cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True, env=os.environ
     )
     assert process.stdout is not None
     while "1/7" not in process.stdout.readline():  # until the first trial has ended
@@ -515,11 +522,11 @@ def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(here,
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_what_is_there(tmp_path):
-    (tmp_path / "probe.py").write_text(PROBE)
+    (tmp_path / "probe.py").write_text(PROBE, encoding="utf-8")
     words = [*TUNE, "--updates", "100000"]
     process = subprocess.Popen(
         [sys.executable, "-c", "from metabench.cli.main import main; main()", *words],
-        cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     assert "14 candidates on validation tasks" in process.stdout.readline()

@@ -438,7 +438,7 @@ def test_errors_reach_the_user_as_one_line_that_names_the_suite(here, tmp_path):
         assert len(result.stderr.strip().splitlines()) == 1
 
 
-DOCS = (ROOT / "docs" / "suites.md").read_text()
+DOCS = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
 EXAMPLE = DOCS[DOCS.index("## Bring your own data") :]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", EXAMPLE, flags=re.S | re.M)
 
@@ -457,7 +457,7 @@ def test_the_example_of_the_documentation(here, tmp_path, monkeypatch):
     for name in ("birds", "sales"):
         scores = {}
         for path in (tmp_path / "results" / name).glob("*/record.json"):
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
             test = next(iter(record["tests"].values()))
             scores.setdefault(record["trial"]["algorithm"], []).append(test["score"])
         sign = 1 if name == "birds" else -1

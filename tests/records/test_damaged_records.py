@@ -161,7 +161,7 @@ def test_reports_of_old_records_whose_scores_no_checksum_keeps(root, trials, tmp
     path = root / trials[0].id
     fields = json.loads((path / "record.json").read_bytes()) | {"version": 1}
     (path / "record.json").write_text(
-        json.dumps({k: v for k, v in fields.items() if "checksum" not in k} | {"scores_sha256": ""})
+        json.dumps({k: v for k, v in fields.items() if "checksum" not in k} | {"scores_sha256": ""}), encoding="utf-8"
     )
     (path / "scores.json").write_bytes(content)
     before = fingerprint(root)

@@ -118,6 +118,6 @@ def test_nothing_there_is_one_clear_line(tmp_path):
 
 
 def test_an_unwritable_folder_is_one_clear_line(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="Cannot write to the results folder .*Choose another with --out"):
         store.ensure_writable(tmp_path / "file" / "results")

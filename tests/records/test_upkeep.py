@@ -44,8 +44,8 @@ def folder(tmp_path):
     header = Header(trial=trial(3).id, code={}, update=5, updates=10, seconds=6.0)
     FolderCheckpointStore(tmp_path / trial(3).id).save(sealed(header, b"state"), 5)
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "mine.txt").write_text("the user's own")
-    (tmp_path / trial(0).id / "mine.txt").write_text("the user's own")
+    (tmp_path / "notes" / "mine.txt").write_text("the user's own", encoding="utf-8")
+    (tmp_path / trial(0).id / "mine.txt").write_text("the user's own", encoding="utf-8")
     return tmp_path
 
 
@@ -100,7 +100,7 @@ def test_clean_leaves_a_running_trial_alone(folder):
 def test_two_commands_at_once_run_every_trial_once(tmp_path):
     words = ["--algos", "maml,scratch", "--suites", "sinusoid", "--seeds", "3", *TINY, "--jobs", "1", "--out", "r"]
     both = [
-        subprocess.Popen([*METABENCH, "run", *words], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*METABENCH, "run", *words], cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8")
         for _ in range(2)
     ]
     texts = [process.communicate(timeout=HANG)[0] for process in both]
@@ -117,7 +117,7 @@ def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(here, m
     (path,) = (tmp_path / "trials").iterdir()
     place = Path("r") / path.stem / "record.json"
     worker = ["worker", str(path), str(place), "--checkpoint-every", "100", "--strategy", "vectorised"]
-    process = subprocess.Popen([*METABENCH, *worker], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*METABENCH, *worker], cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8")
     checkpoint = tmp_path / place.parent / "checkpoint.pt"
     wait_for(lambda: checkpoint.exists() or process.poll() is not None)
     process.send_signal(signal.SIGTERM)
@@ -129,7 +129,7 @@ def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(here, m
     assert "interrupted" in status or not (tmp_path / "r" / "plans").exists()
     done = metabench(*worker)
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / place).read_text())
+    record = json.loads((tmp_path / place).read_text(encoding="utf-8"))
     assert record["provenance"]["resumed"][0] >= 100
     assert not checkpoint.exists()
     assert here(*worker).stdout == f"'{place}' is there already.\n"
@@ -155,12 +155,12 @@ def register_algorithms():
 
 @pytest.mark.slow
 def test_a_worker_that_only_prepares_is_stopped_at_once(here, tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "slow.py").write_text(SLOW, encoding="utf-8")
     words = ["--algos", "slow", "--suites", "sinusoid", "--seeds", "1", "--plugin", "slow.py"]
     assert here("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
     (path,) = (tmp_path / "trials").iterdir()
     command = [*METABENCH, "worker", str(path), "r/record.json", "--plugin", "slow.py"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8")
     wait_for(lambda: (tmp_path / "prepares").exists() or process.poll() is not None)
     process.send_signal(signal.SIGTERM)
     text, _ = process.communicate(timeout=HANG)
@@ -220,7 +220,8 @@ def test_fail_fast_leaves_the_rest(here, tmp_path):
     (tmp_path / "bad.py").write_text(
         "from metabench.api import hookimpl\n"
         "def bad(problem):\n    '''Bad.'''\n    raise RuntimeError('boom')\n"
-        "@hookimpl\ndef register_algorithms():\n    return {'bad': bad}\n"
+        "@hookimpl\ndef register_algorithms():\n    return {'bad': bad}\n",
+        encoding="utf-8",
     )
     words = ["run", "--algos", "bad,scratch", "--suites", "sinusoid", "--seeds", "4", *TINY, "--plugin", "bad.py"]
     found = here(*words, "--jobs", "1", "--fail-fast", "--out", "r")
@@ -232,7 +233,7 @@ def test_fail_fast_leaves_the_rest(here, tmp_path):
 def test_a_read_only_folder_is_one_line(here, tmp_path):
     words = ["run", "--algos", "scratch", "--suites", "sinusoid", "--seeds", "1", *TINY, "--out", "r", "--jobs", "1"]
     (tmp_path / "r").mkdir()
-    (tmp_path / "r" / "plans").write_text("in the way")
+    (tmp_path / "r" / "plans").write_text("in the way", encoding="utf-8")
     found = here(*words)
     assert found.returncode == 2
     assert found.stderr.startswith("metabench: Cannot write to 'r': ")

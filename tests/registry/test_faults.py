@@ -14,7 +14,9 @@ from metabench.testing.toy_suites import lines
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "faults"
 FILES = sorted(FOLDER.glob("*.py"))
-ROWS = re.findall(r"^\| `(\w+\.py)` \| (?:suite|algorithms?) (.*?) \|", (FOLDER / "README.md").read_text(), re.M)
+ROWS = re.findall(
+    r"^\| `(\w+\.py)` \| (?:suite|algorithms?) (.*?) \|", (FOLDER / "README.md").read_text(encoding="utf-8"), re.M
+)
 
 
 def test_the_page_names_every_file():

@@ -22,7 +22,7 @@ def register_algorithms():
 def peer(tmp_path):
     """A plugin file whose module is missing."""
     file = tmp_path / "peer.py"
-    file.write_text(PEER)
+    file.write_text(PEER, encoding="utf-8")
     return str(file)
 
 
@@ -45,5 +45,5 @@ def test_asking_for_it_is_one_line(here, peer, tmp_path, command):
 
 def test_what_is_installed_is_used(here, tmp_path):
     file = tmp_path / "peer.py"
-    file.write_text(PEER.replace("a_module_that_is_not_there", "json"))
+    file.write_text(PEER.replace("a_module_that_is_not_there", "json"), encoding="utf-8")
     assert "not installed" not in here("list", "--plugin", str(file)).stdout

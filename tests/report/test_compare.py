@@ -216,11 +216,11 @@ def test_the_command_line(here, tmp_path):
     assert not seen.returncode, seen.stderr
     assert "1 worse." in seen.stdout
     assert "Comparison: c.md" in seen.stdout
-    text = (tmp_path / "c.md").read_text()
+    text = (tmp_path / "c.md").read_text(encoding="utf-8")
     assert text.startswith("1 worse.\n\n| suite | algorithm | before |")
     assert "▁" in text
     assert here("compare", "A", "B", "--out", "c.csv", "--fail-if-worse").returncode == 1
-    with (tmp_path / "c.csv").open() as file:
+    with (tmp_path / "c.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert (row["verdict"], row["seeds"], row["tasks"]) == ("worse", "3", "60")
     assert float(row["difference"]) == pytest.approx(-0.1, abs=0.01)
@@ -286,7 +286,7 @@ def test_the_report_of_several_folders(here, tmp_path):
     note, place = seen.stdout.splitlines()
     assert note.startswith("Note: s: torch differs: 2.12 (a), 2.9 (a). Scores may differ for that reason alone.")
     assert place == "Report: reports/A+B/index.html"
-    with (tmp_path / "reports/A+B/tables/summary.csv").open() as file:
+    with (tmp_path / "reports/A+B/tables/summary.csv").open(encoding="utf-8") as file:
         assert [(row["seeds"], row["ok"]) for row in csv.DictReader(file)] == [("2", "2")]
 
 

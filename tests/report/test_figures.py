@@ -345,7 +345,7 @@ KINDS = (Kind("7 Other", "stranger", "A stranger", draw, "Found by its module.")
 
 
 def test_a_figure_is_added_by_its_file_alone(known, tmp_path, monkeypatch):
-    (tmp_path / "stranger_figures.py").write_text(FIGURE)
+    (tmp_path / "stranger_figures.py").write_text(FIGURE, encoding="utf-8")
     monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
     names = [kind.name for kind in catalogue.kinds()]
     monkeypatch.delitem(sys.modules, "metabench.report.figures.stranger_figures")

@@ -51,14 +51,14 @@ def test_reports_escape_what_plugins_and_records_say(tmp_path):
     for number, text in enumerate(HOSTILE):
         for seed in range(3):
             store.write(root, hostile(text, f"a{number % 7}", f"s{number // 7}", seed))
-    page = Elements(write_report(root, tmp_path / "page").read_text())
+    page = Elements(write_report(root, tmp_path / "page").read_text(encoding="utf-8"))
     assert page.tags["script"] == 2  # ours, and the trials as JSON
     assert not {"img", "i"} & set(page.tags)
     assert page.tags["h1"] == 1
     assert not any(
         name.startswith("on") or (value or "").startswith("javascript:") for name, value in page.attributes
     )
-    notes = (tmp_path / "page" / "report.md").read_text()
+    notes = (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
     for element in ("<script", "<img", "<svg", "<h1", "![x](java"):
         assert element not in notes
     lines = [line.replace("\\\\", "").replace("\\|", "") for line in notes.splitlines()]
@@ -66,3 +66,16 @@ def test_reports_escape_what_plugins_and_records_say(tmp_path):
     assert len(tables) > 2
     for head, *rows in tables:
         assert {row.count("|") for row in rows} == {head.count("|")}, head
+
+
+@pytest.mark.slow
+def test_a_report_in_a_locale_that_is_not_utf8(tmp_path, metabench):
+    for seed in range(2):
+        scores = {"transductive": [[0.1, 0.2], [0.2, 0.3]]}
+        store.write(
+            tmp_path / "r", builders.outcome(builders.trial(seed=seed, algorithm_parameters={"é": 1}), scores)
+        )
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = metabench("report", "r", "--formats", "png", **locale)
+    assert result.returncode == 0, result.stderr
+    assert "±" in (tmp_path / "reports" / "r" / "report.md").read_text(encoding="utf-8")

@@ -54,9 +54,11 @@ def test_every_row_is_there_and_every_special_letter_is_escaped():
 def test_latex_takes_it(tmp_path):
     table = tabular([row(name) for name in NAMES])
     preamble = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs,textcomp}"
-    (tmp_path / "paper.tex").write_text(f"{preamble}\\begin{{document}}\n{table}\\end{{document}}\n")
+    (tmp_path / "paper.tex").write_text(
+        f"{preamble}\\begin{{document}}\n{table}\\end{{document}}\n", encoding="utf-8"
+    )
     stop = ["-interaction=nonstopmode", "-halt-on-error"] if "pdflatex" in str(ENGINE) else []
     done = subprocess.run(
-        [str(ENGINE), *stop, "paper.tex"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [str(ENGINE), *stop, "paper.tex"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stdout[-2000:]

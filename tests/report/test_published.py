@@ -150,11 +150,13 @@ def test_settings_are_alike_by_value_and_kind():
 def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path):
     package = tmp_path / "stranger"
     package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('imported')")
-    (package / "published.toml").write_text(FILE.read_text())
+    (package / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
+    (package / "published.toml").write_text(FILE.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "stranger-1.dist-info").mkdir()
-    (tmp_path / "stranger-1.dist-info" / "METADATA").write_text("Name: stranger\nVersion: 1\n")
-    (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text("[metabench]\nstranger = stranger.plugin\n")
+    (tmp_path / "stranger-1.dist-info" / "METADATA").write_text("Name: stranger\nVersion: 1\n", encoding="utf-8")
+    (tmp_path / "stranger-1.dist-info" / "entry_points.txt").write_text(
+        "[metabench]\nstranger = stranger.plugin\n", encoding="utf-8"
+    )
     code = (
         "import sys; from metabench.registry import published as source;"
         "found = source.installed(); book = source.load_published('paper');"
@@ -179,7 +181,7 @@ def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path)
 def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message):
     path = tmp_path / "mine.toml"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         source.load_published(str(path))
 
@@ -188,10 +190,10 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
 def test_the_report_has_them(here, tmp_path):
     store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT))
     index = write_report(tmp_path / "r", tmp_path / "out", str(FILE))
-    table = (index.parent / "tables" / "published.csv").read_text()
+    table = (index.parent / "tables" / "published.csv").read_text(encoding="utf-8")
     assert table.count("\n") == 2
     assert "queries: 15 here, 1 there; split: background here, random there" in table
-    for text in (index.read_text(), (index.parent / "report.md").read_text()):
+    for text in (index.read_text(encoding="utf-8"), (index.parent / "report.md").read_text(encoding="utf-8")):
         assert "queries: 15 here, 1 there; split: background here, random there" in text
         assert "98.70 ± 0.40%" in text
     said = here("report", "r", "--against", str(FILE))

@@ -104,11 +104,11 @@ def report(results, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(report) -> str:
-    return (report / "index.html").read_text()
+    return (report / "index.html").read_text(encoding="utf-8")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
+    with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -148,7 +148,7 @@ def test_the_scores_are_those_of_the_records(results, report, page, algorithm, p
     assert float(found[0]["ci95"]) == pytest.approx(half, rel=1e-9)
     shown = f"{100 * mean:.2f} ± {100 * half:.2f}%"
     assert shown in page
-    assert shown in (report / "report.md").read_text()
+    assert shown in (report / "report.md").read_text(encoding="utf-8")
 
 
 def test_times_seeds_and_memory_are_those_of_the_records(report):
@@ -187,7 +187,7 @@ def test_every_trial_is_counted_and_the_failed_are_listed(results, report, page)
     }
     count = len(list(store.records(results)))
     assert f"{count} trials ({count - 2} ended well)" in page
-    for text in (page, (report / "report.md").read_text()):
+    for text in (page, (report / "report.md").read_text(encoding="utf-8")):
         assert "the training loss was nan at update 7 of 100" in text
         assert "1 seed: interval over tasks only." in text
 
@@ -200,7 +200,7 @@ def test_names_are_text_and_never_markup(page, report):
     assert html.escape(HOSTILE, quote=False).split("(")[0] in page
     assert "<title>trial &lt;run&gt;" in page
     assert "<b>fast" not in page
-    markdown = (report / "report.md").read_text()
+    markdown = (report / "report.md").read_text(encoding="utf-8")
     assert "<script" not in markdown
     assert r"\| $x_1$ \`no\`" in markdown
 
@@ -280,12 +280,14 @@ def test_nothing_to_report_and_nowhere_to_write(results, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"^There is no finished trial in '.*empty'\. `metabench run"):
         write_report(tmp_path / "empty", tmp_path / "out")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     lone = tmp_path / "lone"
     store.write(lone, failure(trial("maml", "glyphs", 0), "error", "no"))
     with pytest.raises(UserError, match=r"^Cannot write the report to '.*file/out': Not a directory\. [^\n]*$"):
         write_report(lone, tmp_path / "file" / "out")
-    assert "0 of 1" in write_report(lone, tmp_path / "out").read_text(), "a folder of failures has a page too"
+    assert "0 of 1" in write_report(lone, tmp_path / "out").read_text(encoding="utf-8"), (
+        "a folder of failures has a page too"
+    )
 
 
 def test_the_terminal_table(results):
@@ -314,7 +316,7 @@ def test_the_terminal_has_the_first_columns_that_fit(results, width):
 def test_both_formats_read_the_same(page, report):
     """One text says how to read it, in the page and in report.md."""
     terms = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
-    listed = re.findall(r"^- \*\*(.*?)\*\*: (.*)$", (report / "report.md").read_text(), re.MULTILINE)
+    listed = re.findall(r"^- \*\*(.*?)\*\*: (.*)$", (report / "report.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert "Best and tied" in dict(terms)
     assert [(name, html.unescape(words)) for name, words in terms] == [
         (name, html.unescape(words).replace("\\", "")) for name, words in listed
@@ -324,7 +326,10 @@ def test_both_formats_read_the_same(page, report):
 def test_what_was_compared_has_every_setting(tmp_path):
     store.write(tmp_path, outcome(trial("maml", "glyphs", 0, precision="bf16"), 0.5))
     index = write_report(tmp_path, tmp_path / "out")
-    for text in (index.read_text().partition('id="what-was-compared"')[2], (index.parent / "report.md").read_text()):
+    for text in (
+        index.read_text(encoding="utf-8").partition('id="what-was-compared"')[2],
+        (index.parent / "report.md").read_text(encoding="utf-8"),
+    ):
         for setting in ("inner_lr=0.4", "ways=5", "updates=100", "protocol=transductive", "precision=bf16"):
             assert setting in text
 
@@ -332,7 +337,9 @@ def test_what_was_compared_has_every_setting(tmp_path):
 def test_scores_that_cannot_be_read_are_a_reason_and_not_a_crash(tmp_path):
     good = outcome(trial("maml", "glyphs", 0), 0.5)
     store.write(tmp_path, good)
-    (tmp_path / good.record.trial.id / "scores.json").write_text('{"transductive": {"accuracy": [[null]]}}')
+    (tmp_path / good.record.trial.id / "scores.json").write_text(
+        '{"transductive": {"accuracy": [[null]]}}', encoding="utf-8"
+    )
     found = configurations.collect(store.records(tmp_path), tmp_path)
     assert [reason for _, _, reason in configurations.shortfalls(found)] == [
         "its per-task scores are missing or not finite"

@@ -82,7 +82,7 @@ def test_intervals_cover_the_truth_of_scores_that_are_drawn():
 def test_the_page_has_the_table_that_was_measured():
     root = Path(__file__).parents[2]
     measured = pd.read_csv(root / "benchmarks/results/coverage.csv")
-    assert coverage.table(measured) in (root / "docs/statistics.md").read_text()
+    assert coverage.table(measured) in (root / "docs/statistics.md").read_text(encoding="utf-8")
 
 
 def test_an_interval_is_students_where_there_is_one_source_of_chance():

@@ -72,7 +72,7 @@ def test_every_check_says_why_and_what_to_do():
 
 
 def test_a_failure_names_the_line_to_change():
-    text = Path(algorithms.__file__).read_text().splitlines()
+    text = Path(algorithms.__file__).read_text(encoding="utf-8").splitlines()
     line = 1 + next(
         i
         for i, words in enumerate(text)
@@ -86,7 +86,7 @@ def test_a_failure_names_the_line_to_change():
 
 
 def test_an_exception_is_one_failure_with_its_line():
-    line = 1 + Path(algorithms.__file__).read_text().splitlines().index('    raise KeyError("oops")')
+    line = 1 + Path(algorithms.__file__).read_text(encoding="utf-8").splitlines().index('    raise KeyError("oops")')
     message = failed(matrix.results("algorithm", "raises"))["runs"]
     assert message.endswith(
         f"Seen on 'lines': KeyError: 'oops'. Likely cause: the exception comes from algorithms.py, line {line}."
@@ -114,11 +114,11 @@ def test_expected_failures():
 
 @pytest.mark.slow
 def test_one_pytest_test_a_check(tmp_path):
-    (tmp_path / "test_mine.py").write_text(AUTHORS.format(file=str(algorithms.__file__)))
+    (tmp_path / "test_mine.py").write_text(AUTHORS.format(file=str(algorithms.__file__)), encoding="utf-8")
     words = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     words += ["-k", "state-round-trip or learns or float64-kept or support-trains"]
     said = subprocess.run(
-        words, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True
+        words, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, encoding="utf-8"
     ).stdout
     assert "XFAIL test_mine.py::test_state[state-round-trip] - the optimiser is away" in said
     assert "XPASS test_mine.py::test_state[learns]" in said
@@ -212,7 +212,7 @@ def register_algorithms():
 
 
 def test_a_kit_in_which_nothing_applies_does_not_pass(here, tmp_path):
-    (tmp_path / "refuses.py").write_text(REFUSES)
+    (tmp_path / "refuses.py").write_text(REFUSES, encoding="utf-8")
     result = here("check", "refuses", "--plugin", "refuses.py")
     assert result.returncode == 2
     assert result.stderr == "metabench: Nothing of 'refuses' could be checked: size must be even, not 1.\n"

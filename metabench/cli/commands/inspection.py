@@ -61,9 +61,7 @@ def show(entry: Entry) -> None:
 
 def setting(entry: Entry, parameter: Parameter) -> str:
     """A parameter as it is set, with its default and its type."""
-    from metabench.registry.parameters import type_name
-
-    return f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {type_name(parameter.type)}"
+    return f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {parameter.kind}"
 
 
 @command("plugins")
@@ -101,6 +99,7 @@ def check(
     from metabench.errors import UserError, missing
     from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import open_registry, use_data
+    from metabench.testing.conformance import kit_of
 
     options = read_options(None, given)
     for other in options.set.keys() - {name}:
@@ -110,7 +109,10 @@ def check(
     if explain is not None:
         say(testing.explain(registry, name, explain))
         return
-    results = testing.check_plugin(registry, name, parameters=options.set.get(name))
+    kit = kit_of(registry, name, parameters=options.set.get(name))
+    for note in kit.notes:
+        say(f"{note}.")
+    results = kit.results()
     if all(result.verdict == "skipped" for result in results):
         raise UserError(f"Nothing of '{name}' could be checked: {results[0].message}.")
     failures = [result for result in results if result.verdict == "failed"]

@@ -18,6 +18,7 @@ from distributed.utils import silence_logging_cmgr
 
 from metabench.errors import UserError
 from metabench.experiments.executors.dask_worker import sees
+from metabench.processes import hidden_main
 
 log = logging.getLogger(__name__)
 PACKAGES = ("metabench", "torch", "learn2learn")
@@ -38,7 +39,7 @@ def token_in(folder: Path) -> Iterator[Path]:
     """A file that holds its own name: a worker that reads it sees the same folder."""
     path = folder / f".dask-{uuid.uuid4().hex}"
     try:
-        path.write_text(path.name)
+        path.write_text(path.name, encoding="utf-8")
     except OSError as error:
         raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
     for other in folder.glob(".dask-*"):
@@ -72,8 +73,8 @@ def connected(scheduler: str | None, jobs: int, cuda: bool) -> Iterator[Client]:
                 refuse_other_scheduler(client, scheduler)
                 yield client
             return
-        with (
-            LocalCluster(
+        with hidden_main():
+            cluster = LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,
                 processes=True,
@@ -83,9 +84,8 @@ def connected(scheduler: str | None, jobs: int, cuda: bool) -> Iterator[Client]:
                 memory_limit=0,  # Dask would measure the worker, but trials have processes of their own
                 resources=GPU_RESOURCE if cuda else None,
                 preload="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",  # Ctrl-C is the driver's
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+            )
+        with cluster, Client(cluster, set_as_default=False) as client:
             yield client
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -107,6 +108,8 @@ def run_job(job: Job) -> None:
     """The Dask task. Everything that comes of it goes through the channel."""
     worker = get_worker()
     key = str(worker.get_current_task())
+    # A Dask worker is daemonic by default, and daemons may have no children. Ours ends when its pipe closes.
+    multiprocessing.current_process().daemon = False
     channel = DriverChannel(job.messages, key)
     channel.send("began")
     try:
@@ -161,6 +164,6 @@ def compute(
 def sees(path: Path, content: str) -> bool:
     """Whether this worker sees the driver's token file, and can write beside it."""
     try:
-        return path.read_text() == content and os.access(path.parent, os.W_OK)
+        return path.read_text(encoding="utf-8") == content and os.access(path.parent, os.W_OK)
     except (OSError, UnicodeDecodeError):
         return False

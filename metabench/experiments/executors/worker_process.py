@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import threading
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from metabench.experiments.executors.registry import RunTrial
-from metabench.processes import Child, exit_with_parent
+from metabench.processes import exit_with_parent, start_child
 from metabench.records.checkpoints import CheckpointStore, FolderCheckpointStore
 from metabench.records.record import StoppedError
 from metabench.records.trials import Execution, Trial
@@ -53,8 +54,7 @@ class WorkerProcess:
     """The driver's end of a worker process, and the trial that it runs."""
 
     def __init__(self, function: RunTrial) -> None:
-        self.child = Child(serve_trials, function)
-        self.connection = self.child.connection
+        self.process, self.connection = start_child(serve_trials, function)
         self.trial: Trial | None = None
         self.started = 0.0
         """When its trial started; until the worker says so, the last moment at which it may."""
@@ -83,14 +83,23 @@ class WorkerProcess:
     def memory(self) -> int:
         """Resident bytes of the process and its children."""
         try:
-            process = psutil.Process(self.child.process.pid)
+            process = psutil.Process(self.process.pid)
             return sum(part.memory_info().rss for part in (process, *process.children(recursive=True)))
         except psutil.Error:
             return 0
 
     def kill(self, timeout: float = 0.0) -> str:
         """Kill it and all that it started, after `timeout` seconds to exit by itself; return how it ended."""
-        code = self.child.kill(timeout)
+        self.process.join(timeout)
+        with suppress(ProcessLookupError, PermissionError):
+            if self.process.pid and os.getpgid(self.process.pid) == self.process.pid:
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.join(5.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+        code = self.process.exitcode or 0
         if code < 0:
             name = signal.Signals(-code).name
             return f"was killed by {name}" + (", as when memory is short" if name == "SIGKILL" else "")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pkgutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import NamedTuple
 
-from metabench.processes import ChildDiedError, run_in_subprocess
+from metabench.processes import hidden_main
 from metabench.report import figures
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import style, tooltips
@@ -60,15 +61,9 @@ def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
     """The figures of each, the same whoever draws them."""
     workers = min(len(jobs), os.cpu_count() or 1)
     if workers > 1 and len(jobs) > MAX_SUITES_IN_PROCESS:
-        with ThreadPoolExecutor(workers) as pool, suppress(ChildDiedError):
-            dealt = [jobs[first::workers] for first in range(workers)]
-            parts = list(pool.map(partial(run_in_subprocess, draw_here), dealt))
-            return [parts[place % workers][place // workers] for place in range(len(jobs))]
-    return draw_here(jobs)
-
-
-def draw_here(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
-    """The figures of each, in this process."""
+        spawn = multiprocessing.get_context("spawn")
+        with suppress(BrokenProcessPool), hidden_main(), ProcessPoolExecutor(workers, spawn) as pool:
+            return list(pool.map(pictures, jobs))
     return [pictures(job) for job in jobs]
 
 

@@ -42,10 +42,10 @@ def html(page: Page) -> str:
     prefixes = {picture.file: f"f{number}" for number, picture in enumerate(pictures)}
     environment = templates(autoescape=True)
     environment.filters["inline"] = lambda each: picture_element(each, prefixes[each.file])
-    script = '"use strict";\n' + "\n".join((TEMPLATES / name).read_text() for name in SCRIPTS)
+    script = '"use strict";\n' + "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return environment.get_template("index.html.j2").render(
         page=page,
-        style=Markup((TEMPLATES / "page.css").read_text()),
+        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         letters=Markup(inline_svg.letters([picture.content["svg"] for picture in pictures])),
