@@ -97,7 +97,8 @@ def build_report(
     ]
     if book and not rows:
         lines.append(published.nothing(gathered, book))
-    content, summary = model.compose(merged.name, fit, gathered, columns)
+    wanted = tuple(form for form in FORMATS if form in (formats or FORMATS))
+    content, summary = model.compose(merged.name, fit, gathered, columns, wanted)
     shown = [beside.shown(row) for row in rows]
     tables = {"summary": summary, "trials": table.trials(records, columns)}
     tables |= statistics_tables.tables(gathered) | speed.tables(gathered)
@@ -106,7 +107,6 @@ def build_report(
     content = replace(
         content,
         command=command(merged.roots.values(), against, formats),
-        formats=tuple(form for form in FORMATS if form in (formats or FORMATS)),
         findings=(*content.findings, *lines),
         published=shown,
         tables=tuple(tables),

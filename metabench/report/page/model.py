@@ -83,13 +83,17 @@ class Page:
 
 
 def compose(
-    title: str, records: Sequence[Record], groups: Sequence[Configuration], columns: Sequence[Column] = COLUMNS
+    title: str,
+    records: Sequence[Record],
+    groups: Sequence[Configuration],
+    columns: Sequence[Column] = COLUMNS,
+    formats: tuple[str, ...] = (),
 ) -> tuple[Page, pd.DataFrame]:
     """The page, and the summary table that its numbers come from."""
     table = summary(groups, columns)
     looks = style.looks(group.algorithm for group in groups)
     names = slugs(sorted({group.suite for group in groups}))
-    jobs = [Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
+    jobs = [Job(suite, slug, ranked(suite, groups, table), looks, formats) for suite, slug in names.items()]
     sections = tuple(
         section(job, [group for group in groups if group.suite == job.suite], table, drawn)
         for job, drawn in zip(jobs, draw(jobs))
@@ -111,6 +115,7 @@ def compose(
         tuning=tuned.lines(groups),
         provenance=provenance(records),
         trials=trial_details.encoded(records, labels(records), shown_in("trials", of_trials(columns))),
+        formats=formats,
     )
     return page, table
 
