@@ -1,6 +1,7 @@
 """The contract and the tools for it: the only import that the author of a plugin needs.
 
-`contract` is what an algorithm and a suite are; `autodiff`, `inner_loops`, `trees` and `datasets` help to write them.
+`contract` is what an algorithm and a suite are; `autodiff`, `inner_loops`, `ranges`, `trees` and `datasets` help to
+write them.
 """
 
 from metabench.api.autodiff import grad, value_and_grad
@@ -28,6 +29,7 @@ from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.mapped import in_parallel, mapped_array
+from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
 from metabench.records.recipe import PackageRecipes, Recipe
@@ -47,9 +49,15 @@ __all__ = [
     "PackageRecipes",
     "Params",
     "Pool",
+    "Positive",
     "Predict",
     "Problem",
+    "Range",
+    "Rate",
     "Recipe",
+    "Share",
+    "Size",
+    "Steps",
     "Suite",
     "SuiteFactory",
     "Task",

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 
 from metabench.registry.discovery import Entry, Registry
-from metabench.registry.parameters import type_name
 
 HEAD = """# Gallery
 
@@ -34,6 +33,6 @@ def described(entry: Entry) -> Iterator[str]:
     if entry.parameters:
         yield "| parameter | type | default | what it is |\n|---|---|---|---|"
         for one in entry.parameters.values():
-            kind, text = (words.replace("|", "\\|") for words in (type_name(one.type), one.help))
+            kind, text = (words.replace("|", "\\|") for words in (one.kind, one.help))
             yield f"| `{one.name}` | `{kind}` | `{json.dumps(one.default)}` | {text} |"
         yield ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
+import math
+import operator
 import reprlib
+import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -20,12 +24,36 @@ class Parameter(NamedTuple):
 
     name: str
     type: Any
+    """Without its range."""
     default: Any
     help: str = ""
     """What it is, from the factory's docstring; empty where its author does not say."""
+    declared: Any = None
+    """The type as it is annotated, with its range: `Annotated[float, Range(ge=0)]`."""
 
     def __str__(self) -> str:
-        return f"{self.name}: {type_name(self.type)} = {self.default!r}"
+        return f"{self.name}: {self.kind} = {self.default!r}"
+
+    @property
+    def kind(self) -> str:
+        """Its type and its range in words: `int`, `float of at least 0`, `int from 1 to 4096`."""
+        words = [range_name(one) for one in ranges_of(self.declared) if range_name(one)]
+        return " ".join([type_name(self.type), *words[:1]])
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest number that it may be; infinite where nothing is said."""
+        found = next(iter(ranges_of(self.declared)), msgspec.Meta())
+        low = found.ge if found.ge is not None else found.gt
+        high = found.le if found.le is not None else found.lt
+        return -math.inf if low is None else low, math.inf if high is None else high
+
+    @property
+    def lacks_range(self) -> bool:
+        """Whether it may be a number, and nothing is said of which."""
+        return bool({int, float} & {self.type, *typing.get_args(self.type)}) and (
+            typing.get_origin(self.type) is not typing.Literal and not ranges_of(self.declared)
+        )
 
 
 def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Parameter]:
@@ -33,7 +61,7 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
 
     Raises ValueError, with the rule that is broken, for a signature that is no schema.
     """
-    hints = typing.get_type_hints(factory)
+    hints = typing.get_type_hints(factory, include_extras=True)
     help_texts = arguments_of(factory)
     found: dict[str, Parameter] = {}
     plain = 0
@@ -45,12 +73,12 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
         elif parameter.default is parameter.empty:
             raise ValueError(f"parameter '{name}' has no default")
         else:
-            kind = hints.get(name, type(parameter.default))
+            declared = hints.get(name, type(parameter.default))
             try:
-                default = as_json(msgspec.convert(parameter.default, kind))
+                default = as_json(msgspec.convert(parameter.default, declared))
             except (msgspec.ValidationError, TypeError, ValueError) as error:
                 raise ValueError(f"the default of parameter '{name}' does not fit its type: {error}") from None
-            found[name] = Parameter(name, kind, default, help_texts.get(name, ""))
+            found[name] = Parameter(name, bare(declared), default, help_texts.get(name, ""), declared)
     if plain != positional:
         expected = "(problem, *, ...)" if positional else "(*, ...)"
         raise ValueError(f"takes {plain} positional parameters; a factory looks like {expected}")
@@ -67,9 +95,9 @@ def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any
         if name not in schema:
             raise UserError(missing(f"{owner[0].upper()}{owner[1:]} has no parameter", name, schema))
         try:
-            values[name] = as_json(msgspec.convert(value, schema[name].type))
+            values[name] = as_json(msgspec.convert(value, schema[name].declared))
         except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError):
-            rule = f"Parameter '{name}' of {owner} must be {type_name(schema[name].type)}, not {shown(value)}."
+            rule = f"Parameter '{name}' of {owner} must be {schema[name].kind}, not {shown(value)}."
             raise UserError(f"{rule} {schema[name].help}".rstrip()) from None
     return values
 
@@ -98,3 +126,27 @@ def type_name(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return " | ".join(repr(choice) for choice in typing.get_args(kind))
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def bare(declared: Any) -> Any:
+    """A type without the ranges in it."""
+    if typing.get_origin(declared) is Annotated:
+        return bare(typing.get_args(declared)[0])
+    if typing.get_origin(declared) in (typing.Union, types.UnionType):
+        return functools.reduce(operator.or_, map(bare, typing.get_args(declared)))
+    return declared
+
+
+def ranges_of(declared: Any) -> list[msgspec.Meta]:
+    """The ranges in a type, from the outside in."""
+    own = getattr(declared, "__metadata__", ())
+    inside = [found for part in typing.get_args(declared) for found in ranges_of(part)]
+    return [each for each in own if isinstance(each, msgspec.Meta)] + inside
+
+
+def range_name(one: msgspec.Meta) -> str:
+    """`of at least 0`, `above 0`, `from 0 to 1`, `above 0 and at most 10`; empty for a range without ends."""
+    if one.ge is not None and one.le is not None:
+        return f"from {one.ge} to {one.le}"
+    ends = {"of at least": one.ge, "above": one.gt, "of at most": one.le, "below": one.lt}
+    return " and ".join(f"{words} {end}" for words, end in ends.items() if end is not None)

@@ -6,10 +6,20 @@ from functools import partial
 
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, PackageRecipes, Problem, hookimpl, partial_sgd, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    PackageRecipes,
+    Problem,
+    Rate,
+    Steps,
+    hookimpl,
+    partial_sgd,
+    query_loss,
+)
 
 
-def anil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def anil(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """MAML, second order, whose inner loop moves the head; the body is meta-learnt and then reused.
 
     Raghu et al. 2020, arXiv 1909.09157, section 4.

@@ -12,13 +12,15 @@ from metabench.api import (
     NotApplicableError,
     PackageRecipes,
     Problem,
+    Rate,
+    Steps,
     hookimpl,
     partial_sgd,
     query_loss,
 )
 
 
-def boil(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def boil(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """MAML, second order, whose inner loop moves the body: the representation changes, the head does not.
 
     Oh et al. 2021, arXiv 2008.08882, section 3. The paper is about classification. Raises NotApplicableError for a

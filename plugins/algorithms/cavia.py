@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,10 @@ from metabench.api import (
     NotApplicableError,
     PackageRecipes,
     Problem,
+    Range,
+    Rate,
+    Size,
+    Steps,
     hookimpl,
     partial_sgd,
     query_loss,
@@ -23,11 +28,11 @@ from metabench.api import (
 def cavia(
     problem: Problem,
     *,
-    inner_lr: float = 1.0,
-    inner_steps: int = 1,
-    outer_lr: float = 1e-3,
-    context: int = 5,
-    layer: int = -1,
+    inner_lr: Rate = 1.0,
+    inner_steps: Steps = 1,
+    outer_lr: Rate = 1e-3,
+    context: Size = 5,
+    layer: Annotated[int, Range()] = -1,
 ) -> Algorithm:
     """CAVIA: the inner loop moves `context` numbers, which start at zero for each task; the rest is meta-learnt.
 

@@ -21,6 +21,7 @@ from metabench.api import (
     Pool,
     Predict,
     Problem,
+    Rate,
     Task,
     hookimpl,
     map_tree,
@@ -28,7 +29,7 @@ from metabench.api import (
 )
 
 
-def finetune(problem: Problem, *, inner_lr: float = 0.01, train_lr: float = 1e-3) -> Algorithm | Learner:
+def finetune(problem: Problem, *, inner_lr: Rate = 0.01, train_lr: Rate = 1e-3) -> Algorithm | Learner:
     """One model trained by Adam on the pooled training tasks, adapted by gradient descent.
 
     Where the suite has labelled classes, the pool is all of its training classes: the model gets an output for

@@ -12,6 +12,8 @@ from metabench.api import (
     AlgorithmFactory,
     Params,
     Problem,
+    Rate,
+    Steps,
     Task,
     hookimpl,
     sgd,
@@ -20,7 +22,7 @@ from metabench.api import (
 )
 
 
-def fomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def fomaml(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """First-order MAML: MAML without the derivative of the inner steps.
 
     Finn, Abbeel and Levine 2017, arXiv 1703.03400, section 5.2; Nichol et al. 2018, arXiv 1803.02999, section 3.

@@ -15,7 +15,10 @@ from metabench.api import (
     Batch,
     PackageRecipes,
     Params,
+    Positive,
     Problem,
+    Rate,
+    Steps,
     Task,
     grad,
     hookimpl,
@@ -29,12 +32,12 @@ from metabench.api import (
 def imaml(
     problem: Problem,
     *,
-    inner_lr: float = 0.01,
-    inner_steps: int = 16,
-    outer_lr: float = 1e-3,
-    proximal: float = 2.0,
-    cg_steps: int = 5,
-    damping: float = 0.0,
+    inner_lr: Rate = 0.01,
+    inner_steps: Steps = 16,
+    outer_lr: Rate = 1e-3,
+    proximal: Positive = 2.0,
+    cg_steps: Steps = 5,
+    damping: Rate = 0.0,
 ) -> Algorithm:
     """iMAML by gradient descent on the support loss plus `proximal` / 2 times the squared distance from the start.
 

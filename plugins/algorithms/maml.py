@@ -6,10 +6,10 @@ from functools import partial
 
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, Problem, hookimpl, query_loss, sgd
+from metabench.api import Algorithm, AlgorithmFactory, Problem, Rate, Steps, hookimpl, query_loss, sgd
 
 
-def maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def maml(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """MAML, second order: the exact gradient of the query loss through the inner steps.
 
     Finn, Abbeel and Levine 2017, arXiv 1703.03400, Algorithms 1 and 2.

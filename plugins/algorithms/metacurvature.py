@@ -17,6 +17,8 @@ from metabench.api import (
     PackageRecipes,
     Params,
     Problem,
+    Rate,
+    Steps,
     grad,
     hookimpl,
     map_tree,
@@ -25,7 +27,7 @@ from metabench.api import (
 
 
 def metacurvature(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+    problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3
 ) -> Algorithm:
     """MAML with a learnt preconditioner: the gradient of a weight is multiplied along each of its modes.
 

@@ -16,6 +16,8 @@ from metabench.api import (
     PackageRecipes,
     Params,
     Problem,
+    Rate,
+    Steps,
     grad,
     hookimpl,
     map_tree,
@@ -23,7 +25,7 @@ from metabench.api import (
 )
 
 
-def metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def metasgd(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """Meta-SGD: MAML with a learnt step size for every weight, which may become negative.
 
     Li et al. 2017, arXiv 1707.09835, section 3 and Algorithm 1. All step sizes start at `inner_lr`, where the

@@ -14,6 +14,8 @@ from metabench.api import (
     PackageRecipes,
     Params,
     Problem,
+    Rate,
+    Steps,
     hookimpl,
     query_loss,
     sgd,
@@ -21,7 +23,7 @@ from metabench.api import (
 from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
 
 
-def protomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def protomaml(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """MAML from the head 2c, -|c|^2 of the class means c: before the first step it is a prototypical network.
 
     The body is learnt, through the inner steps and through the prototypes; the head is not. Triantafillou et al.

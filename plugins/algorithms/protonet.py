@@ -7,11 +7,11 @@ from functools import partial
 from torch import Tensor
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, Batch, InnerLoop, Params, Problem, hookimpl, query_loss
+from metabench.api import Algorithm, AlgorithmFactory, Batch, InnerLoop, Params, Problem, Rate, hookimpl, query_loss
 from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
 
 
-def protonet(problem: Problem, *, outer_lr: float = 1e-3) -> Algorithm:
+def protonet(problem: Problem, *, outer_lr: Rate = 1e-3) -> Algorithm:
     """An embedding learnt so that points lie near the mean of their class; the same at every inner step.
 
     The logit of a class is minus the squared Euclidean distance to its prototype. Snell, Swersky and Zemel 2017,

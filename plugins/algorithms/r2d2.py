@@ -15,14 +15,16 @@ from metabench.api import (
     InnerLoop,
     Meta,
     PackageRecipes,
+    Positive,
     Problem,
+    Rate,
     hookimpl,
     query_loss,
 )
 from metabench_plugins.algorithms.embeddings import body_of, one_hot
 
 
-def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Algorithm:
+def r2d2(problem: Problem, *, ridge: Positive = 1.0, outer_lr: Rate = 1e-3) -> Algorithm:
     """Ridge regression of the targets on the body's features; the gradient goes through its solution.
 
     Classes are regressed as zeros and ones. The logarithm of the ridge, and the scale and shift that make outputs of
@@ -33,8 +35,6 @@ def r2d2(problem: Problem, *, ridge: float = 1.0, outer_lr: float = 1e-3) -> Alg
         ridge: The weight of the penalty before meta-training.
         outer_lr: Learning rate of Adam, the outer optimizer.
     """
-    if ridge <= 0:
-        raise ValueError(f"ridge must be more than 0, not {ridge}")
     body = body_of(problem)
 
     def init() -> Meta:

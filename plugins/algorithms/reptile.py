@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from metabench.api import (
     PackageRecipes,
     Params,
     Problem,
+    Range,
+    Rate,
+    Steps,
     Task,
     adam,
     hookimpl,
@@ -28,10 +31,10 @@ def reptile(
     problem: Problem,
     *,
     inner_optimizer: Literal["sgd", "adam"] = "sgd",
-    inner_lr: float = 0.02,
-    inner_steps: int = 5,
-    batch_size: int = 0,
-    outer_lr: float = 1.0,
+    inner_lr: Rate = 0.02,
+    inner_steps: Steps = 5,
+    batch_size: Annotated[int, Range(ge=0)] = 0,
+    outer_lr: Rate = 1.0,
 ) -> Algorithm:
     """Reptile with an outer step that decays linearly to zero; trains on a task's support and query together.
 

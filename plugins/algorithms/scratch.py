@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from metabench.api import Algorithm, AlgorithmFactory, Problem, hookimpl, sgd
+from metabench.api import Algorithm, AlgorithmFactory, Problem, Rate, hookimpl, sgd
 
 
-def scratch(problem: Problem, *, inner_lr: float = 0.01) -> Algorithm:
+def scratch(problem: Problem, *, inner_lr: Rate = 0.01) -> Algorithm:
     """No meta-training: gradient descent on the support set from the random start.
 
     Args:

@@ -8,10 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from metabench.api import Algorithm, AlgorithmFactory, PackageRecipes, Problem, hookimpl, partial_sgd, query_loss
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    PackageRecipes,
+    Problem,
+    Rate,
+    Steps,
+    hookimpl,
+    partial_sgd,
+    query_loss,
+)
 
 
-def tnet(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def tnet(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """MAML on a model with a transformation behind each linear or convolutional layer, over its channels.
 
     The inner loop moves the layers, the outer loop both; the transformations start as the identity, where it is MAML.

@@ -15,7 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metabench.api import AlgorithmFactory, Batch, Learner, PackageRecipes, Predict, Problem, Task, hookimpl, requires
+from metabench.api import (
+    AlgorithmFactory,
+    Batch,
+    Learner,
+    PackageRecipes,
+    Predict,
+    Problem,
+    Rate,
+    Steps,
+    Task,
+    hookimpl,
+    requires,
+)
 
 needs_learn2learn = requires(
     "learn2learn",
@@ -26,7 +38,7 @@ needs_learn2learn = requires(
 
 
 @needs_learn2learn
-def l2l_maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
+def l2l_maml(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Learner:
     """learn2learn's MAML, second order (learn2learn.algorithms.MAML).
 
     Args:
@@ -39,7 +51,7 @@ def l2l_maml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, 
 
 
 @needs_learn2learn
-def l2l_fomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
+def l2l_fomaml(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Learner:
     """learn2learn's MAML, first order (learn2learn.algorithms.MAML, first_order=True).
 
     Args:
@@ -52,7 +64,7 @@ def l2l_fomaml(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1
 
 
 @needs_learn2learn
-def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Learner:
+def l2l_metasgd(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Learner:
     """learn2learn's Meta-SGD: a learnt step size for every weight.
 
     Args:
@@ -66,7 +78,7 @@ def l2l_metasgd(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 
 
 @needs_learn2learn
 def l2l_metacurvature(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+    problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3
 ) -> Learner:
     """learn2learn's Meta-Curvature (learn2learn.algorithms.GBML with its MetaCurvatureTransform).
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from msgspec.structs import replace
 from torch import nn
 
-from metabench.api import Recipe, Suite, SuiteFactory, cached_arrays, hookimpl
+from metabench.api import Range, Recipe, Size, Suite, SuiteFactory, cached_arrays, hookimpl
 from metabench_plugins.suites import backbones, lettering
 from metabench_plugins.suites.fewshot import Images, Shape, check_drawings, image_suite
 from metabench_plugins.suites.omniglot_recipes import QUICK, QUICK_REPTILE, omniglot_recipes
@@ -53,11 +53,11 @@ def register_suites() -> dict[str, SuiteFactory]:
 
 def glyphs(
     *,
-    ways: int = 5,
-    shots: int = 1,
-    queries: int = 5,
+    ways: Annotated[int, Range(ge=2)] = 5,
+    shots: Size = 1,
+    queries: Size = 5,
     model: Literal["conv", "mlp"] = "conv",
-    filters: int = 16,
+    filters: Size = 16,
 ) -> Suite:
     """Printed letters: 28x28, 24 drawings each, scripts of the test never seen in training. No download.
 
@@ -71,8 +71,6 @@ def glyphs(
         filters: Filters of each convolution; 16 train in seconds, the paper has 64.
     """
     shape = Shape(ways, shots, queries)
-    if filters < 1:
-        raise ValueError(f"filters must be at least 1, not {filters}")
     check_drawings(shape, COPIES * STYLES)
     return image_suite("glyphs", shape, load, network(model, ways, filters), recipes(ways))
 

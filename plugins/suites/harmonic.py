@@ -7,20 +7,20 @@ import math
 import torch
 from torch import Generator
 
-from metabench.api import Batch, Recipe, Suite, SuiteFactory, Task, hookimpl
+from metabench.api import Batch, Positive, Rate, Recipe, Size, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
 from metabench_plugins.suites.sinusoid import mean_squared_error, uniform
 
 
 def harmonic(
     *,
-    shots: int = 10,
-    queries: int = 10,
-    test_queries: int = 100,
-    lowest_frequency: float = 0.5,
-    highest_frequency: float = 1.0,
-    noise: float = 0.0,
-    width: int = 64,
+    shots: Size = 10,
+    queries: Size = 10,
+    test_queries: Size = 100,
+    lowest_frequency: Positive = 0.5,
+    highest_frequency: Positive = 1.0,
+    noise: Rate = 0.0,
+    width: Size = 64,
 ) -> Suite:
     """Regress y = a sin(w x + p) + b sin(2 w x + q) from points of a narrow window; harder than `sinusoid`.
 
@@ -41,15 +41,8 @@ def harmonic(
         noise: Standard deviation of what is added to support targets, in training and test alike.
         width: Units of each hidden layer.
     """
-    for name, value in (("shots", shots), ("queries", queries), ("test_queries", test_queries), ("width", width)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if not 0 < lowest_frequency <= highest_frequency < math.inf:
-        raise ValueError(
-            f"frequencies must be positive, the lowest first, not {lowest_frequency} and {highest_frequency}"
-        )
-    if not 0 <= noise < math.inf:
-        raise ValueError(f"noise must be at least 0, not {noise}")
+    if not lowest_frequency <= highest_frequency:
+        raise ValueError(f"frequencies must be the lowest first, not {lowest_frequency} and {highest_frequency}")
 
     def sample(split: str, n: int, generator: Generator) -> Task:
         points = shots + (queries if split == "train" else test_queries)

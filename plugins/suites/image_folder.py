@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from metabench.api import DataError, Recipe, Suite, SuiteFactory, hookimpl
+from metabench.api import DataError, Range, Recipe, Size, Suite, SuiteFactory, hookimpl
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, image_suite
 from metabench_plugins.suites.image_files import SUFFIXES, Source, opened, read_file, small_images
@@ -25,13 +25,13 @@ def image_folder(
     *,
     path: str = "",
     split: str = "",
-    size: int = 84,
+    size: Annotated[int, Range(ge=16, le=512)] = 84,
     channels: Literal[1, 3] = 3,
-    ways: int = 5,
-    shots: int = 1,
-    queries: int = 15,
+    ways: Annotated[int, Range(ge=2)] = 5,
+    shots: Size = 1,
+    queries: Size = 15,
     model: Literal["conv_pool", "conv_strided"] = "conv_pool",
-    filters: int = 32,
+    filters: Annotated[int, Range(ge=1, le=4096)] = 32,
 ) -> Suite:
     """Your own images: `path` is a folder or zip file of class folders, each with the images of one class.
 
@@ -56,9 +56,6 @@ def image_folder(
     shape = Shape(ways, shots, queries)
     if not path:
         raise ValueError("path must name a folder or zip file of class folders: --set image-folder.path=FOLDER")
-    for name, value, least, most in (("size", size, 16, 512), ("filters", filters, 1, 4096)):
-        if not least <= value <= most:
-            raise ValueError(f"{name} must be from {least} to {most}, not {value}")
     network: Callable[[], nn.Module]
     if model == "conv_pool":
         network = functools.partial(backbones.conv_pool, ways, filters, channels, size)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Generator, Tensor, nn
 
-from metabench.api import Batch, Predict, Recipe, Suite, SuiteFactory, Task, hookimpl
+from metabench.api import Batch, Predict, Range, Recipe, Size, Suite, SuiteFactory, Task, hookimpl
 
 
-def linear_svm(*, features: int = 20, shots: int = 10, queries: int = 20, spread: float = 0.5) -> Suite:
+def linear_svm(
+    *, features: Size = 20, shots: Size = 10, queries: Size = 20, spread: Annotated[float, Range(ge=0, le=1e6)] = 0.5
+) -> Suite:
     """Tell two classes apart by a hyperplane: hinge loss on a linear model, targets -1 and 1.
 
     The normal of a task's hyperplane is a direction common to all tasks plus `spread` times a random one of the
@@ -22,11 +26,6 @@ def linear_svm(*, features: int = 20, shots: int = 10, queries: int = 20, spread
         queries: Points of the query set.
         spread: How much hyperplanes differ between tasks; at 0 all tasks have the same one.
     """
-    for name, value in (("features", features), ("shots", shots), ("queries", queries)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    if not 0 <= spread <= 1e6:
-        raise ValueError(f"spread must be from 0 to 1e6, not {spread}")
 
     def sample(split: str, n: int, generator: Generator) -> Task:
         common = torch.ones(features, 1)

@@ -15,14 +15,14 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import nn
 
-from metabench.api import DataError, Suite, SuiteFactory, cached_arrays, fetch, hookimpl, read_member
+from metabench.api import DataError, Range, Size, Suite, SuiteFactory, cached_arrays, fetch, hookimpl, read_member
 from metabench_plugins.suites import backbones
 from metabench_plugins.suites.fewshot import Images, Shape, check_classes, check_drawings, image_suite
 from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes
@@ -63,13 +63,13 @@ def register_suites() -> dict[str, SuiteFactory]:
 
 def omniglot(
     *,
-    ways: int = 5,
-    shots: int = 1,
-    queries: int = 15,
+    ways: Annotated[int, Range(ge=2)] = 5,
+    shots: Size = 1,
+    queries: Size = 15,
     split: Literal["background", "random"] = "background",
     rotations: bool = True,
     model: Literal["conv", "conv_pool", "mlp"] = "conv",
-    filters: int = 64,
+    filters: Size = 64,
 ) -> Suite:
     """Handwritten characters. Downloads 15 MB once, or reads the two archives below METABENCH_DATA.
 
@@ -92,8 +92,6 @@ def omniglot(
         filters: Filters of each convolution.
     """
     shape = Shape(ways, shots, queries)
-    if filters < 1:
-        raise ValueError(f"filters must be at least 1, not {filters}")
     check_drawings(shape, DRAWINGS)
     for name, count in COUNTS[split].items():
         check_classes(shape, name, count * (4 if rotations else 1))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Generator, Tensor
 
-from metabench.api import Batch, Predict, Recipe, Suite, SuiteFactory, Task, hookimpl
+from metabench.api import Batch, Predict, Range, Recipe, Size, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
 
 
-def sinusoid(*, shots: int = 10, queries: int = 10, test_shots: int = 0, test_queries: int = 100) -> Suite:
+def sinusoid(
+    *, shots: Size = 10, queries: Size = 10, test_shots: Annotated[int, Range(ge=0)] = 0, test_queries: Size = 100
+) -> Suite:
     """Regress y = a sin(x - p) from a few points: amplitude a in [0.1, 5], phase p in [0, pi], x in [-5, 5].
 
     Squared loss, MLP 40-40. Finn et al. 2017, arXiv 1703.03400, section 5.1.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from metabench.api import Batch, Predict, Recipe, Suite, SuiteFactory, Task, hookimpl
+from metabench.api import Batch, Predict, Recipe, Size, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
 from metabench_plugins.suites.fewshot import cross_entropy, distinct_of, scores
 from metabench_plugins.suites.sinusoid import mean_squared_error
@@ -24,9 +24,9 @@ def tabular(
     split: str = "",
     features: tuple[str, ...] = (),
     kind: Literal["auto", "regression", "classification"] = "auto",
-    shots: int = 10,
-    queries: int = 10,
-    width: int = 40,
+    shots: Size = 10,
+    queries: Size = 10,
+    width: Size = 40,
 ) -> Suite:
     """Your own table: a CSV file whose rows belong to tasks (column `task`) and have a `target`.
 
@@ -48,9 +48,6 @@ def tabular(
         queries: Rows of a task in its query set.
         width: Units of each hidden layer.
     """
-    for name, value in (("shots", shots), ("queries", queries), ("width", width)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
     if not path:
         raise ValueError("path must name a CSV file: --set tabular.path=FILE.csv")
     columns = Columns(task, target, split, tuple(features))

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.api import AlgorithmFactory, Batch, Learner, Predict, Problem, Task, hookimpl, requires
+from metabench.api import AlgorithmFactory, Batch, Learner, Predict, Problem, Rate, Steps, Task, hookimpl, requires
 
 Weights = tuple[Tensor, ...]
 
 
 @requires("torchopt", "pip install 'metabench[torchopt]'")
 def torchopt_maml(
-    problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3
+    problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3
 ) -> Learner:
     """MAML, second order, through TorchOpt's functional SGD (torchopt.FuncOptimizer), task by task.
 

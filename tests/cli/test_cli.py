@@ -85,7 +85,7 @@ def test_help_is_complete(metabench):
         ),
         (
             ("run", "--algos", "maml", "--set", "maml.inner_lr=fast"),
-            "metabench: Parameter 'inner_lr' of algorithm 'maml' must be float, not 'fast'.",
+            "metabench: Parameter 'inner_lr' of algorithm 'maml' must be float of at least 0, not 'fast'.",
         ),
         (
             ("run", "--algos", "maml", "--set", "reptile.inner_lr=1"),

@@ -209,7 +209,10 @@ def test_the_user_narrows_and_widens_it(registry):
         ("maml.inner_lr=1:0.1", "Cannot read --space maml.inner_lr=1:0.1: ValueError: LOW must be below HIGH."),
         ("maml.inner_lr=0:1:log", "Cannot read --space maml.inner_lr=0:1:log: ValueError: a log range must begin"),
         ("maml.inner_lr=0:1:lin", "Cannot read --space maml.inner_lr=0:1:lin: ValueError: a range is LOW:HIGH or"),
-        ("maml.inner_steps=1,fast", "Parameter 'inner_steps' of algorithm 'maml' must be int, not 'fast'."),
+        (
+            "maml.inner_steps=1,fast",
+            "Parameter 'inner_steps' of algorithm 'maml' must be int of at least 0, not 'fast'.",
+        ),
         ("maml.inner_steps=1.5:3", "Cannot read --space maml.inner_steps=1.5:3: ValueError: invalid literal"),
         ("reptile.inner_lr=1:2", "This tuning has no algorithm for --space: 'reptile'."),
     ],

@@ -157,7 +157,6 @@ def test_an_archive_cut_within_a_drawing_is_named(broken):
             {"shots": 10, "queries": 15},
             "shots + queries is 25, but a class has 20 drawings: choose at most 20 together",
         ),
-        ({"filters": 0}, "filters must be at least 1, not 0"),
     ],
 )
 def test_parameters_that_cannot_be_met_are_refused_before_any_data_is_read(parameters, message, broken):

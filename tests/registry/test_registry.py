@@ -164,10 +164,13 @@ def test_unknown_names_come_with_the_nearest(registry):
     ("given", "message"),
     [
         ({"inner_rl": 1}, "Algorithm 'maml' has no parameter 'inner_rl'. Did you mean 'inner_lr'? "),
-        ({"inner_lr": "fast"}, "Parameter 'inner_lr' of algorithm 'maml' must be float, not 'fast'."),
-        ({"inner_lr": float("nan")}, "Parameter 'inner_lr' of algorithm 'maml' must be float, not nan."),
-        ({"inner_steps": 1.5}, "Parameter 'inner_steps' of algorithm 'maml' must be int, not 1.5."),
-        ({"inner_steps": True}, "Parameter 'inner_steps' of algorithm 'maml' must be int, not True."),
+        ({"inner_lr": "fast"}, "Parameter 'inner_lr' of algorithm 'maml' must be float of at least 0, not 'fast'."),
+        (
+            {"inner_lr": float("nan")},
+            "Parameter 'inner_lr' of algorithm 'maml' must be float of at least 0, not nan.",
+        ),
+        ({"inner_steps": 1.5}, "Parameter 'inner_steps' of algorithm 'maml' must be int of at least 0, not 1.5."),
+        ({"inner_steps": True}, "Parameter 'inner_steps' of algorithm 'maml' must be int of at least 0, not True."),
     ],
 )
 def test_parameters_are_checked(registry, given, message):
@@ -180,7 +183,7 @@ def test_a_value_that_does_not_fit_is_answered_with_what_the_parameter_is(regist
     entry = registry.get("algorithm", "maml")
     with pytest.raises(UserError) as error:
         entry.resolve({"inner_lr": "fast"})
-    assert str(error.value).endswith(f"must be float, not 'fast'. {entry.parameters['inner_lr'].help}")
+    assert str(error.value).endswith(f"must be float of at least 0, not 'fast'. {entry.parameters['inner_lr'].help}")
     assert entry.parameters["inner_lr"].help == "Step size of the inner loop."
 
 

@@ -15,8 +15,8 @@ from metabench.records.columns import COLUMNS, ORDER_OF_SUMMARY, ORDER_OF_TRIALS
 from metabench.records.frames import load
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.analysis.summary import POOLED
-from metabench.report.build import build_report, summary_table
+from metabench.report.analysis.summary import POOLED, summary_table
+from metabench.report.build import build_report
 from tests.report.test_report import outcome, trial
 
 pytestmark = pytest.mark.xdist_group("one report of columns")

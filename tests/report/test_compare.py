@@ -14,11 +14,11 @@ from metabench.records import store
 from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
-from metabench.report import sparklines
+from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import labels
 from metabench.report.collect.merge import merge
-from metabench.report.collect.provenance_differences import mixtures
+from metabench.report.collect.provenance import mixtures
 from metabench.report.compare import rows
 from metabench.report.compare.matching import BeforeAfter
 from metabench.report.compare.verdicts import Change, Comparison, compare, verdicts
@@ -299,10 +299,10 @@ def test_nothing_in_any_folder(tmp_path):
 
 
 def test_sparklines():
-    assert sparklines.sparkline([0, 1, 2, 7]) == "▁▂▃█"
-    assert sparklines.sparkline([3, 3]) == "▄▄"
-    assert sparklines.sparkline([]) == sparklines.sparkline([float("nan")]) == ""
-    long = sparklines.sparkline(range(1000))
-    assert len(long) == sparklines.WIDTH
+    assert formatting.sparkline([0, 1, 2, 7]) == "▁▂▃█"
+    assert formatting.sparkline([3, 3]) == "▄▄"
+    assert formatting.sparkline([]) == formatting.sparkline([float("nan")]) == ""
+    long = formatting.sparkline(range(1000))
+    assert len(long) == formatting.MAX_BARS
     assert long[-1] == "█"
-    assert sparklines.sparkline([1.0], 0.0, 1.0) == "█"
+    assert formatting.sparkline([1.0], 0.0, 1.0) == "█"

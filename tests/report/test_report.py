@@ -24,7 +24,7 @@ from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Trial
 from metabench.report import formatting, write_report
 from metabench.report.analysis import summary
-from metabench.report.build import summary_table
+from metabench.report.analysis.summary import summary_table
 from metabench.report.collect import configurations, labels
 from metabench.report.figures import style
 from metabench.report.statistics import intervals
@@ -270,7 +270,8 @@ def test_figures_come_in_the_formats_that_are_asked_for(tmp_path, form):
 @pytest.mark.slow
 def test_no_torch_is_imported(results, tmp_path):
     code = (
-        "import sys; from metabench.report.build import summary_table, write_report;"
+        "import sys; from metabench.report.analysis.summary import summary_table;"
+        "from metabench.report import write_report;"
         "from metabench.records.store import records;"
         f"summary_table(records({str(results)!r}), {str(results)!r});"
         f"write_report({str(results)!r}, {str(tmp_path)!r}, formats=['svg']); sys.exit('torch' in sys.modules)"

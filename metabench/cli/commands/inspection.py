@@ -61,9 +61,7 @@ def show(entry: Entry) -> None:
 
 def setting(entry: Entry, parameter: Parameter) -> str:
     """A parameter as it is set, with its default and its type."""
-    from metabench.registry.parameters import type_name
-
-    return f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {type_name(parameter.type)}"
+    return f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {parameter.kind}"
 
 
 @command("plugins")

@@ -7,11 +7,24 @@ from functools import partial
 from torch import Tensor
 from torch.optim import Adam
 
-from metabench.api import Algorithm, Batch, InnerLoop, Params, Problem, Task, grad, hookimpl, map_tree, unroll
+from metabench.api import (
+    Algorithm,
+    Batch,
+    InnerLoop,
+    Params,
+    Problem,
+    Rate,
+    Steps,
+    Task,
+    grad,
+    hookimpl,
+    map_tree,
+    unroll,
+)
 
 
 # The keyword parameters are what users --set: each has a type, a default and an explanation under `Args:`.
-def my_plugin(problem: Problem, *, inner_lr: float = 0.01, inner_steps: int = 1, outer_lr: float = 1e-3) -> Algorithm:
+def my_plugin(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, outer_lr: Rate = 1e-3) -> Algorithm:
     """The query loss after inner steps, minimised over the initial weights. The first line is in `metabench list`.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from metabench.api import Batch, Predict, Recipe, Suite, Task, hookimpl
+from metabench.api import Batch, Predict, Recipe, Size, Suite, Task, hookimpl
 
 
 # The keyword parameters are what users --set: each has a type, a default and an explanation under `Args:`.
-def my_plugin(*, shots: int = 5, queries: int = 15) -> Suite:
+def my_plugin(*, shots: Size = 5, queries: Size = 15) -> Suite:
     """Regress y = a x² + b x from a few points, a and b normal. The first line is in `metabench list`.
 
     Args:

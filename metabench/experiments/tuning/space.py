@@ -57,9 +57,11 @@ def default_space(parameters: Mapping[str, Parameter], start: Mapping[str, Any])
         elif parameter.type is bool:
             found[name] = Dimension(kind="choice", choices=(False, True))
         elif parameter.type is float and (name == "lr" or name.endswith("_lr")) and value > 0:
-            found[name] = Dimension(kind="float", low=value / FACTOR, high=value * FACTOR, log=True)
+            high = min(value * FACTOR, parameter.ends[1])
+            found[name] = Dimension(kind="float", low=max(value / FACTOR, parameter.ends[0]), high=high, log=True)
         elif parameter.type is int and name.endswith("_steps") and value > 0:
-            found[name] = Dimension(kind="int", low=1, high=max(MIN_STEPS, 2 * value))
+            ends = max(1, parameter.ends[0]), min(max(MIN_STEPS, 2 * value), parameter.ends[1])
+            found[name] = Dimension(kind="int", low=ends[0], high=ends[1])
     return found
 
 

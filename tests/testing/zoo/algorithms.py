@@ -8,11 +8,11 @@ from functools import partial
 import torch
 from torch import nn
 
-from metabench.api import Algorithm, Batch, hookimpl, map_tree, sgd, unroll, value_and_grad
+from metabench.api import Algorithm, Batch, Rate, hookimpl, map_tree, sgd, unroll, value_and_grad
 from metabench.engine.learner import as_learner
 
 
-def right(problem, *, inner_lr: float = 0.05, outer_lr: float = 1e-3):
+def right(problem, *, inner_lr: Rate = 0.05, outer_lr: Rate = 1e-3):
     """The query loss after an inner step, as it should be.
 
     Args:
@@ -76,7 +76,7 @@ def adapts_to_the_query_set_in_training(problem):
     return made._replace(objective=objective)
 
 
-def inner_learning_rate_ignored(problem, *, inner_lr: float = 0.05):
+def inner_learning_rate_ignored(problem, *, inner_lr: Rate = 0.05):
     """It does as it likes.
 
     Args:
@@ -85,7 +85,7 @@ def inner_learning_rate_ignored(problem, *, inner_lr: float = 0.05):
     return right(problem)
 
 
-def outer_learning_rate_ignored(problem, *, outer_lr: float = 1e-3):
+def outer_learning_rate_ignored(problem, *, outer_lr: Rate = 1e-3):
     """It does as it likes.
 
     Args:
@@ -94,11 +94,21 @@ def outer_learning_rate_ignored(problem, *, outer_lr: float = 1e-3):
     return right(problem)
 
 
-def parameter_unexplained(problem, *, inner_lr: float = 0.05, outer_lr: float = 1e-3):
+def parameter_unexplained(problem, *, inner_lr: Rate = 0.05, outer_lr: Rate = 1e-3):
     """It says nothing of its second parameter.
 
     Args:
         inner_lr: Step size of the inner loop.
+    """
+    return right(problem, inner_lr=inner_lr, outer_lr=outer_lr)
+
+
+def parameter_without_a_range(problem, *, inner_lr: Rate = 0.05, outer_lr: float = 1e-3):
+    """It takes any number for its second parameter.
+
+    Args:
+        inner_lr: Step size of the inner loop.
+        outer_lr: Learning rate of Adam.
     """
     return right(problem, inner_lr=inner_lr, outer_lr=outer_lr)
 
@@ -241,6 +251,7 @@ ZOO = {
     "inner-lr-ignored": (inner_learning_rate_ignored, "learning-rates"),
     "outer-lr-ignored": (outer_learning_rate_ignored, "learning-rates"),
     "parameter-unexplained": (parameter_unexplained, "parameters-explained"),
+    "parameter-without-a-range": (parameter_without_a_range, "parameters-ranged"),
     "state-not-saved": (learner(StateNotSaved), "state-round-trip"),
     "global-random-state": (draws_from_the_global_state, "reproducible"),
     "hash-seed": (hangs_on_the_hash_seed, "other-process"),

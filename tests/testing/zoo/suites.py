@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from metabench.api import Batch, Recipe, Task, hookimpl
+from metabench.api import Batch, Recipe, Size, Task, hookimpl
 from metabench.testing.toy_suites import clouds, lines
 
 
@@ -80,12 +80,21 @@ def constant_loss():
     return lines()._replace(loss=lambda predict, batch: torch.zeros(()) * predict(batch.x).sum())
 
 
-def parameter_renamed(*, shots: int = 6):
+def parameter_renamed(*, shots: Size = 6):
     """Its docstring has the parameter's former name.
 
     Args:
         points: Points of the support set.
         shots: The same.
+    """
+    return lines()
+
+
+def parameter_without_a_range(*, shots: int | None = 6):
+    """It takes any number of points, or says so.
+
+    Args:
+        shots: Points of the support set.
     """
     return lines()
 
@@ -108,6 +117,7 @@ ZOO = {
     "wrong-way-round": (wrong_way_round, "metric-direction"),
     "constant-loss": (constant_loss, "batchable"),
     "misspelt-recipe": (misspelt_recipe, "recipes"),
+    "parameter-without-any-range": (parameter_without_a_range, "parameters-ranged"),
     "parameter-renamed": (parameter_renamed, "parameters-explained"),
 }
 """By name: the factory, and the check that is named for what is wrong with it."""
