@@ -281,7 +281,7 @@ def test_mixtures_are_plain_sentences():
 def test_the_report_of_several_folders(here, tmp_path):
     folder(tmp_path / "A", outcome(0.5))
     folder(tmp_path / "B", outcome(0.5, 1, provenance={"torch": "2.12"}))
-    seen = here("report", "A", "B")
+    seen = here("report", "A", "B", "--formats", "svg")
     assert not seen.returncode, seen.stderr
     note, place = seen.stdout.splitlines()
     assert note.startswith("Note: s: torch differs: 2.12 (a), 2.9 (a). Scores may differ for that reason alone.")

@@ -78,11 +78,11 @@ class Page:
     """What there is in figures/ of each figure."""
 
 
-def sections(groups: Sequence[Configuration], table: pd.DataFrame) -> tuple[Section, ...]:
+def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...]) -> tuple[Section, ...]:
     """Every suite, from the summary table, best first, and its figures in that order."""
     looks = style.looks(group.algorithm for group in groups)
     names = slugs(sorted({group.suite for group in groups}))
-    jobs = [Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
+    jobs = [Job(suite, slug, ranked(suite, groups, table), looks, formats) for suite, slug in names.items()]
     return tuple(
         section(job, [group for group in groups if group.suite == job.suite], table, drawn)
         for job, drawn in zip(jobs, draw(jobs))
