@@ -11,8 +11,7 @@ from rich.text import Text
 from metabench.records.record import Progress, Record
 from metabench.records.trials import Trial
 from metabench.report.collect.labels import Label, labels
-from metabench.report.formatting import score
-from metabench.report.sparklines import sparkline
+from metabench.report.formatting import score, sparkline
 
 
 class LiveScores:

@@ -25,7 +25,7 @@ from metabench.records.record import Record, skipped_pairs
 from metabench.records.trials import Trial
 
 if TYPE_CHECKING:
-    from metabench.report.build import TextTable
+    from metabench.report.analysis.summary import TextTable
 
 
 def describe(record: Record) -> str:

@@ -15,7 +15,7 @@ from metabench.experiments.tuning.drive import TuningRun
 from metabench.experiments.tuning.search import Search
 from metabench.records.record import Progress, Record
 from metabench.report.collect.labels import text
-from metabench.report.sparklines import sparkline
+from metabench.report.formatting import sparkline
 
 
 def number(value: float) -> str:

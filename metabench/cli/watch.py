@@ -18,7 +18,7 @@ from metabench.cli.terminal import plain_table, results_table
 from metabench.records import store
 from metabench.records.folder import FolderStatus, folder_status
 from metabench.records.locks import running
-from metabench.report.build import build_report, save_report, summary_table
+from metabench.report.analysis.summary import summary_table
 from metabench.units import describe
 
 SHARE = 20
@@ -85,6 +85,8 @@ def watch(
 
 def write_page(root: Path, page: Path, refresh: float | None) -> None:
     """The report of what has ended; nothing while nothing has."""
+    from metabench.report.build import build_report, save_report  # with seaborn behind it
+
     if any(root.glob("*/record.json")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -31,12 +31,13 @@ def environment(device: str) -> Provenance:
     )
 
 
-def bits(device: str, deterministic: bool, strategy: str) -> str:
+def bits(device: str, deterministic: bool, strategy: str, layers: str) -> str:
     """What a record promises to whoever runs its trial again."""
     if device.startswith("cuda") and not deterministic:
         return "may differ from run to run: CUDA kernels may add in any order (see --deterministic)"
     where = "this GPU model" if device.startswith("cuda") else "this CPU model"
-    return f"the same with these versions, strategy {strategy or 'unknown'} and {where}"
+    strategy = f"{strategy or 'unknown'} ({layers})" if layers else strategy or "unknown"
+    return f"the same with these versions, strategy {strategy} and {where}"
 
 
 def version_of(distribution: str) -> str:

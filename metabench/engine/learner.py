@@ -99,14 +99,23 @@ def exact_gradient(algorithm: Algorithm) -> MetaGradFn:
 
 
 def as_learner(
-    made: Algorithm | Learner, strategy: str = "auto", threads: int = 1, rematerialise: bool = False
+    made: Algorithm | Learner,
+    strategy: str = "auto",
+    threads: int = 1,
+    rematerialise: bool = False,
+    plain_layers: bool = False,
 ) -> Learner:
     """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `select_strategy` measures."""
     if not isinstance(made, Algorithm):
         return made
     if strategy == "auto":
-        strategy = by_rule(made.init())
-    return BatchedLearner(made, make_strategy(strategy, threads, rematerialise))
+        strategy = by_rule(made.init(), plain_layers)
+    return BatchedLearner(made, make_strategy(strategy, threads, rematerialise, plain_layers))
+
+
+def layers_of(learner: Learner) -> str:
+    """What runs a model's convolutions, where there is something to say."""
+    return learner.strategy.layers if isinstance(learner, BatchedLearner) else ""
 
 
 def strategy_of(learner: Learner) -> str:

@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Shaped, map_tree
+from metabench.engine.blocks.fuse import fuse
 from metabench.engine.guards import refuse_lost, refuse_unsteady
 from metabench.engine.layers import layers_of
 from metabench.engine.seeds import derive_seed, random_generator
@@ -84,11 +85,11 @@ def problem_around(
     initial = {name: weight.detach().clone() for name, weight in module.named_parameters() if weight.requires_grad}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
     per_thread = threading.local()  # functional_call swaps weights in place: one module a thread
-    per_thread.module = copy.deepcopy(module)
+    per_thread.module = fuse(copy.deepcopy(module))
 
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(per_thread, "module"):
-            per_thread.module = copy.deepcopy(module)
+            per_thread.module = fuse(copy.deepcopy(module))
         if precision != "bf16":
             outputs: Tensor = functional_call(per_thread.module, params, (x,))
             return outputs

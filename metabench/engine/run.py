@@ -11,7 +11,7 @@ from metabench.api import Algorithm, Learner, Suite
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
 from metabench.engine.evaluate import DivergedError, test
-from metabench.engine.learner import strategy_of
+from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
 from metabench.engine.outcome import Ending, outcome_of
 from metabench.engine.seeds import seed_everything, set_random_state
@@ -101,7 +101,8 @@ def build(run: TrialRun, state: TrialState) -> tuple[Suite, Learner]:
     else:  # learners of other libraries manage their own threads
         learner = made
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
-    state.strategy, state.higher_is_better = strategy_of(learner), suite.higher_is_better
+    state.strategy, state.layers = strategy_of(learner), layers_of(learner)
+    state.higher_is_better = suite.higher_is_better
     return suite, learner
 
 

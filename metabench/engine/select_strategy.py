@@ -13,9 +13,11 @@ import torch
 
 from metabench.api import Algorithm, Task
 from metabench.api.datasets import cache_dir
+from metabench.engine.blocks.build import NoBlocksError, library_path
 from metabench.engine.environment import cpu_name
 from metabench.engine.learner import BatchedLearner
 from metabench.engine.measure import synchronise
+from metabench.engine.problem import DTYPES
 from metabench.engine.strategies import STRATEGIES, make_strategy
 from metabench.engine.strategies.base import by_rule
 from metabench.records.provenance import StrategyChoice
@@ -32,9 +34,11 @@ def select_strategy(made: Algorithm, tasks: Task, trial: Trial, execution: Execu
     strategies round differently, and the same command shall give the same bits.
     """
     if made.objective is None and made.meta_grad is None:
-        return StrategyChoice(by_rule(made.init()), {}, "by rule: nothing is trained")
+        return StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: nothing is trained")
     if trial.budget.updates < MEASURE_FROM:
-        return StrategyChoice(by_rule(made.init()), {}, f"by rule: fewer than {MEASURE_FROM} updates")
+        return StrategyChoice(
+            by_rule(made.init(), execution.plain_layers), {}, f"by rule: fewer than {MEASURE_FROM} updates"
+        )
     path = cache_dir() / "strategies" / f"{key(trial, execution)}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=StrategyChoice)
@@ -57,9 +61,12 @@ def ready_learner(
     if execution.strategy != "auto":
         choice = StrategyChoice(execution.strategy, {}, "asked for")
     elif choice is None and execution.deterministic:
-        choice = StrategyChoice(by_rule(made.init()), {}, "by rule: deterministic")
+        choice = StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: deterministic")
     choice = choice or select_strategy(made, tasks, trial, execution)
-    learner = BatchedLearner(made, make_strategy(choice.strategy, execution.threads, execution.rematerialise))
+    learner = BatchedLearner(
+        made,
+        make_strategy(choice.strategy, execution.threads, execution.rematerialise, execution.plain_layers),
+    )
     learner.prepare(tasks)
     if learner.strategy.problem:
         choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.strategy.problem}")
@@ -70,9 +77,9 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
     """Time each strategy, the likely quickest first; one that is costly to get ready only if that can still pay."""
     seconds: dict[str, float] = {}
     reasons = []
-    likely, updates = by_rule(made.init()), trial.budget.updates
+    likely, updates = by_rule(made.init(), execution.plain_layers), trial.budget.updates
     for name in sorted(STRATEGIES, key=lambda name: (STRATEGIES[name].costly, name != likely)):
-        learner = BatchedLearner(made, make_strategy(name, execution.threads))
+        learner = BatchedLearner(made, make_strategy(name, execution.threads, plain_layers=execution.plain_layers))
         strategy, best = learner.strategy, min(seconds.values(), default=float("inf"))
         if not strategy.costly:
             learner.prepare(tasks)
@@ -111,8 +118,17 @@ def key(trial: Trial, execution: Execution) -> str:
     facts = (
         trial.algorithm, trial.algorithm_parameters, trial.suite, trial.suite_parameters, trial.precision,
         trial.budget.meta_batch_size, trial.budget.updates, device, os.cpu_count(), str(torch.__version__),
+        execution.plain_layers, blocks_version(DTYPES[trial.precision]),
     )  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:32]
+
+
+def blocks_version(dtype: torch.dtype) -> str:
+    """The library that blocks of a dtype would run; empty where there can be none."""
+    try:
+        return library_path(dtype).stem
+    except NoBlocksError:
+        return ""
 
 
 def publish(path: Path, choice: StrategyChoice) -> StrategyChoice:

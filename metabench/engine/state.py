@@ -88,6 +88,8 @@ class TrialState:
     """The updates at which it went on from a checkpoint."""
     strategy: str = ""
     """How the learner batches its tasks; known once it is built."""
+    layers: str = ""
+    """What runs its convolutions; see Strategy."""
     higher_is_better: bool = True
     selection: str = ""
     """See Record; known once the training has ended."""

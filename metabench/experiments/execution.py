@@ -22,6 +22,7 @@ def make_execution(options: Options, device: str, threads: int) -> Execution:
         threads=threads,
         strategy="threaded" if options.rematerialise else options.strategy,
         rematerialise=options.rematerialise,
+        plain_layers=options.plain_layers,
         plugins=plugin_files(options),
         deterministic=options.deterministic,
         checkpoint_seconds=None if every.isdigit() else seconds_of(every),

@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
 
     trial: str
     result: str
-    """`same` or `differs`."""
+    """`same`, `close` or `differs`."""
     seen: str
 
 
@@ -62,6 +62,7 @@ def recorded_execution(record: Record, options: Options) -> Execution:
         options,
         strategy=record.strategy if record.strategy in STRATEGIES else "auto",
         rematerialise=bool(facts.rematerialise),
+        plain_layers=bool(facts.plain_layers),
         deterministic=bool(facts.deterministic),
     )
     device = "cpu" if facts.device in (None, "cpu") else "cuda"
@@ -69,7 +70,7 @@ def recorded_execution(record: Record, options: Options) -> Execution:
 
 
 def compare(record: Record, scores: Scores, again: Outcome) -> Verdict:
-    """Compare two runs of a trial, to the last bit."""
+    """Compare two runs of a trial: to the last bit, or within intervals where the bits were computed otherwise."""
     name, other = record.trial.id, again.record
     if other.status != record.status:
         return Verdict(name, "differs", f"{other.status} now: {other.reason}")
@@ -79,7 +80,18 @@ def compare(record: Record, scores: Scores, again: Outcome) -> Verdict:
         return Verdict(name, "same", "every score and every point of the curve, bit for bit")
     changed = [fact for fact in FACTS if getattr(record.provenance, fact) != getattr(other.provenance, fact)]
     why = f"; other {', '.join(changed)} than then" if changed else ""
-    return Verdict(name, "differs", f"scores by up to {largest_difference(scores, again.scores):.2g}{why}")
+    seen = f"scores by up to {largest_difference(scores, again.scores):.2g}{why}"
+    if record.provenance.bits != other.provenance.bits and within_intervals(record, other):
+        return Verdict(name, "close", f"every mean within its interval; {seen}; then: {record.provenance.bits}")
+    return Verdict(name, "differs", seen)
+
+
+def within_intervals(one: Record, other: Record) -> bool:
+    """Whether every mean test score of a record lies within the interval of the other's."""
+    if one.tests.keys() != other.tests.keys():
+        return False
+    pairs = ((test, other.tests[protocol]) for protocol, test in one.tests.items())
+    return all(abs(test.score - again.score) <= max(test.ci95, again.ci95) for test, again in pairs)
 
 
 def curve_of(record: Record) -> list[tuple[int, float, float | None]]:

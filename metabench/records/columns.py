@@ -16,7 +16,9 @@ from metabench.records.record import Record
 
 Place = Literal["summary", "page", "report.md", "latex", "terminal", "trials"]
 """`summary` is tables/summary.csv, `trials` the page's list of trials; the others are tables of configurations."""
-Format = Literal["text", "count", "amount", "truth", "score", "difference", "part", "number"]
+Format = Literal[
+    "text", "count", "amount", "truth", "score", "difference", "part", "number", "ratio", "qualified", "explained"
+]
 """How a value is written: report.formatting.FORMATS."""
 Pooling = Literal["", "same", "mean", "highest", "any", "each"]
 """How a configuration's value is made of its trials': report.analysis.summary.POOLED."""
@@ -104,6 +106,32 @@ COLUMNS: tuple[Column, ...] = (
     Column("suite_parameters", of_record("trial.suite_parameters")),
 )  # fmt: skip
 """In the order in which readers see them."""
+
+PUBLISHED: tuple[Column, ...] = (
+    Column("suite", heading="suite"),
+    Column("algorithm", heading="algorithm", format="qualified", beside="protocol"),
+    Column("test_steps", heading="steps"),
+    Column("score", heading="ours", format="score", beside="ci95"),
+    Column("published", heading="published", format="score", beside="published_half"),
+    Column("gap", heading="gap", format="difference", beside="gap_ci95"),
+    Column("differences", heading="differences"),
+    Column("effects", heading="effects", shown=READERS),
+    Column("source", heading="source", format="qualified", beside="note"),
+)
+"""What readers see of `report.published.Beside`."""
+
+COMPARISON: tuple[Column, ...] = (
+    Column("suite", heading="suite"),
+    Column("algorithm", heading="algorithm"),
+    Column("before", heading="before", format="score", beside="before_ci95"),
+    Column("after", heading="after", format="score", beside="after_ci95"),
+    Column("difference", heading="difference", format="difference", beside="difference_ci95"),
+    Column("verdict", heading="verdict", format="explained", beside="why"),
+    Column("seeds", heading="seeds"),
+    Column("time_ratio", heading="time", format="ratio"),
+    Column("validation", heading="validation"),
+)
+"""What readers see of `report.compare.verdicts.Change`."""
 
 ORDER_OF_TRIALS = (
     "trial_id algorithm suite seed status reason metric score ci95 transductive protocol precision updates "

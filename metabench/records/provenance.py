@@ -52,6 +52,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether Execution.deterministic was asked for."""
     rematerialise: bool | None = None
     """Whether Execution.rematerialise was asked for."""
+    plain_layers: bool | None = None
+    """Whether Execution.plain_layers was asked for."""
     bits: str | None = None
     """What is promised to whoever runs the trial again."""
     notice: str = ""

@@ -158,6 +158,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     strategy: StrategyName = "auto"
     rematerialise: bool = False
     """Whether inner steps are computed twice rather than kept in memory."""
+    plain_layers: bool = False
+    """Whether a model's own layers run even where blocks could."""
     plugins: tuple[str, ...] = ()
     """Plugin files to load beside the installed ones."""
     deterministic: bool = False

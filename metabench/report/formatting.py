@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, TypeGuard
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from markupsafe import Markup
 
 from metabench.records.columns import Column, Format
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+BARS = "▁▂▃▄▅▆▇█"
+MAX_BARS = 16
+"""Of a sparkline."""
 
 
 def is_share(metric: str) -> bool:
@@ -16,30 +26,25 @@ def is_share(metric: str) -> bool:
 
 def score(value: float | None, metric: str) -> str:
     """`95.30%` for an accuracy, `0.381` for anything else."""
-    if not known(value):
-        return "–"
-    return f"{percent(value)}%" if is_share(metric) else decimal(value)
+    return with_interval(value, None, metric)
 
 
 def with_interval(value: float | None, half: float | None, metric: str) -> str:
     """`95.30 ± 0.54%`, `0.381 ± 0.035`."""
     if not known(value):
         return "–"
-    if not known(half):
-        return score(value, metric)
-    if is_share(metric):
-        return f"{percent(value)} ± {percent(half)}%"
-    return f"{decimal(value)} ± {decimal(half)}"
+    write = percent if is_share(metric) else decimal
+    margin = f" ± {write(half)}" if known(half) else ""
+    return f"{write(value)}{margin}" + "%" * is_share(metric)
 
 
 def difference(value: float | None, half: float | None, metric: str) -> str:
     """`−3.10 ± 0.42 points` for accuracies, `+0.120 ± 0.031` for anything else."""
-    if not known(value) or not known(half):
+    if not known(value):
         return "–"
-    sign = "−" if value < 0 else "+"
-    if is_share(metric):
-        return f"{sign}{percent(abs(value))} ± {percent(half)} points"
-    return f"{sign}{decimal(abs(value))} ± {decimal(half)}"
+    write = percent if is_share(metric) else decimal
+    margin = f" ± {write(half)}" if known(half) else ""
+    return f"{'−' if value < 0 else '+'}{write(abs(value))}{margin}" + " points" * is_share(metric)
 
 
 def percent(value: float) -> str:
@@ -71,6 +76,46 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """A list that a sentence can hold: `a, b, c, d and 2 more`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def sparkline(values: Sequence[float], low: float | None = None, high: float | None = None) -> str:
+    """A curve as one line of text: a bar for each value, between `low` and `high` (of the values, unless given); the
+    last of each stretch where there are more than fit."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return ""
+    count = min(len(finite), MAX_BARS)
+    last = [finite[math.ceil((place + 1) * len(finite) / count) - 1] for place in range(count)]
+    low, high = min(finite) if low is None else low, max(finite) if high is None else high
+    top = len(BARS) - 1
+    return "".join(
+        BARS[min(top, max(0, round(top * (value - low) / (high - low))))] if high > low else BARS[top // 2]
+        for value in last
+    )
+
+
+def csv(table: DataFrame) -> bytes:
+    """The content of a file."""
+    text: str = table.to_csv(index=False, lineterminator="\n")
+    return text.encode()
+
+
+def plain(value: Any) -> str:
+    """Text that Markdown shows as it is, in a table too."""
+    if isinstance(value, Markup):
+        return value
+    text = re.sub(r"\s+", " ", str(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|`*\[\]])", r"\\\1", text)
+
+
 FORMATS: dict[Format, Callable[[Any, Any, str], str]] = {
     "text": lambda value, beside, metric: "–" if value is None or value == "" else f"{value}",
     "number": lambda value, beside, metric: f"{value}",
@@ -80,6 +125,9 @@ FORMATS: dict[Format, Callable[[Any, Any, str], str]] = {
     "score": with_interval,
     "difference": difference,
     "part": lambda value, beside, metric: f"{value}" if value == beside else f"{value} of {beside}",
+    "ratio": lambda value, beside, metric: f"× {value:.2f}" if value else "–",
+    "qualified": lambda value, beside, metric: f"{value} ({beside})" if beside else value,
+    "explained": lambda value, beside, metric: f"{value}: {beside}" if beside else value,
 }
 """From a value, the one beside it and the metric to text."""
 

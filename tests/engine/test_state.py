@@ -26,6 +26,7 @@ FULL = TrialState(
     choice=StrategyChoice("threaded", {"threaded": 1.5}, "measured"),
     resumed=(3, 5),
     strategy="threaded",
+    layers="blocks",
     higher_is_better=False,
     selection="last",
     selected_update=5,

@@ -26,7 +26,7 @@ from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
 from metabench.engine.strategies import STRATEGIES, compiled
 from metabench.engine.strategies.base import LARGE_CONVOLUTION, Strategy, by_rule
-from metabench.engine.strategies.threaded import Threaded
+from metabench.engine.strategies.threaded import Threaded, as_it_is, channels_last
 from metabench.engine.strategies.vectorised import Vectorised
 from metabench.records.trials import Budget, Execution, StrategyName, Trial
 from metabench.testing.toy_suites import lines
@@ -208,7 +208,7 @@ def test_a_process_outlives_its_threads():
 
 
 def prepared(model) -> Threaded:
-    strategy, suite = Threaded(2), images(model)
+    strategy, suite = Threaded(2, plain_layers=True), images(model)
     learner = BatchedLearner(maml(suite), strategy)
     before = vector(learner.direction(tasks_of(suite, 3), 0.0))
     learner.prepare(tasks_of(suite, 3))
@@ -217,22 +217,22 @@ def prepared(model) -> Threaded:
 
 
 def test_channels_last_where_it_pays_and_the_model_can_view_it_so():
-    assert prepared(partial(normed, MANY)).channels_last
-    assert not prepared(partial(Viewing, MANY)).channels_last
-    assert not prepared(partial(normed, MANY - 1)).channels_last
+    assert prepared(partial(normed, MANY)).layout is channels_last
+    assert prepared(partial(Viewing, MANY)).layout is as_it_is
+    assert prepared(partial(normed, MANY - 1)).layout is as_it_is
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_updates_agree_whatever_the_layout_of_the_gradient(optimizer):
     suite, strategy = images(normed), Threaded(2)
     made = maml(suite)._replace(optimizer=OPTIMIZERS[optimizer])
-    strategy.channels_last = True
+    strategy.layout = channels_last
     expected = after_updates(made, Vectorised(), suite)
     assert torch.allclose(after_updates(made, strategy, suite), expected, rtol=1e-7, atol=1e-9)
 
 
 def test_channels_last_only_while_the_direction_stays_the_same():
-    strategy, suite = Threaded(), images(partial(normed, MANY))
+    strategy, suite = Threaded(plain_layers=True), images(partial(normed, MANY))
 
     def sensitive(meta, task, progress):
         usual = task.support.x.is_contiguous()
@@ -240,7 +240,7 @@ def test_channels_last_only_while_the_direction_stays_the_same():
 
     made = maml(suite)._replace(objective=None, meta_grad=sensitive)
     BatchedLearner(made, strategy).prepare(tasks_of(suite, 2))
-    assert not strategy.channels_last
+    assert strategy.layout is as_it_is
 
 
 def test_rematerialising_keeps_less():

@@ -58,6 +58,7 @@ BAD_VALUES: dict[str, list] = {
     "jobs": [0, *(value for value in no_whole if value not in (10**10, HUGE) and not isinstance(value, Raw))],
     "device": [*no_text, "nope", "meta", "cuda:99"],
     "rematerialise": no_flag,
+    "plain_layers": no_flag,
     "deterministic": no_flag,
     "retry_failed": no_flag,
     "fail_fast": no_flag,

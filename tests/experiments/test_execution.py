@@ -11,13 +11,16 @@ from metabench.experiments.execution import make_execution
 from metabench.experiments.executors.registry import EXECUTORS, ExecutorRow, ExecutorSetup, make_executor
 from metabench.experiments.options import Options, rows
 from metabench.experiments.read_options import read_options
-from metabench.experiments.verify import recorded_execution
+from metabench.experiments.verify import compare, recorded_execution
+from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome, Record
 from metabench.records.trials import Budget, Execution, Trial
+from tests import builders
 
 ASKED = {
     "strategy": "threaded",
     "rematerialise": True,
+    "plain_layers": True,
     "deterministic": True,
     "checkpoint_every": "7",
     "plugins": ["/nowhere.py"],
@@ -39,7 +42,7 @@ def test_verify_computes_a_trial_as_its_record_says(name, switch):
         algorithm="reptile", algorithm_parameters={}, suite="sinusoid", suite_parameters={}, seed=0, budget=budget
     )
     again = switch and name == "threaded"
-    execution = Execution(strategy=name, rematerialise=again, deterministic=switch, threads=2)
+    execution = Execution(strategy=name, rematerialise=again, plain_layers=again, deterministic=switch, threads=2)
     outcome = run_trial(trial, execution, lambda progress: None)
     assert outcome.record.status == "ok", outcome.record.reason
     assert recorded_execution(outcome.record, Options()) == execution
@@ -62,11 +65,11 @@ def test_a_worker_computes_its_trial_as_asked(here, tmp_path, monkeypatch):
         return Outcome(Record(trial=trial, status="ok"), {})
 
     monkeypatch.setattr(single_trial, "run_trial", record_execution)
-    words = ("--rematerialise", "--deterministic", "--checkpoint-every", "7", "--threads", "2")
+    words = ("--rematerialise", "--plain-layers", "--deterministic", "--checkpoint-every", "7", "--threads", "2")
     assert here("worker", "trial.json", "r/record.json", *words).returncode == 0
     assert executions == [
         Execution(
-            strategy="threaded", rematerialise=True, deterministic=True,
+            strategy="threaded", rematerialise=True, plain_layers=True, deterministic=True,
             checkpoint_seconds=None, checkpoint_updates=7, threads=2,
         )
     ]  # fmt: skip
@@ -77,3 +80,18 @@ def test_an_executor_is_a_row(monkeypatch, tmp_path):
     setup = ExecutorSetup(tmp_path, Execution(), run_trial, 1)
     assert make_executor("mine", setup) == list(setup)
     assert read_options(None, {"executor": "mine"}).executor == "mine"
+
+
+def test_verify_judges_by_intervals_what_other_kernels_computed():
+    made = builders.trial()
+    then, now = (builders.outcome(made, {"transductive": [[first, 0.7]]}) for first in (0.5, 0.52))
+
+    def result(bits: str) -> str:
+        record = msgspec.structs.replace(then.record, provenance=Provenance(bits=bits))
+        again = msgspec.structs.replace(
+            now, record=msgspec.structs.replace(now.record, provenance=Provenance(bits="plain layers"))
+        )
+        return compare(record, then.scores, again).result
+
+    assert result("plain layers") == "differs"
+    assert result("blocks") == "close"

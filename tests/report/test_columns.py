@@ -15,8 +15,8 @@ from metabench.records.columns import COLUMNS, ORDER_OF_SUMMARY, ORDER_OF_TRIALS
 from metabench.records.frames import load
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.analysis.summary import POOLED
-from metabench.report.build import build_report, summary_table
+from metabench.report.analysis.summary import POOLED, summary_table
+from metabench.report.build import build_report
 from tests.report.test_report import outcome, trial
 
 pytestmark = pytest.mark.xdist_group("one report of columns")
@@ -33,7 +33,7 @@ def tables(tmp_path_factory) -> dict[str, object]:
     root, columns = tmp_path_factory.mktemp("results"), (*COLUMNS, ADDED)
     for seed in range(2):
         store.write(root, outcome(trial("maml", "glyphs", seed), 0.5))
-    files = build_report([root], None, columns).files
+    files = build_report([root], None, columns, ["svg"]).files
     terminal = summary_table(store.records(root), root, columns)
     return {
         "load": load(root, columns),

@@ -14,11 +14,11 @@ from metabench.records import store
 from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
-from metabench.report import sparklines
+from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import labels
 from metabench.report.collect.merge import merge
-from metabench.report.collect.provenance_differences import mixtures
+from metabench.report.collect.provenance import mixtures
 from metabench.report.compare import rows
 from metabench.report.compare.matching import BeforeAfter
 from metabench.report.compare.verdicts import Change, Comparison, compare, verdicts
@@ -281,7 +281,7 @@ def test_mixtures_are_plain_sentences():
 def test_the_report_of_several_folders(here, tmp_path):
     folder(tmp_path / "A", outcome(0.5))
     folder(tmp_path / "B", outcome(0.5, 1, provenance={"torch": "2.12"}))
-    seen = here("report", "A", "B")
+    seen = here("report", "A", "B", "--formats", "svg")
     assert not seen.returncode, seen.stderr
     note, place = seen.stdout.splitlines()
     assert note.startswith("Note: s: torch differs: 2.12 (a), 2.9 (a). Scores may differ for that reason alone.")
@@ -299,10 +299,10 @@ def test_nothing_in_any_folder(tmp_path):
 
 
 def test_sparklines():
-    assert sparklines.sparkline([0, 1, 2, 7]) == "▁▂▃█"
-    assert sparklines.sparkline([3, 3]) == "▄▄"
-    assert sparklines.sparkline([]) == sparklines.sparkline([float("nan")]) == ""
-    long = sparklines.sparkline(range(1000))
-    assert len(long) == sparklines.WIDTH
+    assert formatting.sparkline([0, 1, 2, 7]) == "▁▂▃█"
+    assert formatting.sparkline([3, 3]) == "▄▄"
+    assert formatting.sparkline([]) == formatting.sparkline([float("nan")]) == ""
+    long = formatting.sparkline(range(1000))
+    assert len(long) == formatting.MAX_BARS
     assert long[-1] == "█"
-    assert sparklines.sparkline([1.0], 0.0, 1.0) == "█"
+    assert formatting.sparkline([1.0], 0.0, 1.0) == "█"

@@ -14,9 +14,8 @@ from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
 from metabench.registry import published as source
-from metabench.report import write_report
+from metabench.report import published, write_report
 from metabench.report.collect import configurations
-from metabench.report.published import comparison, rows
 from tests import builders
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,20 +88,20 @@ def test_the_registered_names_are_those_of_the_file(registry):
 
 
 def test_the_differences_are_listed_and_the_rest_is_not(tmp_path):
-    found = comparison.against(gathered(tmp_path, outcome("maml", "omniglot", OMNIGLOT)), BOOK)
+    found = published.against(gathered(tmp_path, outcome("maml", "omniglot", OMNIGLOT)), BOOK)
     (row,) = found
-    assert (row.protocol, row.theirs.value, row.steps) == ("transductive", pytest.approx(0.987), 3)
+    assert (row.protocol, row.published, row.test_steps) == ("transductive", pytest.approx(0.987), 3)
     assert row.differences == (
         "filters: no setting here, 64 there",
         "queries: 15 here, 1 there",
         "split: background here, random there",
         "updates: 300 here, 60000 there",
     )
-    assert row.gap == pytest.approx(row.ours.mean - 0.987)
-    assert row.half == pytest.approx(np.hypot(row.ours.half, 0.004))
+    assert row.gap == pytest.approx(row.score - 0.987)
+    assert row.gap_ci95 == pytest.approx(np.hypot(row.ci95, 0.004))
     assert any(text.startswith("queries: ") for text in row.effects)
     assert "seeds" in row.not_said
-    shown = rows.shown(row)
+    shown = published.shown(row)
     assert shown["published"] == "98.70 ± 0.40%"
     assert shown["gap"].startswith("−")
     assert shown["gap"].endswith("points")
@@ -110,8 +109,8 @@ def test_the_differences_are_listed_and_the_rest_is_not(tmp_path):
 
 
 def test_each_protocol_is_beside_its_own_number(tmp_path):
-    found = comparison.against(gathered(tmp_path, outcome("reptile", "omniglot", OMNIGLOT)), BOOK)
-    assert {(row.protocol, round(row.theirs.value, 4)) for row in found} == {
+    found = published.against(gathered(tmp_path, outcome("reptile", "omniglot", OMNIGLOT)), BOOK)
+    assert {(row.protocol, round(row.published, 4)) for row in found} == {
         ("transductive", 0.9768),
         ("inductive", 0.9539),
     }
@@ -121,30 +120,30 @@ def test_each_protocol_is_beside_its_own_number(tmp_path):
 
 def test_the_score_is_taken_after_as_many_inner_steps(tmp_path):
     ours = outcome("maml", "sinusoid", {"shots": 10, "queries": 10, "test_shots": 5}, test_steps=10)
-    found = comparison.against(gathered(tmp_path, ours), BOOK)
+    found = published.against(gathered(tmp_path, ours), BOOK)
     inductive = [row for row in found if row.protocol == "inductive"]
-    assert [(row.steps, row.theirs.value) for row in inductive] == [(1, 0.67), (5, 0.38), (10, 0.35)]
+    assert [(row.test_steps, row.published) for row in inductive] == [(1, 0.67), (5, 0.38), (10, 0.35)]
     for row in inductive:
-        assert row.ours.mean == pytest.approx(np.mean(ours.scores["inductive"]["mse"][row.steps]))
+        assert row.score == pytest.approx(np.mean(ours.scores["inductive"]["mse"][row.test_steps]))
         assert not any(text.startswith("test_steps") for text in row.differences)
-        assert row.half is None
-        assert rows.shown(row)["gap"].startswith("+" if row.gap > 0 else "−")
+        assert row.gap_ci95 is None
+        assert published.shown(row)["gap"].startswith("+" if row.gap > 0 else "−")
 
 
 @pytest.mark.parametrize("changed", [{"ways": 10}, {"shots": 2}, {"model": "none"}])
 def test_another_problem_has_no_number(tmp_path, changed):
     found = gathered(tmp_path, outcome("maml", "omniglot", {**OMNIGLOT, **changed}))
-    assert comparison.against(found, BOOK) == []
-    assert comparison.nothing(found, BOOK) == (
+    assert published.against(found, BOOK) == []
+    assert published.nothing(found, BOOK) == (
         "No published number is for these algorithms in these settings of omniglot; there are numbers for "
         "cifar-fs, fc100, mini-imagenet, omniglot, sinusoid."
     )
 
 
 def test_settings_are_alike_by_value_and_kind():
-    assert comparison.alike(1, 1.0)
-    assert not comparison.alike(1, True)
-    assert not comparison.alike(None, 0)
+    assert published.alike(1, 1.0)
+    assert not published.alike(1, True)
+    assert not published.alike(None, 0)
 
 
 def test_files_of_installed_packages_are_found_and_nothing_is_imported(tmp_path):
@@ -189,14 +188,14 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
 @pytest.mark.slow
 def test_the_report_has_them(here, tmp_path):
     store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT))
-    index = write_report(tmp_path / "r", tmp_path / "out", str(FILE))
+    index = write_report(tmp_path / "r", tmp_path / "out", str(FILE), ["svg"])
     table = (index.parent / "tables" / "published.csv").read_text(encoding="utf-8")
     assert table.count("\n") == 2
     assert "queries: 15 here, 1 there; split: background here, random there" in table
     for text in (index.read_text(encoding="utf-8"), (index.parent / "report.md").read_text(encoding="utf-8")):
         assert "queries: 15 here, 1 there; split: background here, random there" in text
         assert "98.70 ± 0.40%" in text
-    said = here("report", "r", "--against", str(FILE))
+    said = here("report", "r", "--against", str(FILE), "--formats", "svg")
     assert all(heading in said.stdout for heading in ("ours", "published", "differences")), said.stderr
     store.write(tmp_path / "s", outcome("maml", "elsewhere", {}))
     said = here("report", "s", "--against", str(FILE))

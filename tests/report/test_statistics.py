@@ -20,8 +20,7 @@ from metabench.records.trials import Budget
 from metabench.report import statistics
 from metabench.report.analysis import findings, pairs, ranks, statistics_tables
 from metabench.report.collect import configurations
-from metabench.report.figures import pairs as pair_figures
-from metabench.report.figures import ranks as rank_figures
+from metabench.report.figures import comparisons as comparison_figures
 from metabench.report.figures import style
 from metabench.report.statistics import aggregates, bootstrap, comparisons, intervals, power
 from tests import builders
@@ -301,7 +300,7 @@ def test_the_tables_are_the_same_twice(three):
     assert statistics_tables.tables([]) == {}
 
 
-@pytest.mark.parametrize("kind", [*pair_figures.KINDS, *rank_figures.KINDS], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", comparison_figures.KINDS, ids=lambda kind: kind.name)
 def test_figures_are_the_same_twice_and_none_without_a_comparison(kind, three, tmp_path):
     looks = style.looks(group.algorithm for group in three)
     drawn = []

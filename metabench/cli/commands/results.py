@@ -24,15 +24,17 @@ def report(
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
-    from metabench.report.build import build_report, default_place, save_report
-    from metabench.report.published.rows import HEADINGS
+    from metabench.records.columns import PUBLISHED
+    from metabench.report.build import build_report, save_report
+    from metabench.report.collect.merge import title
 
     built = build_report(results, against, formats=[form for form in formats.split(",") if form])
     for note in built.notes:
         say(f"Note: {note}")
     if built.published:
-        console.print(plain_table(HEADINGS, ([row[name] for name in HEADINGS] for row in built.published)))
-    say(f"Report: {save_report(built, out or default_place(results))}")
+        headings = [column.heading for column in PUBLISHED if not column.shown]
+        console.print(plain_table(headings, ([row[name] for name in headings] for row in built.published)))
+    say(f"Report: {save_report(built, out or Path('reports') / title(results))}")
 
 
 @app.command()
@@ -75,9 +77,9 @@ def watch(
     """Follow a run from another terminal: progress, and the table so far. Ctrl-C ends it, and nothing else."""
     from metabench.cli.watch import step_back
     from metabench.cli.watch import watch as follow
-    from metabench.report.build import default_place
+    from metabench.report.collect.merge import title
 
-    place = (out or default_place([results])) if page or out else None
+    place = (out or Path("reports") / title([results])) if page or out else None
     if place or console.is_terminal:
         step_back()
     if place:
@@ -128,12 +130,15 @@ def verify(
     sample: Annotated[int, typer.Option(help="How many trials to run again.", min=1)] = 3,
     jobs: Annotated[int, typer.Option(help="Trials at once.", min=1)] = 1,
 ) -> None:
-    """Run a sample of the finished trials again and compare them with their records, bit for bit."""
+    """Run a sample of the finished trials again and compare them with their records, bit for bit.
+
+    Where another kernel computes than then (see `bits` in the record), within the scores' intervals.
+    """
     from metabench.cli.terminal import plain_table
     from metabench.experiments.read_options import read_options
     from metabench.experiments.verify import verify as compare
 
     found = list(compare(results, sample, jobs, read_options(None, given)))
     console.print(plain_table(("trial", "result", "what was seen"), found))
-    if any(each.result != "same" for each in found):
+    if any(each.result == "differs" for each in found):
         raise typer.Exit(1)

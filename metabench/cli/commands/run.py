@@ -60,7 +60,7 @@ def finish(planned: Any, watch: bool) -> None:
     from metabench.cli.terminal import live, notices, results_table
     from metabench.experiments.interrupts import asked_to_stop
     from metabench.records.store import records
-    from metabench.report.build import summary_table
+    from metabench.report.analysis.summary import summary_table
 
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""

@@ -12,8 +12,8 @@ STRATEGIES: dict[str, type[Strategy]] = {name: import_module(f"{__name__}.{name}
 """By name: from it come what may be asked for and what `auto` chooses from."""
 
 
-def make_strategy(name: str, threads: int = 1, rematerialise: bool = False) -> Strategy:
+def make_strategy(name: str, threads: int = 1, rematerialise: bool = False, plain_layers: bool = False) -> Strategy:
     """The strategy of that name, as a trial with so many threads wants it; raises UserError."""
     if name not in STRATEGIES:
         raise UserError(missing("There is no strategy", name, STRATEGIES))
-    return STRATEGIES[name].make(threads, rematerialise)
+    return STRATEGIES[name].make(threads, rematerialise, plain_layers)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metabench.api import Meta, MetaGradFn, Task
 from metabench.api.trees import Tree, flatten
+from metabench.engine.blocks.fuse import weights_dtype
 from metabench.engine.outer_loop import OuterLoop
 
 
@@ -25,10 +26,12 @@ class Strategy(Protocol):
     """Whether to get ready takes so long that `auto` tries the others first, and then asks `not_worth`."""
     problem: str = ""
     """Reason for a fallback to another one, or an empty string."""
+    layers: str = ""
+    """What runs a model's convolutions, and why, where it is not settled by the strategy's name."""
 
     @classmethod
-    def make(cls, threads: int, rematerialise: bool) -> Self:
-        """A strategy for a trial with so many threads; `rematerialise` as Execution has it."""
+    def make(cls, threads: int, rematerialise: bool, plain_layers: bool) -> Self:
+        """A strategy for a trial with so many threads; the switches as Execution has them."""
         return cls()
 
     @property
@@ -112,10 +115,11 @@ def large_convolutions(meta: Tree) -> bool:
     return any(leaf.dim() >= 4 and leaf.numel() >= LARGE_CONVOLUTION and leaf.device.type == "cpu" for leaf in leaves)
 
 
-def by_rule(meta: Tree) -> str:
+def by_rule(meta: Tree, plain_layers: bool = False) -> str:
     """The strategy that is likely the quickest, without a measurement.
 
     Weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
-    for 16 filters and no less than it for 32 and 64.
+    for 16 filters and no less than it for 32 and 64. With blocks the loop is the quicker one for 16 too.
     """
-    return "threaded" if large_convolutions(meta) else "vectorised"
+    blocks = not plain_layers and weights_dtype(meta) is not None
+    return "threaded" if blocks or large_convolutions(meta) else "vectorised"

@@ -48,7 +48,7 @@ class Compiled(Vectorised):
         self.problem = ""
 
     @classmethod
-    def make(cls, threads: int, rematerialise: bool) -> Self:
+    def make(cls, threads: int, rematerialise: bool, plain_layers: bool) -> Self:
         """See Strategy. A program has no use for threads that run chunks."""
         return cls()
 

@@ -29,7 +29,7 @@ class Vectorised(Strategy):
         self.workers = Workers(threads)
 
     @classmethod
-    def make(cls, threads: int, rematerialise: bool) -> Self:
+    def make(cls, threads: int, rematerialise: bool, plain_layers: bool) -> Self:
         """See Strategy."""
         return cls(threads=threads)
 

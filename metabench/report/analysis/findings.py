@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from metabench.report import formatting
 from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, comparison_groups
+from metabench.report.analysis.pairs import Pair, all_pairs, contests
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import power
 from metabench.report.statistics.comparisons import ALPHA
@@ -34,7 +34,7 @@ class Findings(NamedTuple):
 
 def findings(groups: Sequence[Configuration]) -> Findings:
     """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
-    several = {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
+    several = contests(groups)
     found, undecided = [], []
     for (_, protocol), members in several.items():
         pairs = all_pairs(members)
@@ -62,7 +62,7 @@ def headline(members: Sequence[Configuration], pairs: Sequence[Pair]) -> str:
     count = f"{len(told)} of {formatting.count(len(pairs), 'pair')} {'is' if len(told) == 1 else 'are'} told apart"
     if not behind:
         return f"{best} has the best mean, but is not told apart from any other; {count}."
-    whom = listed(behind) if len(behind) < len(members) - 1 or len(members) == 2 else "every other"
+    whom = formatting.listed(behind) if len(behind) < len(members) - 1 or len(members) == 2 else "every other"
     alone = min(pair.difference.seeds for pair in pairs) == 1
     weight = "on these tasks, as far as 1 seed can say" if alone else "and that is a finding"
     return f"{best} is better than {whom}, {weight}; {count}."
@@ -135,13 +135,8 @@ def across(groups: Sequence[Configuration]) -> list[str]:
         return lines
     told = [f"{first} and {second} (p = {p:.2g})" for (first, second), p in pairs.items() if p < ALPHA]
     lines.append(
-        f"Told apart by Wilcoxon's signed ranks with Holm's correction: {listed(told)}."
+        f"Told apart by Wilcoxon's signed ranks with Holm's correction: {formatting.listed(told)}."
         if told
         else f"None of {formatting.count(len(pairs), 'pair')} is told apart by Wilcoxon's signed ranks (Holm)."
     )
     return lines
-
-
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

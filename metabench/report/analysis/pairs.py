@@ -8,12 +8,12 @@ Holm's correction (Scandinavian Journal of Statistics 6, 1979).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
+from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics.comparisons import ALPHA, holm, probability_of_improvement
 from metabench.report.statistics.intervals import Interval, difference, paired
@@ -44,25 +44,31 @@ class Pair:
 
 
 def comparison_groups(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
-    """The groups that have scores, best first, by the suite and the protocol that they compete under."""
+    """The configurations that have scores, best first, by the suite and the protocol that they compete under."""
     own = {(group.suite, group.algorithm, group.protocol) for group in groups if group.steps}
-    found: dict[ComparisonGroup, list[Configuration]] = {}
-    for group in groups:
-        for slot in group.competing_protocols if group.steps else ():
-            if slot == group.protocol or (group.suite, group.algorithm, slot) not in own:
-                found.setdefault((group.suite, slot), []).append(group)
-    return {arena: sorted(found[arena], key=rank) for arena in sorted(found, key=lambda a: (a[0], late(a[1])))}
+    members = grouped(
+        ((group.suite, protocol), group)
+        for group in groups
+        for protocol in (group.competing_protocols if group.steps else ())
+        if protocol == group.protocol or (group.suite, group.algorithm, protocol) not in own
+    )
+    order = sorted(members, key=lambda arena: (arena[0], arena[1] != "transductive", arena[1]))
+    return {arena: sorted(members[arena], key=rank) for arena in order}
 
 
-def late(protocol: str) -> tuple[bool, str]:
-    return protocol != "transductive", protocol
+def contests(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
+    """Those in which there is somebody to compare with."""
+    return {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
+
+
+def gain(group: Configuration) -> float:
+    """The mean score, higher is better; NaN where no trial can be counted."""
+    return group.score().mean * (1 if group.higher_is_better else -1)
 
 
 def rank(group: Configuration) -> tuple[bool, float, str]:
     """Best first, a score that is no number last."""
-    score = group.score()
-    gain = score.mean * (-1 if group.higher_is_better else 1) if score else np.nan
-    return bool(np.isnan(gain)), float(gain), group.algorithm
+    return math.isnan(gain(group)), -gain(group), group.algorithm
 
 
 def all_pairs(members: Sequence[Configuration]) -> list[Pair]:

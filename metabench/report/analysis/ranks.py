@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from metabench.report.analysis.pairs import Pair, comparison_groups
+from metabench.report.analysis.pairs import Pair, comparison_groups, gain
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics.comparisons import Ranking, ranking, signed_ranks
 from metabench.report.statistics.intervals import stack
@@ -38,12 +37,6 @@ def over_suites(groups: Sequence[Configuration]) -> tuple[Ranking, dict[tuple[st
         return None
     gains = np.array([[block[name] for name in names] for block in blocks])
     return ranking(names, gains), signed_ranks(names, gains)
-
-
-def gain(group: Configuration) -> float:
-    """The mean score, higher is better."""
-    score = group.score()
-    return (score.mean if score else math.nan) * (1 if group.higher_is_better else -1)
 
 
 def together(names: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[int, int]]:

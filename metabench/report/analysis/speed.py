@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from metabench.records.record import Record, ValidationPoint
-from metabench.report.collect.configurations import Configuration
+from metabench.report.collect.configurations import Configuration, first_of_each
 
 SHARES = (0.5, 0.75, 0.9)
 """Of the way from untrained to best."""
@@ -105,12 +105,8 @@ def by_suite(groups: Sequence[Configuration]) -> Iterator[tuple[str, list[Config
 
 
 def once(groups: Iterable[Configuration]) -> list[Configuration]:
-    """One group for each algorithm that has a validation, the first of those that differ by protocol."""
-    found: dict[str, Configuration] = {}
-    for group in groups:
-        if validated(group):
-            found.setdefault(group.algorithm, group)
-    return list(found.values())
+    """One configuration for each algorithm that has a validation."""
+    return first_of_each(group for group in groups if validated(group))
 
 
 def validated(group: Configuration) -> tuple[Record, ...]:

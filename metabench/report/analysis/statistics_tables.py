@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, comparison_groups
+from metabench.report.analysis.pairs import all_pairs, comparison_groups, contests
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics import bootstrap
@@ -26,15 +26,6 @@ def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
     return {name: pd.DataFrame(rows) for name, rows in found.items() if rows}
 
 
-def named(group: Configuration) -> dict[str, Any]:
-    return {
-        "suite": group.suite,
-        "algorithm": group.algorithm,
-        "protocol": group.protocol,
-        "metric": group.metric,
-    }
-
-
 def columns(name: str, interval: Interval | None) -> dict[str, Any]:
     """`name`, and the ends of its interval."""
     return {
@@ -47,7 +38,7 @@ def columns(name: str, interval: Interval | None) -> dict[str, Any]:
 def seeds(group: Configuration) -> Iterator[dict[str, Any]]:
     """A row per seed: the mean over tasks, with an interval over tasks."""
     for seed, found in aggregate.within_seeds(group.final).items():
-        yield {**named(group), "seed": seed, "tasks": found.tasks, **columns("score", found)}
+        yield {**group.named(), "seed": seed, "tasks": found.tasks, **columns("score", found)}
 
 
 def aggregates(group: Configuration) -> dict[str, Any]:
@@ -57,16 +48,17 @@ def aggregates(group: Configuration) -> dict[str, Any]:
     gap = None if target is None else aggregate.optimality_gap(cells, target, higher_is_better=higher)
     middle = aggregate.interquartile_mean(cells)
     return {
-        **named(group), "seeds": middle.seeds, "tasks": middle.tasks,
+        **group.named(), "seeds": middle.seeds, "tasks": middle.tasks,
         **columns("interquartile_mean", middle), "target": target, **columns("optimality_gap", gap),
     }  # fmt: skip
 
 
 def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
-    """Every two algorithms of a suite and protocol."""
+    """Every two algorithms of a suite and protocol; the bootstrap's interval is over tasks, the seeds as they are."""
     for (suite, protocol), members in comparison_groups(groups).items():
         for pair in all_pairs(members):
-            low, high = resampled(pair, (suite, protocol))
+            cells = paired(pair.first.final, pair.second.final)
+            low, high = (None, None) if cells is None else bootstrap.over_tasks(cells, (suite, protocol))
             yield {
                 "suite": suite, "protocol": protocol, "first": pair.first.algorithm, "second": pair.second.algorithm,
                 "metric": pair.first.metric, "seeds": pair.difference.seeds, "tasks": pair.difference.tasks,
@@ -76,24 +68,12 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def resampled(pair: Pair, arena: tuple[str, str]) -> tuple[float | None, float | None]:
-    """The paired bootstrap's interval over tasks, these seeds taken as they are."""
-    cells = paired(pair.first.final, pair.second.final)
-    if cells is None:
-        return None, None
-    return bootstrap.over_tasks(cells, arena)
-
-
 def rank_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
     """Average ranks over the tasks of every suite and protocol, and over suites."""
-    found = [
-        (*arena, ranks.over_tasks(members))
-        for arena, members in comparison_groups(groups).items()
-        if len(members) > 1
-    ]
+    rankings = [(*arena, ranks.over_tasks(members)) for arena, members in contests(groups).items()]
     if overall := ranks.over_suites(groups):
-        found.append(("all suites", "", overall[0]))
-    for suite, protocol, ranking in found:
+        rankings.append(("all suites", "", overall[0]))
+    for suite, protocol, ranking in rankings:
         for name, mean in zip(ranking.names, ranking.ranks):
             yield {
                 "suite": suite, "protocol": protocol, "algorithm": name, "average_rank": mean,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
 import msgspec
 import pandas as pd
 
-from metabench.records.columns import COLUMNS, Column, Pooling, of_summary, of_trials
+from metabench.records.columns import COLUMNS, Column, Pooling, of_summary, of_trials, shown_in
 from metabench.records.frames import record_rows
 from metabench.records.record import Record
+from metabench.report import formatting
 from metabench.report.analysis.pairs import ComparisonGroup, comparison_groups, to_best
-from metabench.report.collect.configurations import Configuration
+from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.labels import labels
 from metabench.report.statistics.intervals import Interval
 
@@ -60,19 +62,16 @@ def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
     budget = group.records[0].trial.budget
     seed_means = [float(values.mean()) for values in group.final.values()]
     return {
-        "suite": group.suite,
-        "algorithm": group.algorithm,
-        "protocol": group.protocol,
-        "metric": group.metric,
+        **group.named(),
         "higher_is_better": group.higher_is_better,
-        "score": score and score.mean,
-        "ci95": score and score.half,
-        "low": score and score.low,
-        "high": score and score.high,
-        "degrees_of_freedom": score and score.degrees,
+        "score": score.mean,
+        "ci95": score.half,
+        "low": score.low,
+        "high": score.high,
+        "degrees_of_freedom": score.degrees,
         "seeds": len(group.records),
         "ok": len(scored),
-        "test_tasks": score.tasks if score else budget.test_tasks,
+        "test_tasks": score.tasks or budget.test_tasks,
         "seed_sd": stdev(seed_means) if len(seed_means) > 1 else None,
         "standing": standing.mark,
         "behind": behind and behind.mean,
@@ -123,3 +122,21 @@ def trials(records: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> pd
                 values[name] = msgspec.json.encode(values[name], order="sorted").decode()
             rows.append({"suite_label": label.suite, "algorithm_label": label.algorithm, **values})
     return pd.DataFrame(rows, columns=["suite_label", "algorithm_label", *(column.name for column in shown)])
+
+
+class TextTable(NamedTuple):
+    """Texts for a terminal."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def summary_table(records: Iterable[Record], results: str | Path, columns: Sequence[Column] = COLUMNS) -> TextTable:
+    """A row per suite, algorithm and protocol of `records`, best first; `results` holds their scores."""
+    shown = shown_in("terminal", columns)
+    fit = [record for record in records if record.status != "unfit"]
+    rows = summary(collect(fit, Path(results)), columns).to_dict("records") if fit else []
+    return TextTable(
+        tuple(f"{formatting.heading(column)} {column.unit * (not column.beside)}".strip() for column in shown),
+        tuple(tuple(formatting.text(column, row) for column in shown) for row in rows),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,11 @@ import numpy as np
 
 from metabench.records import store
 from metabench.records.record import Examples, Record, Scores
+from metabench.report.collect import grouped
 from metabench.report.collect.labels import Label, labels
 from metabench.report.statistics.intervals import Array, Interval, interval, stack
+
+UNKNOWN = Interval(math.nan, math.nan, math.nan, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,13 @@ class Configuration:
             return asked
         return (self.protocol, *(each for each in asked if alone and each != self.protocol))
 
-    def score(self) -> Interval | None:
-        """The mean test score; None where no trial can be counted."""
-        return interval(stack(self.final)) if self.steps else None
+    def score(self) -> Interval:
+        """The mean test score; of NaN where no trial can be counted."""
+        return interval(stack(self.final)) if self.steps else UNKNOWN
+
+    def named(self) -> dict[str, str]:
+        """The columns with which a row of every table begins."""
+        return {name: getattr(self, name) for name in ("suite", "algorithm", "protocol", "metric")}
 
     def adaptation(self) -> list[Interval]:
         """The mean test score after 0, 1 ... inner steps."""
@@ -71,43 +79,38 @@ class Configuration:
 
 
 def collect(records: Iterable[Record], results: Path | Mapping[str, Path]) -> tuple[Configuration, ...]:
-    """Every record in its group (in two, if it was tested under both protocols), by label.
+    """Every record in its configuration (in two, if it was tested under both protocols), by label.
 
     `results` is the folder of their scores, or that of each trial by its id.
     """
-    known = sorted(records, key=lambda record: (record.trial.seed, record.trial.id))
-    names = labels(known)
-    members: dict[tuple[Label, str], list[Record]] = {}
-    steps: dict[tuple[Label, str], dict[int, Array]] = {}
-    tested = {names[record.trial.id]: tuple(record.tests) for record in known if record.tests}
-    shown: dict[Label, Examples | None] = {}
-    for record in known:
-        label = names[record.trial.id]
-        root = results if isinstance(results, Path) else results[record.trial.id]
-        scores = read_scores(root, record) if record.status == "ok" else {}
-        if scores and label not in shown:
-            shown[label] = store.examples(root, record)
-        for protocol in tested.get(label) or protocols(record):
-            key = (label, protocol)
-            members.setdefault(key, []).append(record)
-            if values := scores.get(protocol, {}).get(record.metric):
-                steps.setdefault(key, {})[record.trial.seed] = np.asarray(values, dtype=float)
-    return tuple(
-        Configuration(
+    records = sorted(records, key=lambda record: (record.trial.seed, record.trial.id))
+    roots = dict.fromkeys((r.trial.id for r in records), results) if isinstance(results, Path) else results
+    names = labels(records)
+    members = grouped((names[record.trial.id], record) for record in records)
+    return tuple(each for label in sorted(members) for each in of_label(label, members[label], roots))
+
+
+def of_label(label: Label, records: Sequence[Record], roots: Mapping[str, Path]) -> Iterator[Configuration]:
+    """The configurations of one label, one for each protocol."""
+    scores = {r.trial.seed: read_scores(roots[r.trial.id], r) if r.status == "ok" else {} for r in records}
+    first = next((record for record in records if scores[record.trial.seed]), None)
+    examples = store.examples(roots[first.trial.id], first) if first else None
+    tested = next((tuple(record.tests) for record in reversed(records) if record.tests), protocols(records[0]))
+    for protocol in sorted(tested, key=lambda protocol: protocol != "transductive"):
+        values = {r.trial.seed: scores[r.trial.seed].get(protocol, {}).get(r.metric) for r in records}
+        yield Configuration(
             label.suite,
             label.algorithm,
             protocol,
-            tuple(members[label, protocol]),
-            steps.get((label, protocol), {}),
-            under(protocol, shown.get(label)),
+            tuple(records),
+            {seed: np.asarray(steps, dtype=float) for seed, steps in values.items() if steps},
+            examples if examples and examples.protocol == protocol else None,
         )
-        for label, protocol in sorted(members, key=lambda key: (key[0], key[1] != "transductive"))
-    )
 
 
-def under(protocol: str, examples: Examples | None) -> Examples | None:
-    """The examples, if that is how they were predicted."""
-    return examples if examples and examples.protocol == protocol else None
+def first_of_each(groups: Iterable[Configuration]) -> list[Configuration]:
+    """One for each algorithm: the first of those that differ by their protocol alone."""
+    return [members[0] for members in grouped((group.algorithm, group) for group in groups).values()]
 
 
 def protocols(record: Record) -> tuple[str, ...]:

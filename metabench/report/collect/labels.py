@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metabench.records.record import Record
+from metabench.report.collect import grouped
 
 PLAIN = re.compile(r"(?!(?:true|false|null)$)[A-Za-z][\w.-]*")
 
@@ -23,25 +24,18 @@ class Label(NamedTuple):
 def labels(records: Iterable[Record]) -> dict[str, Label]:
     """By trial id. They depend on all the records: `NAME` alone is `NAME`, two of them say what differs."""
     trials = {record.trial.id: record.trial for record in records}
-    suites = named({key: (trial.suite, trial.settings("suite")) for key, trial in trials.items()})
-    algorithms: dict[str, str] = {}
-    for suite in sorted(set(suites.values())):
-        here = {
-            key: (trial.algorithm, trial.settings("algorithm", "trial"))
-            for key, trial in trials.items()
-            if suites[key] == suite
-        }
-        algorithms |= named(here)
+    suites = named({key: ("", trial.suite, trial.settings("suite")) for key, trial in trials.items()})
+    algorithms = named(
+        {key: (suites[key], of.algorithm, of.settings("algorithm", "trial")) for key, of in trials.items()}
+    )
     return {key: Label(suites[key], algorithms[key]) for key in trials}
 
 
-def named(entries: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """Key -> label, for entries of (name, settings)."""
-    peers: dict[str, list[Mapping[str, Any]]] = {}
-    for name, values in entries.values():
-        peers.setdefault(name, []).append(values)
-    varying = {name: differing(all_values) for name, all_values in peers.items()}
-    return {key: label(name, values, varying[name]) for key, (name, values) in entries.items()}
+def named(entries: Mapping[str, tuple[str, str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Key -> label, for entries of (suite, name, settings): names are told from their namesakes on that suite."""
+    namesakes = grouped(((suite, name), values) for suite, name, values in entries.values())
+    varying = {key: differing(all_values) for key, all_values in namesakes.items()}
+    return {key: label(name, values, varying[suite, name]) for key, (suite, name, values) in entries.items()}
 
 
 def differing(configurations: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -28,8 +28,7 @@ class Merged(NamedTuple):
     @property
     def name(self) -> str:
         """What a report of it is called: the folders' names."""
-        places = dict.fromkeys(self.roots.values())
-        return "+".join(dict.fromkeys(name_of(place) for place in places)) or "results"
+        return title(self.roots.values()) or "results"
 
 
 def merge(folders: Iterable[str | Path]) -> Merged:
@@ -77,3 +76,8 @@ def sentence(why: str, taken: Path, other: Path, names: list[str]) -> str:
 def name_of(folder: Path) -> str:
     """The last part of a folder's path, wherever it was called from."""
     return Path(os.path.realpath(folder)).name
+
+
+def title(folders: Iterable[str | Path]) -> str:
+    """What a report of these folders is called: `ONE`, `ONE+OTHER`."""
+    return "+".join(dict.fromkeys(name_of(Path(folder)) for folder in folders))

@@ -1,39 +1,70 @@
-"""Where the records come from: versions, hardware and plugins, each distinct value once."""
+"""Where the records come from: versions, hardware and plugins; and which of these differ within a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.collect.labels import text
+from metabench.report.collect import grouped
+from metabench.report.collect.labels import Label, labels, text
 
 MAX_LISTED = 6
 """Distinct values that are written out before the rest is only counted."""
 
+TIMES = "Times are not comparable."
+SCORES = "Scores may differ for that reason alone."
+
+
+class Field(NamedTuple):
+    """A fact of provenance that should be the same for what is compared."""
+
+    name: str
+    value: Callable[[Record], Any]
+    """None where it is not recorded."""
+    consequence: str
+    within: bool = False
+    """Whether it need be the same for the trials of one algorithm only."""
+
+    def of(self, record: Record) -> str | None:
+        """As text; None where it is not recorded."""
+        value = self.value(record)
+        return None if value is None else str(value) or "unknown"
+
+
+FIELDS = (
+    Field("metabench", attrgetter("provenance.metabench"), f"{SCORES} {TIMES}"),
+    Field("git commit", attrgetter("provenance.git"), SCORES),
+    Field("the suite's plugin", attrgetter("provenance.plugins.suite"), "The test tasks may not be the same ones."),
+    Field("the algorithm's plugin", attrgetter("provenance.plugins.algorithm"), SCORES, within=True),
+    Field("torch", attrgetter("provenance.torch"), f"{SCORES} {TIMES}"),
+    Field("deterministic", attrgetter("provenance.deterministic"), "Scores may differ by rounding."),
+    Field("device", attrgetter("provenance.device"), TIMES),
+    Field("processor", attrgetter("provenance.cpu"), TIMES),
+    Field("threads", attrgetter("provenance.threads"), TIMES),
+    Field("strategy", lambda record: record.strategy or None, TIMES, within=True),
+)
+
 
 def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Each distinct value of each field, with the number of trials that have it where there are several."""
-    counts: dict[str, dict[str, int]] = {}
-    for record in records:
-        for name, value in facts(record).items():
-            values = counts.setdefault(name, {})
-            values[value] = values.get(value, 0) + 1
-    counts.pop("traceback", None)
-    rows = {name: distinct(values) for name, values in counts.items()}
-    if finished := counts.get("finished"):
-        rows["finished"] = f"{min(finished)} to {max(finished)}" if len(finished) > 1 else min(finished)
+    values = grouped(fact for record in records for fact in facts(record).items() if fact[0] != "traceback")
+    rows = {name: distinct(Counter(of_trials)) for name, of_trials in values.items()}
+    if len(set(finished := values.get("finished", []))) > 1:
+        rows["finished"] = f"{min(finished)} to {max(finished)}"
     return [{"field": name, "values": rows[name]} for name in sorted(rows)]
 
 
-def distinct(values: Mapping[str, int]) -> str:
-    if len(values) == 1:
-        return next(iter(values))
-    listed = [f"{value} ({formatting.count(count, 'trial')})" for value, count in sorted(values.items())[:MAX_LISTED]]
-    return "; ".join(listed) + (f"; and {len(values) - MAX_LISTED:,} more" if len(values) > MAX_LISTED else "")
+def distinct(counts: Mapping[str, int]) -> str:
+    if len(counts) == 1:
+        return next(iter(counts))
+    listed = [f"{value} ({formatting.count(count, 'trial')})" for value, count in sorted(counts.items())[:MAX_LISTED]]
+    return "; ".join(listed) + (f"; and {len(counts) - MAX_LISTED:,} more" if len(counts) > MAX_LISTED else "")
 
 
 def facts(record: Record) -> dict[str, str]:
@@ -43,10 +74,40 @@ def facts(record: Record) -> dict[str, str]:
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested names joined by dots; values as text."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            texts |= flat(value, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = value if isinstance(value, str) else text(value)
-    return found
+            texts[f"{prefix}{name}"] = value if isinstance(value, str) else text(value)
+    return texts
+
+
+def mixtures(records: Iterable[Record]) -> list[str]:
+    """A plain sentence for each thing that differs among trials that are compared; none where nothing does."""
+    records = sorted(records, key=lambda record: record.trial.id)
+    names = labels(records)
+    sentences = grouped(
+        (sentence(field, members, names), where)
+        for field in FIELDS
+        for where, members in grouped((compared_in(field, names[r.trial.id]), r) for r in records).items()
+    )
+    return [f"{', '.join(places)}: {said}" for said, places in sentences.items() if said]
+
+
+def compared_in(field: Field, label: Label) -> str:
+    """Where the trials of this label stand side by side: on a suite, or within one algorithm on it."""
+    return f"{label.algorithm} on {label.suite}" if field.within else label.suite
+
+
+def sentence(field: Field, records: Iterable[Record], names: dict[str, Label]) -> str:
+    """`torch differs: 2.9 (NAME), 2.10 (OTHER). ...`; nothing where it is the same."""
+    members = grouped(
+        (value, f"seed {record.trial.seed}" if field.within else names[record.trial.id].algorithm)
+        for record in records
+        if (value := field.of(record)) is not None
+    )
+    if len(members) < 2:
+        return ""
+    values = [f"{value} ({formatting.shortened(list(dict.fromkeys(who)))})" for value, who in sorted(members.items())]
+    return f"{field.name} differs: {formatting.shortened(values)}. {field.consequence}"

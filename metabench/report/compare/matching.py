@@ -1,18 +1,24 @@
-"""Which configuration after a change is the one before it: by its settings, or else by its name."""
+"""Which configuration after a change is the one before it; which settings, versions and hardware are not the same."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from metabench.records.record import Record
 from metabench.records.trials import Trial
+from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.labels import text
+from metabench.report.collect.provenance import FIELDS, TIMES, Field
+from metabench.report.formatting import shortened
 
 AT_TEST = ("test_steps",)
 """Fields of the budget without which two scores are not of the same thing; the first test tasks are common."""
+MEANT = ("metabench", "git commit", "the algorithm's plugin", "strategy")
+"""Facts in which a difference may be the change itself: it is told, and nothing is said against it."""
 
 
 class BeforeAfter(NamedTuple):
@@ -43,13 +49,7 @@ def matched(
     left: Sequence[Configuration], right: Sequence[Configuration], key: Callable[[Configuration], Hashable]
 ) -> list[tuple[Configuration, Configuration]]:
     """The two of each key that there is exactly once on either side."""
-    sides = []
-    for groups in (left, right):
-        found: dict[Hashable, list[Configuration]] = {}
-        for group in groups:
-            found.setdefault(key(group), []).append(group)
-        sides.append(found)
-    first, second = sides
+    first, second = (grouped((key(group), group) for group in groups) for groups in (left, right))
     return [(a[0], second[name][0]) for name, a in first.items() if len(a) == len(second.get(name, ())) == 1]
 
 
@@ -93,3 +93,40 @@ def differences(one: Trial, two: Trial) -> tuple[str, ...]:
         for name in names
         if first.get(name) != second.get(name)
     )
+
+
+def machines(couples: Sequence[BeforeAfter]) -> list[str]:
+    """A sentence for each fact that is not the same on both sides, with whom it concerns."""
+    sides = [(couple.before, couple.after) for couple in couples if couple.before and couple.after]
+    sentences = grouped(
+        (change_of(field, before.records, after.records), f"{after.algorithm} on {after.suite}")
+        for before, after in sides
+        for field in FIELDS
+    )
+    return [
+        said if len(whom) == len(sides) else f"{shortened(list(dict.fromkeys(whom)))}: {said}"
+        for said, whom in sentences.items()
+        if said
+    ]
+
+
+def change_of(field: Field, before: Iterable[Record], after: Iterable[Record]) -> str:
+    """`torch: 2.9 before, 2.12 after. ...`; nothing where it is the same, or not recorded on both sides."""
+    old, new = distinct(field, before), distinct(field, after)
+    if not old or not new or old == new:
+        return ""
+    consequence = "" if field.name in MEANT else f" {field.consequence}"
+    return f"{field.name}: {shortened(old)} before, {shortened(new)} after.{consequence}"
+
+
+def same_machine(before: Iterable[Record], after: Iterable[Record]) -> bool:
+    """Whether all trials ran on hardware and versions whose times can be compared, as far as is recorded."""
+    both = [*before, *after]
+    return all(
+        len(distinct(field, both)) <= 1 for field in FIELDS if TIMES in field.consequence and field.name not in MEANT
+    )
+
+
+def distinct(field: Field, records: Iterable[Record]) -> list[str]:
+    """The different values that are recorded, in order."""
+    return sorted({value for record in records if (value := field.of(record)) is not None})

@@ -10,40 +10,26 @@ from typing import Any
 import pandas as pd
 
 from metabench.errors import UserError
-from metabench.report import formatting
+from metabench.records.columns import COMPARISON
 from metabench.report.compare.verdicts import Change, Comparison, Verdict
-from metabench.report.sparklines import sparkline
+from metabench.report.formatting import csv, plain, sparkline, text
 from metabench.report.statistics.intervals import Interval
 
-HEADINGS = ("suite", "algorithm", "before", "after", "difference", "verdict", "seeds", "time", "validation")
+HEADINGS = tuple(column.heading for column in COMPARISON)
 ORDER: tuple[Verdict, ...] = ("worse", "improved", "noise", "same", "not comparable")
 
 
-def rows(comparison: Comparison) -> list[tuple[str, ...]]:
+def rows(comparison: Comparison) -> list[list[str]]:
     """A row a configuration; the protocol is named where an algorithm was tested under both."""
-    names = Counter((change.suite, change.algorithm) for change in comparison.changes)
-    return [cells(change, names[change.suite, change.algorithm] > 1) for change in comparison.changes]
-
-
-def cells(change: Change, with_protocol: bool) -> tuple[str, ...]:
-    """One row under HEADINGS."""
-    sides = [with_interval(side, change.metric) for side in (change.before, change.after)]
-    gap = change.difference
-    name = f"{change.algorithm}, {change.protocol}" if with_protocol else change.algorithm
-    return (
-        change.suite,
-        name,
-        *sides,
-        formatting.difference(gap.mean, gap.half, change.metric) if gap else "–",
-        f"{change.verdict}: {change.why}" if change.why else change.verdict,
-        str(gap.seeds) if gap else "–",
-        f"× {change.time_ratio:.2f}" if change.time_ratio else "–",
-        arrow(change.curves),
-    )
-
-
-def with_interval(value: Interval | None, metric: str) -> str:
-    return formatting.with_interval(value.mean, value.half, metric) if value else "–"
+    tested = Counter((change.suite, change.algorithm) for change in comparison.changes)
+    table = []
+    for change in comparison.changes:
+        cells = values(change) | {"validation": arrow(change.curves)}
+        cells["seeds"] = cells["seeds"] or None
+        if tested[change.suite, change.algorithm] > 1:
+            cells["algorithm"] += f", {change.protocol}"
+        table.append([text(column, cells) for column in COMPARISON])
+    return table
 
 
 def arrow(curves: Sequence[Sequence[float]]) -> str:
@@ -74,16 +60,9 @@ def notes(comparison: Comparison) -> list[str]:
 
 def markdown(comparison: Comparison) -> str:
     """For a pull request."""
-    from metabench.report.page.render import plain  # with seaborn behind it, which a terminal need not wait for
-
-    lines = [headline(comparison), "", row(HEADINGS), row("---" for _ in HEADINGS)]
-    lines += [row(map(plain, each)) for each in rows(comparison)]
-    lines += ["", *(f"- {plain(note)}" for note in notes(comparison))]
-    return "\n".join(lines).strip() + "\n"
-
-
-def row(texts: Any) -> str:
-    return f"| {' | '.join(texts)} |"
+    table = [HEADINGS, ["---"] * len(HEADINGS), *(map(plain, row) for row in rows(comparison))]
+    lines = [headline(comparison), "", *(f"| {' | '.join(row)} |" for row in table)]
+    return "\n".join([*lines, "", *(f"- {plain(note)}" for note in notes(comparison))]).strip() + "\n"
 
 
 def frame(comparison: Comparison) -> pd.DataFrame:
@@ -98,9 +77,9 @@ def values(change: Change) -> dict[str, Any]:
         **{name: getattr(change, name) for name in ("suite", "algorithm", "protocol", "metric", "higher_is_better")},
         **{name: getattr(change, name) for name in ("verdict", "why")},
         "changed": ", ".join(change.changed),
-        **both("before", change.before),
-        **both("after", change.after),
-        **both("difference", gap),
+        **with_ci95("before", change.before),
+        **with_ci95("after", change.after),
+        **with_ci95("difference", gap),
         "p": change.p,
         "seeds": gap.seeds if gap else 0,
         "tasks": gap.tasks if gap else 0,
@@ -110,7 +89,7 @@ def values(change: Change) -> dict[str, Any]:
     }
 
 
-def both(name: str, value: Interval | None) -> dict[str, float | None]:
+def with_ci95(name: str, value: Interval | None) -> dict[str, float | None]:
     return {name: value.mean if value else None, f"{name}_ci95": value.half if value else None}
 
 
@@ -119,6 +98,5 @@ def encoded(comparison: Comparison, path: Path) -> bytes:
     if path.suffix == ".md":
         return markdown(comparison).encode()
     if path.suffix == ".csv":
-        text: str = frame(comparison).to_csv(index=False, lineterminator="\n")
-        return text.encode()
+        return csv(frame(comparison))
     raise UserError(f"Cannot write the comparison to '{path}': its name must end in .md or .csv.")

@@ -15,9 +15,8 @@ import numpy as np
 from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.labels import Label, labels
 from metabench.report.collect.merge import Merged
-from metabench.report.collect.provenance_differences import mixtures
-from metabench.report.compare.environment import machines, same_machine
-from metabench.report.compare.matching import BeforeAfter, pair
+from metabench.report.collect.provenance import mixtures
+from metabench.report.compare.matching import BeforeAfter, machines, pair, same_machine
 from metabench.report.statistics.comparisons import ALPHA, holm
 from metabench.report.statistics.intervals import Array, Interval, difference, interval, stack
 

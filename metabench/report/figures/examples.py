@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration
 from metabench.report.collect.example_tasks import AlgorithmExamples, ExampleTask, of_suite
-from metabench.report.figures import grid, style
+from metabench.report.figures import style
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Array
@@ -40,7 +40,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn 
     if not members:
         return None
     count = min(CURVES, *(len(each.tasks) for each in members))
-    figure, panels = grid.panels(len(members), count, 0.9 + 0.95 * len(members), share_x="col", share_y="col")
+    figure, panels = style.panels(len(members), count, 0.9 + 0.95 * len(members), share_x="col", share_y="col")
     drawn = sorted({step for each in members for step in each.steps})
     strokes = {step: stroke(index, len(drawn)) for index, step in enumerate(drawn)}
     metric = groups[0].metric
@@ -50,9 +50,9 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn 
             told = formatting.score(float(task.scores[-1]), metric)
             paper = {"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
             axes.annotate(told, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=6, bbox=paper)
-        row[0].set_ylabel(style.wrap(each.algorithm, 16), fontsize=grid.SMALL)
+        row[0].set_ylabel(style.wrap(each.algorithm, 16), fontsize=style.SMALL)
     for index, axes in enumerate(panels[0]):
-        grid.title(axes, f"test task {index + 1}")
+        style.title(axes, f"test task {index + 1}")
         framed(axes, [each.tasks[index] for each in members])
     handles = [
         Line2D([], [], color=style.INK, linewidth=0.9, label="true"),
@@ -73,7 +73,7 @@ def stroke(index: int, count: int) -> dict[str, Any]:
 def fitted(axes: Axes, steps: Sequence[int], task: ExampleTask, strokes: Mapping[int, dict[str, Any]]) -> None:
     """One task and one algorithm."""
     order = np.argsort(task.query_x, kind="stable")
-    order = order[grid.thinned(len(order), ALONG)]
+    order = order[style.thinned(len(order), ALONG)]
     axes.plot(task.query_x[order], task.query_y[order], color=style.INK, linewidth=0.9)
     for step, values in zip(steps, task.predicted):
         axes.plot(task.query_x[order], values[order], **strokes[step])
@@ -128,7 +128,7 @@ def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
         axes.set_xlim(-0.05, COLUMNS)
         axes.set_ylim(height, 0)
         axes.set_aspect("equal")
-        grid.title(axes, f"test task {index + 1}")
+        style.title(axes, f"test task {index + 1}")
         below = images(axes, task.support_x, task.support_y, 0.0, "support")
         below = images(axes, task.query_x, task.query_y, below + 0.2, "query")
         for row, each in enumerate(members):

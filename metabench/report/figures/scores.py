@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from metabench.report import formatting
-from metabench.report.collect.configurations import Configuration
+from metabench.report.collect.configurations import Configuration, first_of_each
 from metabench.report.figures import style
 from metabench.report.figures.style import Look
 
@@ -40,23 +40,12 @@ def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     means = []
     for height, group in enumerate(groups):
         score, look = group.score(), looks[group.algorithm]
-        if score is None:
-            continue
         seeds = [float(values.mean()) for values in group.final.values()]
         axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, color=look.color, alpha=0.7, linewidths=0)
-        axes.errorbar(
-            score.mean,
-            height,
-            xerr=score.half,
-            capsize=3,
-            markersize=6,
-            **strokes(look, opened=second(group, groups)),
-        )
+        drawn = strokes(look, opened=second(group, groups))
+        axes.errorbar(score.mean, height, xerr=score.half, capsize=3, markersize=6, **drawn)
         means.append(score.mean)
-    names = [style.wrap(name(group, groups), 30) for group in groups]
-    axes.set_yticks(range(len(groups)), names)
-    axes.set_ylim(len(groups) - 0.4, -0.6)
-    axes.grid(visible=False, axis="y")
+    style.name_rows(axes, [name(group, groups) for group in groups], 30)
     style.scale("x", axes, means, groups[0])
     return figure, listed(groups)
 
@@ -87,10 +76,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
     highest; a dashed line at the test score of what has no curve."""
     figure, axes = style.canvas(3.1)
     means, words, ends = [], [], [0.0]
-    once: dict[str, Configuration] = {}
-    for group in groups:
-        once.setdefault(group.algorithm, group)
-    for group in once.values():
+    for group in first_of_each(groups):
         look, score = looks[group.algorithm], group.score()
         updates, seconds, values = validation(group)
         if len(updates) > 1:
@@ -102,7 +88,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
             unit = f"{formatting.amount(places[-1])} s" if by_time else f"{places[-1]:,.0f} updates"
             first, last = (formatting.score(values.mean(0)[place], group.metric) for place in (0, -1))
             words.append(f"{group.algorithm} from {first} to {last} in {unit}")
-        elif score is not None:
+        else:
             level = float(values.mean()) if values.size else score.mean
             note = ("no curve" if group.trained else "not trained") + ("" if values.size else ": test score")
             label = f"{group.algorithm} ({note})"
@@ -159,12 +145,9 @@ def under_both(groups: Sequence[Configuration]) -> bool:
 
 
 def listed(groups: Sequence[Configuration]) -> str:
-    found = [(name(group, groups), group.score(), group.metric) for group in groups]
-    return "; ".join(
-        f"{label} {formatting.with_interval(score.mean, score.half, metric)}"
-        for label, score, metric in found
-        if score
-    )
+    """Every score with its interval."""
+    known = ((name(group, groups), group.score(), group.metric) for group in groups)
+    return "; ".join(f"{label} {formatting.with_interval(score.mean, score.half, of)}" for label, score, of in known)
 
 
 KINDS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -11,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from metabench.report import formatting
 from metabench.report.analysis import speed
-from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import grid, style
+from metabench.report.collect.configurations import Configuration, first_of_each
+from metabench.report.figures import style
 from metabench.report.figures.scores import Drawn, Kind, strokes
 from metabench.report.figures.style import Look
 
@@ -26,53 +25,45 @@ def to_target(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
     goals = speed.targets_of(speed.once(groups))
     if not goals:
         return None
-    figure, panels = grid.panels(2, len(goals), 1.6 + 0.44 * len(members), share_y="all")
+    figure, panels = style.panels(2, len(goals), 1.6 + 0.44 * len(members), share_y="all")
     words = []
     for column, (share, target) in enumerate(goals.items()):
-        found = [[speed.reached(record, target) for record in speed.validated(group)] for group in members]
-        for axes, unit in zip(panels[:, column], ("seconds of meta-updates", "meta-updates")):
-            is_time = unit != "meta-updates"
-            values = [
-                [math.nan if p is None else p.train_seconds if is_time else float(p.update) for p in points]
-                for points in found
-            ]
-            longest = max(speed.spent(group)[0 if is_time else 1] for group in members)
-            rows(axes, members, values, looks, longest)
-            axes.set_xlabel(unit if column == len(goals) // 2 else "", fontsize=grid.SMALL)
+        hits = [[speed.reached(record, target) for record in speed.validated(group)] for group in members]
+        for index, unit in enumerate(("seconds of meta-updates", "meta-updates")):
+            axes = panels[index, column]
+            costs = [[(hit.train_seconds, hit.update)[index] if hit else None for hit in seeds] for seeds in hits]
+            longest = max(speed.spent(group)[index] for group in members)
+            rows(axes, [(group, looks[group.algorithm]) for group in members], costs, longest)
+            axes.set_xlabel(unit if column == len(goals) // 2 else "", fontsize=style.SMALL)
         goal = formatting.score(target, members[0].metric)
-        grid.title(panels[0, column], f"{goal}\n({share:.0%} of the way)")
-        for group, points in zip(members, found):
-            time = speed.median(point.train_seconds if point else None for point in points)
-            count = sum(point is not None for point in points)
-            took = (
-                f"in {formatting.amount(time)} s" if formatting.known(time) else "not by most" if count else "never"
-            )
-            seeds = formatting.count(len(points), "seed")
-            words.append(f"{group.algorithm} to {goal} {took} (reached by {count} of {seeds})")
+        style.title(panels[0, column], f"{goal}\n({share:.0%} of the way)")
+        for group, seeds in zip(members, hits):
+            time = speed.median(hit.train_seconds if hit else None for hit in seeds)
+            count = sum(hit is not None for hit in seeds)
+            took = "not by most" if count else "never"
+            if formatting.known(time):
+                took = f"in {formatting.amount(time)} s"
+            of_seeds = formatting.count(len(seeds), "seed")
+            words.append(f"{group.algorithm} to {goal} {took} (reached by {count} of {of_seeds})")
     return figure, "; ".join(words)
 
 
 def rows(
-    axes: Axes,
-    members: Sequence[Configuration],
-    values: Sequence[Sequence[float]],
-    looks: Mapping[str, Look],
-    longest: float,
+    axes: Axes, members: Sequence[tuple[Configuration, Look]], costs: Sequence[Sequence[float | None]], longest: float
 ) -> None:
-    """One target: a row an algorithm, NaN at the right."""
-    for height, (group, seeds) in enumerate(zip(members, values)):
-        look = looks[group.algorithm]
-        hit = [value for value in seeds if formatting.known(value)]
-        middle = speed.median(value if formatting.known(value) else None for value in seeds)
+    """One target: a row an algorithm, misses (None) at the right."""
+    for height, ((_, look), seeds) in enumerate(zip(members, costs)):
+        hit = [cost for cost in seeds if cost is not None]
+        middle = speed.median(seeds)
         axes.scatter(hit, [height] * len(hit), s=13, color=look.color, marker=look.marker, alpha=0.7, linewidths=0)
         axes.plot([middle, middle], [height - 0.3, height + 0.3], color=look.color, linewidth=1.8)
         if missed := len(seeds) - len(hit):
             axes.scatter([NEVER * longest], [height], s=18, color=look.color, marker="x", linewidths=1.1)
             if missed < len(seeds):
-                axes.annotate(f"{missed}", (NEVER * longest, height), (4, 0), textcoords="offset points",
-                              va="center", fontsize=6)  # fmt: skip
+                place = (NEVER * longest, height)
+                axes.annotate(f"{missed}", place, (4, 0), textcoords="offset points", va="center", fontsize=6)
     axes.set_xlim(-0.04 * longest, 1.3 * longest)
-    grid.name_rows(axes, [group.algorithm for group in members])
+    style.name_rows(axes, [group.algorithm for group, _ in members])
     ticks = [tick for tick in MaxNLocator(3).tick_values(0, longest) if 0 <= tick <= 0.9 * longest]
     axes.set_xticks([*ticks, NEVER * longest], [*(f"{tick:,g}" for tick in ticks), "never"])
     axes.tick_params(axis="x", labelsize=6.5)
@@ -88,7 +79,7 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
         (f"within {formatting.amount(seconds)} s", partial(speed.best_of_seed, seconds=seconds)),
         (f"within {updates:,.0f} updates", partial(speed.best_of_seed, updates=updates)),
     )
-    figure, panels = grid.panels(1, 2, max(1.8, 0.9 + 0.3 * len(members)), share_x="all", share_y="all")
+    figure, panels = style.panels(1, 2, max(1.8, 0.9 + 0.3 * len(members)), share_x="all", share_y="all")
     words, means = [], []
     for axes, (title, value) in zip(panels[0], sides):
         for height, group in enumerate(members):
@@ -98,10 +89,10 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
             axes.scatter(seeds, [height + 0.24] * len(seeds), s=9, color=look.color, alpha=0.7, linewidths=0)
             axes.plot([means[-1]], [height], color=look.color, marker=look.marker, markersize=6)
             words.append(f"{title} {group.algorithm} {formatting.score(means[-1], group.metric)}")
-        grid.title(axes, title)
+        style.title(axes, title)
     for axes in panels[0]:
         style.scale("x", axes, means, members[0], prefix="validation ")
-        grid.name_rows(axes, [group.algorithm for group in members])
+        style.name_rows(axes, [group.algorithm for group in members])
     return figure, "; ".join(words)
 
 
@@ -114,16 +105,16 @@ COSTS: tuple[tuple[str, Callable[[Configuration], float]], ...] = (
 
 def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Test score against the time to adapt to one task, the peak memory and the tasks a second of training."""
-    members = list({group.algorithm: group for group in reversed(groups) if group.score()}.values())[::-1]
+    members = first_of_each(groups)
     shown = [(name, values) for name, of in COSTS if any(map(formatting.known, values := [of(g) for g in members]))]
     if not shown:
         return None
-    figure, panels = grid.panels(1, len(shown), 2.4, share_y="all")
+    figure, panels = style.panels(1, len(shown), 2.4, share_y="all")
     words, means = [], []
     for axes, (name, values) in zip(panels[0], shown):
         for group, value in zip(members, values):
             score, look = group.score(), looks[group.algorithm]
-            if score is None or not formatting.known(value):
+            if not formatting.known(value):
                 continue
             axes.errorbar(value, score.mean, yerr=score.half, capsize=2, markersize=6, **strokes(look, opened=False))
             means.append(score.mean)

@@ -6,11 +6,13 @@ import io
 import math
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,6 +31,9 @@ WIDTH = 4.8
 
 LINE = 0.17
 """Inches a line of the legend takes."""
+SMALL = 8
+"""Size of the letters of a panel's title."""
+Sharing = Literal["none", "all", "row", "col"]
 
 LOOK = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor"), INK),
@@ -89,10 +94,38 @@ def drawing(salt: str) -> Iterator[None]:
 
 def canvas(height: float) -> tuple[Figure, Axes]:
     """An empty figure of `height` inches with one pair of axes."""
+    figure, axes = panels(1, 1, height)
+    return figure, axes[0, 0]
+
+
+def panels(
+    rows: int, columns: int, height: float, *, share_x: Sharing = "none", share_y: Sharing = "none",
+    heights: Sequence[float] | None = None,
+) -> tuple[Figure, Any]:  # fmt: skip
+    """An empty figure of `height` inches, and its axes [rows, columns]; `heights` of rows that differ."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = figure.add_subplot()
-    sns.despine(ax=axes)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y, height_ratios=heights)
+    for each in axes.flat:
+        sns.despine(ax=each)
     return figure, axes
+
+
+def title(axes: Axes, text: str) -> None:
+    axes.set_title(text, fontsize=SMALL)
+
+
+def name_rows(axes: Axes, names: Sequence[str], width: int = 24) -> None:
+    """A row for each name, from the top down, without lines between them."""
+    axes.set_yticks(range(len(names)), [wrap(name, width) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+
+
+def fewer_powers(axes: Axes, extremes: Sequence[float]) -> None:
+    """Logarithmic axes of a small panel: powers of ten only, if there are two of them to show."""
+    if max(extremes) > 20 * min(extremes):
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator())
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -155,3 +188,8 @@ def encoded(figure: Figure, form: str) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=form, metadata=FORMATS[form])
     return buffer.getvalue()
+
+
+def thinned(count: int, most: int) -> np.ndarray:
+    """At most so many of the indices below `count`, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

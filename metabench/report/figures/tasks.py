@@ -11,8 +11,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from metabench.report import formatting
+from metabench.report.analysis.pairs import contests
+from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import grid, style
+from metabench.report.figures import style
 from metabench.report.figures.scores import Drawn, Kind, listed, name, second, strokes
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Array, difference, stack
@@ -30,27 +32,24 @@ def per_task(group: Configuration) -> Array:
     return means
 
 
-def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
+def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     """A violin for each algorithm, over the test tasks, with its quartiles."""
-    known = [group for group in groups if group.score()]
-    if not known:
-        return None
-    figure, axes = style.canvas(max(1.9, 0.9 + 0.42 * len(known)))
-    names = [name(group, known) for group in known]
-    values = [per_task(group) for group in known]
+    figure, axes = style.canvas(max(1.9, 0.9 + 0.42 * len(groups)))
+    names = [name(group, groups) for group in groups]
+    values = [per_task(group) for group in groups]
     pooled = np.concatenate(values)
-    style.scale("x", axes, [float(value) for value in np.quantile(pooled, [0.01, 0.99])], known[0])
+    style.scale("x", axes, [float(value) for value in np.quantile(pooled, [0.01, 0.99])], groups[0])
     positive = axes.get_xscale() == "log"
-    for height, (group, scores) in enumerate(zip(known, values)):
+    for height, (group, scores) in enumerate(zip(groups, values)):
         shown = scores[scores > 0] if positive else scores
-        violin(axes, height, shown, looks[group.algorithm].color, opened=second(group, known))
+        violin(axes, height, shown, looks[group.algorithm].color, opened=second(group, groups))
     if positive:
         low, high = np.quantile(pooled[pooled > 0], [0.005, 0.995])
         axes.set_xlim(low / 1.5, high * 1.5)
-    grid.name_rows(axes, names)
+    style.name_rows(axes, names)
     axes.set_ylabel("")
     words = []
-    for label, group, scores in zip(names, known, values):
+    for label, group, scores in zip(names, groups, values):
         low, middle, high = (formatting.score(float(q), group.metric) for q in np.quantile(scores, QUARTERS))
         words.append(f"{label} median {middle}, half of the tasks from {low} to {high}")
     return figure, "; ".join(words)
@@ -72,18 +71,17 @@ def violin(axes: Axes, height: int, scores: Array, color: str, *, opened: bool) 
 
 def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """The best algorithm against the next ones, a panel each, a dot for each test task."""
-    slot = groups[0].competing_protocols[0]
-    known = ranked([group for group in groups if group.score() and slot in group.competing_protocols])
-    if len(known) < 2:
+    first = next(iter(contests(groups).values()), None)
+    if first is None:
         return None
-    best, rivals = known[0], known[1 : RIVALS + 1]
+    best, *rivals = first[: RIVALS + 1]
     columns = min(2, len(rivals))
     count = math.ceil(len(rivals) / columns)
-    figure, panels = grid.panels(count, columns, 2.35 * count, share_x="all", share_y="all")
+    figure, panels = style.panels(count, columns, 2.35 * count, share_x="all", share_y="all")
     words, shown = [], []
     for axes, rival in zip(panels.flat, rivals):
         mine, others = common(best, rival)
-        chosen = grid.thinned(len(mine), POINTS)
+        chosen = style.thinned(len(mine), POINTS)
         look = looks[rival.algorithm]
         dots = {"color": look.color, "marker": look.marker, "alpha": 0.45, "linewidths": 0}
         axes.scatter(others[chosen], mine[chosen], s=9, **dots)
@@ -99,7 +97,7 @@ def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
         axes.axline((0.5, 0.5), (0.6, 0.6), color=style.INK, linewidth=0.7, dashes=(4, 3))
         axes.tick_params(labelleft=axes in panels[:, 0], labelbottom=True)
         if axes.get_xscale() == "log":
-            grid.fewer_powers(axes, extremes)
+            style.fewer_powers(axes, extremes)
         else:
             margin = 0.04 * (max(shown) - min(shown)) or 0.01
             axes.set_xlim(min(shown) - margin, max(shown) + margin)
@@ -107,13 +105,6 @@ def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
     for axes in panels.flat[len(rivals) :]:
         axes.set_axis_off()
     return figure, "; ".join(words)
-
-
-def ranked(groups: Sequence[Configuration]) -> list[Configuration]:
-    """Best first; one for each algorithm."""
-    sign = -1 if groups and groups[0].higher_is_better else 1
-    once = {group.algorithm: group for group in reversed(groups)}
-    return sorted(once.values(), key=lambda group: sign * per_task(group).mean())
 
 
 def common(a: Configuration, b: Configuration) -> tuple[Array, Array]:
@@ -135,31 +126,24 @@ def compared(best: Configuration, rival: Configuration, mine: Array, others: Arr
 
 def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """Transductive beside inductive, joined, for each algorithm that was tested under both."""
-    by_name: dict[str, dict[str, Configuration]] = {}
-    for group in groups:
-        if group.score():
-            by_name.setdefault(group.algorithm, {})[group.protocol] = group
-    both = {label: found for label, found in by_name.items() if len(found) > 1}
+    both = {label: pair for label, pair in grouped((g.algorithm, g) for g in groups).items() if len(pair) > 1}
     if not both:
         return None
     figure, axes = style.canvas(max(1.8, 0.9 + 0.36 * len(both)))
     words, means = [], []
-    for height, (label, found) in enumerate(both.items()):
-        look, metric = looks[label], found["transductive"].metric
-        ends = [found[protocol].score() for protocol in ("transductive", "inductive")]
-        middle = [each.mean for each in ends if each]
+    for height, (label, (transductive, inductive)) in enumerate(both.items()):
+        look, scores = looks[label], (transductive.score(), inductive.score())
         places = (height - 0.13, height + 0.13)
-        axes.plot(middle, places[: len(middle)], color=look.color, linewidth=1.0, alpha=0.6)
-        for opened, place, score in zip((False, True), places, ends):
-            if score:
-                drawn = strokes(look, opened=opened)
-                axes.errorbar(score.mean, place, xerr=score.half, capsize=2, markersize=6, **drawn)
-        gap = difference(found["transductive"].final, found["inductive"].final)
-        means += middle
-        words.append(f"{label} transductive by {formatting.difference(gap.mean, gap.half, metric)}")
-    grid.name_rows(axes, list(both))
+        axes.plot([score.mean for score in scores], places, color=look.color, linewidth=1.0, alpha=0.6)
+        for opened, place, score in zip((False, True), places, scores):
+            drawn = strokes(look, opened=opened)
+            axes.errorbar(score.mean, place, xerr=score.half, capsize=2, markersize=6, **drawn)
+        gap = difference(transductive.final, inductive.final)
+        means += [score.mean for score in scores]
+        words.append(f"{label} transductive by {formatting.difference(gap.mean, gap.half, transductive.metric)}")
+    style.name_rows(axes, list(both))
     style.scale("x", axes, means, groups[0])
-    members = [group for found in both.values() for group in found.values()]
+    members = [group for pair in both.values() for group in pair]
     return figure, f"{listed(members)}; the difference: {'; '.join(words)}"
 
 

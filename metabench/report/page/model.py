@@ -8,18 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.records.columns import COLUMNS, Column, of_trials, shown_in
+from metabench.records.columns import Column
 from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.analysis import findings
-from metabench.report.analysis.summary import summary
-from metabench.report.collect import tuning as tuned
 from metabench.report.collect.configurations import Configuration, shortfalls
-from metabench.report.collect.labels import labels, pairs, slugs
-from metabench.report.collect.provenance import provenance
+from metabench.report.collect.labels import pairs, slugs
 from metabench.report.figures import style
 from metabench.report.figures.catalogue import Job, Picture, draw
-from metabench.report.page import trial_details
 
 Rows = list[dict[str, Any]]
 
@@ -76,43 +72,28 @@ class Page:
     provenance: Rows
     trials: str
     """Every trial with its details, as JSON."""
-    tables: tuple[str, ...] = ("summary", "trials")
+    tables: tuple[str, ...]
     """What there is in tables/ as CSV."""
-    formats: tuple[str, ...] = ()
+    formats: tuple[str, ...]
     """What there is in figures/ of each figure."""
 
 
-def compose(
-    title: str, records: Sequence[Record], groups: Sequence[Configuration], columns: Sequence[Column] = COLUMNS
-) -> tuple[Page, pd.DataFrame]:
-    """The page, and the summary table that its numbers come from."""
-    table = summary(groups, columns)
+def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...]) -> tuple[Section, ...]:
+    """Every suite, from the summary table, best first, and its figures in that order."""
     looks = style.looks(group.algorithm for group in groups)
     names = slugs(sorted({group.suite for group in groups}))
-    jobs = [Job(suite, slug, ranked(suite, groups, table), looks) for suite, slug in names.items()]
-    sections = tuple(
+    jobs = [Job(suite, slug, ranked(suite, groups, table), looks, formats) for suite, slug in names.items()]
+    return tuple(
         section(job, [group for group in groups if group.suite == job.suite], table, drawn)
         for job, drawn in zip(jobs, draw(jobs))
     )
+
+
+def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
+    """See READING."""
     selections = ", ".join(sorted({record.selection for record in records if record.selection}))
     recorded = f" (recorded as: {selections})" if selections else ""
-    page = Page(
-        title=title,
-        line=headline(records, groups),
-        command="metabench report",
-        findings=tuple(findings.across(groups)),
-        columns=tuple(columns),
-        sections=sections,
-        reading=tuple((name, words.format(recorded=recorded)) for name, words in READING),
-        published=[],
-        failures=failed(groups),
-        suites=suites(groups),
-        settings=compared(groups),
-        tuning=tuned.lines(groups),
-        provenance=provenance(records),
-        trials=trial_details.encoded(records, labels(records), shown_in("trials", of_trials(columns))),
-    )
-    return page, table
+    return tuple((name, words.format(recorded=recorded)) for name, words in READING)
 
 
 def ranked(suite: str, groups: Sequence[Configuration], table: pd.DataFrame) -> list[Configuration]:
@@ -123,7 +104,7 @@ def ranked(suite: str, groups: Sequence[Configuration], table: pd.DataFrame) -> 
 
 
 def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
-    """One suite: its rows, best first, and its figures in that order."""
+    """One suite."""
     rows = table[table["suite"] == job.suite].to_dict("records")
     metric = next((row["metric"] for row in rows if row["metric"]), "")
     notes = []

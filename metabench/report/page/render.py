@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def html(page: Page) -> str:
 
 def markdown(page: Page) -> str:
     """For a repository: figures beside it, every value escaped."""
-    environment = templates(finalize=plain)
+    environment = templates(finalize=formatting.plain)
     environment.filters |= {"code": code, "markup": Markup}
     return environment.get_template("report.md.j2").render(page=page)
 
@@ -77,14 +76,6 @@ def templates(**options: Any) -> jinja2.Environment:
 def picture_element(picture: Picture, prefix: str) -> Markup:
     """Its SVG as an element; matplotlib wrote it, and every text that is added is escaped."""
     return Markup(inline_svg.element(picture.content["svg"], prefix, picture.alternative, picture.titles))
-
-
-def plain(value: Any) -> str:
-    """Text that Markdown shows as it is, in a table too."""
-    if isinstance(value, Markup):
-        return value
-    text = re.sub(r"\s+", " ", str(value)).replace("&", "&amp;").replace("<", "&lt;")
-    return re.sub(r"([\\|`*\[\]])", r"\\\1", text)
 
 
 def code(text: str) -> Markup:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from metabench.records.columns import Column, trial_values
+from metabench.records.columns import Column, of_trials, shown_in, trial_values
 from metabench.records.record import Record
 from metabench.records.trials import Part
 from metabench.report import formatting
-from metabench.report.collect.labels import Label, text
+from metabench.report.collect.labels import Label, labels, text
 from metabench.report.collect.provenance import facts
 
 LOG = 6_000
@@ -39,13 +39,13 @@ class Pool:
         return self.places[key]
 
 
-def encoded(records: Iterable[Record], labels: dict[str, Label], columns: Sequence[Column]) -> str:
+def encoded(records: Sequence[Record], columns: Sequence[Column]) -> str:
     """JSON of `trials` in the records' order, and the `pool` that their places point into.
 
     Without a `<`, so that no text in it can end the element that it stands in.
     """
-    pool = Pool()
-    rows = [trial(record, labels[record.trial.id], pool, columns) for record in records]
+    pool, names, shown = Pool(), labels(records), shown_in("trials", of_trials(columns))
+    rows = [trial(record, names[record.trial.id], pool, shown) for record in records]
     content = msgspec.json.encode({"trials": rows, "pool": pool.values}).decode()
     return content.replace("<", "\\u003c")
 

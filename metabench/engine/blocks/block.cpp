@@ -1,0 +1,132 @@
+// Convolution 3x3, BatchNorm on the batch, ReLU (or leaky) and perhaps maximum pooling by 2 as one block: its value,
+// its gradient and the gradient of its gradient. function.py calls these three, one thread a call; each takes its
+// tensors and sizes as one array of 64-bit words, in the order of its struct. A few images at a time go through all
+// that can be done with them, so that they stay in the cache.
+#include "normalise.h"
+
+struct Sizes {
+  long n, ih, iw, ic, h, w, c, stride, pool;
+  Norm norm(double slope) const {
+    return {{(int)n, (int)ih, (int)iw, (int)ic, (int)h, (int)w, (int)c, (int)stride}, (int)pool, (T)slope};
+  }
+};
+
+static int piece(const Norm& s) { return (int)std::clamp(98304 / s.row(), 1L, (long)s.n); }
+
+static T* workspace(int which, size_t size) {  // freed with its thread
+  static thread_local std::vector<T> kept[3];
+  if (kept[which].size() < size) kept[which].resize(size);
+  return kept[which].data();
+}
+
+struct Forward {
+  Sizes sizes;
+  const T *x, *w, *gamma, *beta;
+  T *z, *out, *top;
+  unsigned char* place;
+  T *mean, *r;
+};
+
+extern "C" void block_forward(const Forward* a, double epsilon, double slope) {
+  Norm s = a->sizes.norm(slope);
+  std::vector<double> mean(s.c), squares(s.c);
+  std::vector<T> scale(s.c), shift(s.c);
+  long seen = 0;
+  for (int b = 0, by = piece(s); b < s.n; b += by) {
+    Norm some = s.images(std::min(by, s.n - b));
+    convolve(some, a->x + b * s.input(), a->w, nullptr, nullptr, a->z + b * s.row(), false);
+    add_moments(a->z + b * s.row(), some.n * s.pixels(), s.c, seen, mean.data(), squares.data());
+  }
+  for (int j = 0; j < s.c; j++) {
+    double r = 1 / std::sqrt(squares[j] / seen + epsilon);
+    a->mean[j] = mean[j], a->r[j] = r;
+    scale[j] = a->gamma[j] * r, shift[j] = a->beta[j] - a->gamma[j] * r * mean[j];
+  }
+  BY_CHANNELS(activate, s, a->z, a->out, a->top, a->place, scale.data(), shift.data());
+}
+
+struct Backward {
+  Sizes sizes;
+  const T *g, *gz, *out, *top;  // gz: a gradient by z that comes from elsewhere, or null
+  const unsigned char* place;
+  const T *z, *gamma, *mean, *r, *x, *w;
+  T *dz, *dx, *dw, *dgamma, *dbeta;  // dz and dx may be null
+};
+
+extern "C" void block_backward(const Backward* a, double, double slope) {
+  Norm s = a->sizes.norm(slope);
+  const long c = s.c, out_row = (long)s.ph() * s.pw() * c;
+  const double rows = (double)s.n * s.pixels();
+  std::vector<double> s1(c), s2(c);
+  std::vector<T> k(3 * c);
+  BY_CHANNELS(sum_slopes, s, a->g, a->out, s.pool ? a->top : a->z, s1.data(), s2.data());
+  for (long j = 0; j < c; j++) {
+    double r = a->r[j], scale = a->gamma[j] * r, along = (s2[j] - a->mean[j] * s1[j]) * r;
+    a->dgamma[j] = along, a->dbeta[j] = s1[j];
+    k[j] = scale, k[2 * c + j] = -scale * along / rows * r;
+    k[c + j] = -scale * s1[j] / rows + scale * along / rows * r * a->mean[j];
+  }
+  T* flipped = a->dx ? workspace(0, s.weights()) : nullptr;
+  if (flipped) flip(s, a->w, flipped);
+  memset(a->dw, 0, sizeof(T) * s.weights());
+  for (int b = 0, by = piece(s); b < s.n; b += by) {
+    Norm some = s.images(std::min(by, s.n - b));
+    const T* z = a->z + b * s.row();
+    T* dz = a->dz ? a->dz + b * s.row() : workspace(1, by * s.row());
+    const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
+    BY_CHANNELS(spread_slopes, some, a->g + b * out_row, a->out + b * out_row, place, z, dz, k.data());
+    if (a->gz)
+      for (long i = 0, m = some.n * s.row(); i < m; i++) dz[i] += a->gz[b * s.row() + i];
+    if (flipped) convolve(some, dz, flipped, nullptr, nullptr, a->dx + b * s.input(), true);
+    add_weight_gradient(some, a->x + b * s.input(), dz, a->dw);
+  }
+}
+
+struct Second {
+  Sizes sizes;
+  const T *ux, *uw, *ugamma, *ubeta;  // cotangents of dx, dw, dgamma, dbeta: any may be null
+  const T *g, *out;
+  const unsigned char* place;
+  const T *z, *gamma, *mean, *r, *dgamma, *dbeta, *dz, *x, *w;
+  T *of_z, *of_g, *of_gamma, *of_x, *of_w;  // of_x goes with uw, of_w with ux; else null
+};
+
+extern "C" void block_second(const Second* a, double, double slope) {
+  Norm s = a->sizes.norm(slope);
+  const long c = s.c;
+  const double rows = (double)s.n * s.pixels();
+  T* u = workspace(2, s.n * s.row());  // along ux and uw, z moves so
+  if (a->ux && a->uw)
+    convolve(s, a->ux, a->w, a->x, a->uw, u, false);
+  else if (a->uw)
+    convolve(s, a->x, a->uw, nullptr, nullptr, u, false);
+  else if (a->ux)
+    convolve(s, a->ux, a->w, nullptr, nullptr, u, false);
+  else
+    memset(u, 0, sizeof(T) * s.n * s.row());
+  std::vector<double> t(3 * c);
+  std::vector<T> k(7 * c);
+  BY_CHANNELS(sum_second, s, u, a->z, a->mean, a->g, a->out, a->place, t.data());
+  for (long j = 0; j < c; j++) {
+    double r = a->r[j], gamma = a->gamma[j], mean = a->mean[j], s1 = a->dbeta[j], s2 = a->dgamma[j];
+    double m1 = t[j] / rows, m2 = r * t[c + j] / rows, ugamma = a->ugamma ? a->ugamma[j] : 0;
+    double of_gamma = r * (t[2 * c + j] - m1 * s1 - m2 * s2), scale = ugamma * r - gamma * r * r * m2;
+    double xh = -scale * s2 / rows - gamma * r * of_gamma / rows + gamma * r * r * m2 * s2 / rows;
+    double g_xh = ugamma - gamma * r * m2;
+    a->of_gamma[j] = of_gamma;
+    k[j] = scale, k[2 * c + j] = xh * r, k[3 * c + j] = -gamma * r * r * s2 / rows;
+    k[c + j] = -scale * s1 / rows + gamma * r * r * m1 * s2 / rows - xh * r * mean;
+    k[4 * c + j] = gamma * r, k[5 * c + j] = g_xh * r;
+    k[6 * c + j] = -gamma * r * m1 + (a->ubeta ? a->ubeta[j] : 0) - g_xh * r * mean;
+  }
+  BY_CHANNELS(spread_second, s, u, a->z, a->g, a->out, a->place, a->of_z, a->of_g, k.data());
+  if (a->of_x) {
+    T* flipped = workspace(0, s.weights());
+    flip(s, a->uw, flipped);
+    convolve(s, a->dz, flipped, nullptr, nullptr, a->of_x, true);
+  }
+  if (a->of_w) {
+    memset(a->of_w, 0, sizeof(T) * s.weights());
+    add_weight_gradient(s, a->ux, a->dz, a->of_w);
+  }
+}

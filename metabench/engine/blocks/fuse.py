@@ -1,0 +1,182 @@
+"""Where in a module the block applies: runs of layers in an nn.Sequential; names and weights stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from metabench.api.trees import Tree, flatten
+from metabench.engine.blocks.build import NAMES, Blocks
+from metabench.engine.blocks.function import Block, Settings
+
+CURRENT: ContextVar[Blocks | None] = ContextVar("blocks", default=None)
+
+
+@contextmanager
+def running(blocks: Blocks | None) -> Iterator[None]:
+    """Inside it fused modules run blocks where they apply; with None their own layers."""
+    token = CURRENT.set(blocks)
+    try:
+        yield
+    finally:
+        CURRENT.reset(token)
+
+
+class Run(NamedTuple):
+    """Layers of a model that are one block for inputs that it suits."""
+
+    layers: tuple[nn.Module, ...]
+    stride: int
+    slope: float
+
+    def settings(self, x: Tensor) -> Settings | None:
+        """Of the block for such inputs; None where the layers must run themselves."""
+        conv: Any = self.layers[0]
+        norm: Any = self.layers[1]
+        n, channels, height, width = x.shape
+        height, width = (height - 1) // self.stride + 1, (width - 1) // self.stride + 1
+        if channels != conv.in_channels or not wide_enough(conv.out_channels, x.dtype):
+            return None
+        if (
+            conv.weight.dtype != x.dtype
+            or n * height * width < 2
+            or (len(self.layers) > 3 and min(height, width) < 2)
+        ):
+            return None
+        return Settings(self.stride, len(self.layers) > 3, norm.eps, self.slope)
+
+
+class Fused(nn.Sequential):
+    """An nn.Sequential that runs some of its layers as blocks inside `running`. Its layers do not change."""
+
+    plan: list[Run | nn.Module] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See nn.Sequential."""
+        blocks = CURRENT.get()
+        if blocks is None or not suits(x, blocks):
+            return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
+        if self.plan is None:
+            self.plan = list(runs(list(unnested(self))))
+        in_blocks = False
+        for step in self.plan:
+            settings = step.settings(x) if isinstance(step, Run) and x.dim() == 4 else None
+            if isinstance(step, Run) and settings:
+                conv, norm, *_ = step.layers
+                tensors = (x, conv.weight, conv.bias, norm.weight, norm.bias)
+                x, _ = Block.apply(*tensors, settings, blocks)  # type: ignore[no-untyped-call]
+                in_blocks = blocks.used = True
+                continue
+            x, in_blocks = as_layers_leave_it(x, in_blocks), False
+            for layer in step.layers if isinstance(step, Run) else (step,):
+                x = layer(x)
+        return as_layers_leave_it(x, in_blocks)
+
+
+def as_layers_leave_it(x: Tensor, from_block: bool) -> Tensor:
+    """A block's output in the usual order in memory: what follows may ask for a view."""
+    return x.contiguous() if from_block else x
+
+
+def suits(x: Tensor, blocks: Blocks) -> bool:
+    """Whether blocks can take such inputs: images on a CPU, outside of torch's transforms and autocast."""
+    return (
+        x.dim() == 4
+        and x.dtype == blocks.dtype
+        and x.device.type == "cpu"
+        and not torch._C._are_functorch_transforms_active()
+        and not torch.is_autocast_enabled("cpu")
+        and forward_ad._current_level < 0
+    )
+
+
+def unnested(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of a Fused, and in its place those of a Fused inside it."""
+    for layer in module.children():
+        if type(layer) is Fused and not hooked(layer):
+            yield from unnested(layer)
+        else:
+            yield layer
+
+
+def runs(layers: list[nn.Module]) -> Iterator[Run | nn.Module]:
+    """The layers, those in one step that may be a block."""
+    at = 0
+    while at < len(layers):
+        count = 0
+        if can_be_block(layers[at : at + 3]):
+            count = 4 if at + 3 < len(layers) and is_pool(layers[at + 3]) else 3
+            found: Any = layers[at : at + count]
+            yield Run(tuple(found), found[0].stride[0], getattr(found[2], "negative_slope", 0.0))
+        else:
+            yield layers[at]
+        at += max(count, 1)
+
+
+def can_be_block(layers: list[Any]) -> bool:
+    """Whether three layers are a convolution, BatchNorm and a rectifier of the kinds that a block has."""
+    if len(layers) < 3 or any(map(hooked, layers)):
+        return False
+    conv, norm, activation = layers
+    return (
+        (type(conv), type(norm)) == (nn.Conv2d, nn.BatchNorm2d)
+        and type(activation) in (nn.ReLU, nn.LeakyReLU)
+        and (conv.kernel_size, conv.padding, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
+        and conv.stride in ((1, 1), (2, 2))
+        and conv.padding_mode == "zeros"
+        and norm.affine
+        and not norm.track_running_stats
+        and getattr(activation, "negative_slope", 0.0) >= 0  # so that the largest stays the largest
+    )
+
+
+def wide_enough(channels: int, dtype: torch.dtype) -> bool:
+    """Whether a block is the quicker way for so many output channels: they fill vectors of 64 bytes."""
+    return channels % (64 // dtype.itemsize) == 0
+
+
+def is_pool(layer: nn.Module) -> bool:
+    """Whether a layer is maximum pooling of 2 by 2 pixels."""
+    return (
+        type(layer) is nn.MaxPool2d
+        and not hooked(layer)
+        and layer.kernel_size in (2, (2, 2))
+        and layer.stride in (2, (2, 2))
+        and layer.padding in (0, (0, 0))
+        and layer.dilation in (1, (1, 1))
+        and not layer.ceil_mode
+        and not layer.return_indices
+    )
+
+
+def hooked(layer: nn.Module) -> bool:
+    """Whether somebody listens to a layer's calls."""
+    return bool(
+        layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+    )
+
+
+def fuse(module: nn.Module) -> nn.Module:
+    """The module with its plain Sequentials made Fused; what they hold, and what it computes, stays as it is."""
+    for child in module.modules():
+        if type(child) is nn.Sequential:
+            child.__class__ = Fused
+    return module
+
+
+def weights_dtype(meta: Tree) -> torch.dtype | None:
+    """The dtype of the weights of convolutions that a block may take; None where there are none."""
+    return next(
+        (leaf.dtype for leaf in flatten(meta)[0] if is_kernel(leaf) and wide_enough(len(leaf), leaf.dtype)), None
+    )
+
+
+def is_kernel(leaf: Tensor) -> bool:
+    """Whether a leaf looks like the weights of a block's convolution, on a CPU."""
+    return leaf.dim() == 4 and leaf.shape[2:] == (3, 3) and leaf.dtype in NAMES and leaf.device.type == "cpu"
