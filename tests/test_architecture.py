@@ -16,19 +16,20 @@ ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "errors": set(),
     "units": set(),
+    "processes": set(),
     "records": {"errors", "units"},
     "api": {"errors", "records"},
     "registry": {"errors", "records"},
     "engine": {"api", "registry", "records", "errors"},
-    "experiments": {"engine", "registry", "records", "api", "errors", "units"},
-    "report": {"registry", "records", "errors"},
+    "experiments": {"engine", "registry", "records", "api", "errors", "units", "processes"},
+    "report": {"registry", "records", "errors", "processes"},
     "testing": {"engine", "registry", "api", "records", "errors"},
 }
 """`cli` and the two files above everything may import it all."""
-EXECUTORS = {"records", "errors"}
+EXECUTORS = {"records", "errors", "processes"}
 """What `experiments/executors/` may import, beside itself."""
 PUBLIC = {
-    "metabench": {"load", "load_tasks", "run"},
+    "metabench": {"UserError", "load", "load_tasks", "run"},
     "metabench.registry": {"load_registry"},
     "metabench.report": {"statistics", "write_report"},
     "metabench.testing": {"Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"},
@@ -87,7 +88,7 @@ def test_imports_follow_the_table(package):
         assert packages_imported(path) - {package} <= MAY_IMPORT[package], path
 
 
-def test_executors_know_records_and_errors_alone():
+def test_executors_know_records_errors_and_processes_alone():
     for path in (ROOT / "metabench/experiments/executors").glob("*.py"):
         ours = {name for name in imported(path) if name.startswith("metabench.")}
         outside = {name for name in ours if not name.startswith("metabench.experiments.executors")}

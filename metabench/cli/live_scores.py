@@ -53,11 +53,11 @@ class LiveScores:
 
 
 def means(records: Iterable[Record]) -> str:
-    """`accuracy 95.30% (3 seeds)`, under each protocol; then how many did not end well."""
+    """`accuracy 95.30% (3 seeds)`, under each protocol; then how many failed."""
     found: dict[str, list[Record]] = {}
-    bad = 0
+    failed = 0
     for record in records:
-        bad += record.is_failure
+        failed += record.is_failure
         for protocol in record.tests if record.status == "ok" else ():
             found.setdefault(protocol, []).append(record)
     parts = []
@@ -66,4 +66,4 @@ def means(records: Iterable[Record]) -> str:
         mean = statistics.fmean(record.tests[protocol].score for record in known)
         under = f" {protocol}" if len(found) > 1 else ""
         parts.append(f"{metric} {score(mean, metric)}{under} ({len(known)} seed{'s' * (len(known) != 1)})")
-    return "; ".join(parts + ([f"{bad} did not end well"] if bad else []))
+    return "; ".join(parts + ([f"{failed} failed"] if failed else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -20,10 +21,18 @@ def read_names(value: Any) -> Any:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def read_files(value: Any) -> Any:
+    """One path as a list of it; paths as texts."""
+    paths = [value] if isinstance(value, str | os.PathLike) else value
+    if not isinstance(paths, list | tuple):
+        return value
+    return [os.fspath(path) if isinstance(path, os.PathLike) else path for path in paths]
+
+
 def read_seeds(value: Any) -> Any:
     """`3` as a number and `0,4,7` as a list; anything but a text as it is."""
     if not isinstance(value, str):
-        return value
+        return list(value) if isinstance(value, range) else value
     try:
         return [int(part) for part in value.split(",") if part] if "," in value else int(value)
     except ValueError:
@@ -36,6 +45,8 @@ def read_settings(value: Any) -> Any:
         pairs = list(value.items())
     elif isinstance(value, list):
         pairs = [read_setting(text) for text in value]
+    elif isinstance(value, str) and "=" in value:
+        pairs = [read_setting(value)]
     else:
         return value
     tables: dict[Any, Any] = {}

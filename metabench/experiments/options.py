@@ -16,6 +16,7 @@ from metabench.experiments.option_values import (
     check_checkpoint_every,
     check_positive,
     check_seeds,
+    read_files,
     read_names,
     read_seeds,
     read_settings,
@@ -118,7 +119,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     plugins: Annotated[
         tuple[str, ...],
         Option(
-            "A plugin file to load (may be repeated).", "run tune worker verify check list plugins", flag="--plugin"
+            "A plugin file to load (may be repeated).",
+            "run tune worker verify check list plugins",
+            flag="--plugin",
+            read=read_files,
         ),
     ] = ()
     data: Annotated[

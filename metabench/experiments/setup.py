@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metabench.errors import UserError, one_line
-from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_subprocess
 from metabench.experiments.options import Options
+from metabench.processes import ChildDiedError, run_in_subprocess
 from metabench.records.trials import Trial
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once

@@ -130,12 +130,12 @@ def set_aside_damaged(root: Path, trial_id: str) -> Path:
 
 
 def records(root: str | Path) -> Iterator[Record]:
-    """Every readable record, in the order of the trials' ids; an unreadable one is passed over with a warning."""
+    """Every readable record, in the order of the trials' ids; an unreadable one is skipped with a warning."""
     for path in sorted(existing(root).glob("*/record.json")):
         try:
             yield decode(path.read_bytes(), path)
         except (DamagedError, OSError) as error:
-            warnings.warn(f"Passed over '{path}', which cannot be used: {error}", stacklevel=2)
+            warnings.warn(f"Skipped '{path}', which cannot be used: {error}", stacklevel=2)
 
 
 def existing(root: str | Path) -> Path:
@@ -168,7 +168,7 @@ def scores(root: str | Path, record: Record) -> Scores:
     try:
         return rectangular(msgspec.json.decode(read_scores(root, record), type=Scores))
     except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        warnings.warn(f"Passed over the scores of '{record.trial.id}': {error}", stacklevel=2)
+        warnings.warn(f"Skipped the scores of '{record.trial.id}': {error}", stacklevel=2)
         return {}
 
 
@@ -182,7 +182,7 @@ def examples(root: str | Path, record: Record) -> Examples | None:
             raise DamagedError("they are not what was written")
         return msgspec.json.decode(content, type=Examples)
     except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        warnings.warn(f"Passed over the examples of '{record.trial.id}': {error}", stacklevel=2)
+        warnings.warn(f"Skipped the examples of '{record.trial.id}': {error}", stacklevel=2)
         return None
 
 
@@ -202,7 +202,7 @@ def requested_trials(root: Path) -> tuple[Trial, ...]:
         try:
             found |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
         except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
-            warnings.warn(f"Passed over '{path}', which cannot be used: {error}", stacklevel=2)
+            warnings.warn(f"Skipped '{path}', which cannot be used: {error}", stacklevel=2)
     return tuple(found.values())
 
 

@@ -83,13 +83,14 @@ def build_report(
     tables |= statistics_tables.tables(groups) | speed.tables(groups)
     if book:
         tables["published"] = published.frame(beside)
+    wanted = tuple(form for form in FORMATS if form in (formats or FORMATS))
     page = Page(
         title=merged.name,
         line=model.headline(fit, groups),
         command=command(merged.roots.values(), against, formats),
         findings=(*findings.across(groups), *notes),
         columns=tuple(columns),
-        sections=model.sections(groups, tables["summary"]),
+        sections=model.sections(groups, tables["summary"], wanted),
         reading=model.reading(fit),
         published=[published.shown(row) for row in beside],
         failures=model.failed(groups),
@@ -99,7 +100,7 @@ def build_report(
         provenance=provenance.provenance(fit),
         trials=trial_details.encoded(fit, columns),
         tables=tuple(tables),
-        formats=tuple(form for form in FORMATS if form in (formats or FORMATS)),
+        formats=wanted,
     )
     files = render(page) | {f"tables/{name}.csv": formatting.csv(table) for name, table in tables.items()}
     return Report(files, tuple(notes), page.published, tables)

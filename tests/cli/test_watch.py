@@ -47,7 +47,7 @@ def test_the_scores_so_far():
         sofar.record(each.record)
     line = text(Console(width=140), sofar).splitlines()[-1]
     assert "3/4" in line
-    assert "accuracy 60.00% (2 seeds); 1 did not end well" in line
+    assert "accuracy 60.00% (2 seeds); 1 failed" in line
     assert line.rstrip().endswith("▁▃█ 80.00%"), "of those that run, and of no other"
 
 

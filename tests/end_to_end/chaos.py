@@ -155,7 +155,7 @@ def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The processes below a command that run trials."""
     try:
         below = psutil.Process(process.pid).children(recursive=True)
-        return [each for each in below if "spawn_main" in " ".join(each.cmdline())]
+        return [each for each in below if "forkserver" in " ".join(each.parent().cmdline())]
     except psutil.Error:
         return []
 

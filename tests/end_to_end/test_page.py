@@ -36,7 +36,7 @@ def index(tmp_path_factory):
         for rate in (name, 0.1):
             store.write(root, outcome(trial("hostile", "glyphs", seed, algorithm_parameters={"name": rate}), 0.5))
         store.write(root, failure(trial(f"bad{seed}", "glyphs", 0, suite_parameters={"ways": 5}), "error", name))
-    return write_report(root, tmp_path_factory.mktemp("report") / "out")
+    return write_report(root, tmp_path_factory.mktemp("report") / "out", formats=["svg"])
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import metabench
 from tests.blocks import blocks, commands
+from tests.waiting import HANG
 
 pytestmark = pytest.mark.xdist_group("readme")
 
@@ -37,12 +41,17 @@ def test_the_plugin_is_short():
 
 
 @pytest.mark.slow
-def test_the_notebook(folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
-    scope: dict = {}
-    exec(NOTEBOOK, scope)
-    assert set(scope["trials"]["status"]) == {"ok"}
-    assert len(scope["tasks"]) > 0
+@pytest.mark.parametrize("guard", [False, True])
+def test_the_snippet_is_a_script_with_and_without_a_guard(folder, guard):
+    lines = ["print('begins')", *NOTEBOOK.replace("results/notebook", f"results/{guard}").splitlines()]
+    if guard:
+        lines = ["def main():", *(f"    {line}" for line in lines), "if __name__ == '__main__':", "    main()"]
+    script = folder / f"script_{guard}.py"
+    script.write_text("\n".join([*lines, "print('never in a worker')"]))
+    result = subprocess.run([sys.executable, script.name], cwd=folder, capture_output=True, text=True, timeout=HANG)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.stdout.count("begins"), result.stdout.count("never in a worker")) == (1, 1)
+    assert set(metabench.load(folder / "results" / str(guard))["status"]) == {"ok"}
 
 
 def test_the_first_two_commands_are_run_and_test():

@@ -17,8 +17,8 @@ import pytest
 from metabench.experiments.executors import local
 from metabench.experiments.executors.local import Local
 from metabench.experiments.executors.queue import Limits, Queue
-from metabench.experiments.executors.subprocesses import ChildDiedError, run_in_subprocess
 from metabench.experiments.executors.worker_process import TrialRequest, TrialStarted, WorkerProcess, message_of
+from metabench.processes import ChildDiedError, run_in_subprocess
 from metabench.records import store
 from metabench.records.checkpoints import NAME
 from metabench.records.locks import LOCKS, Claim, TrialLocks, running
@@ -135,19 +135,34 @@ def test_the_time_of_a_trial_begins_when_its_process_is_ready(tmp_path):
         worker.kill()
 
 
+def test_an_outcome_that_is_there_already_is_read_before_a_limit_is_enforced(tmp_path):
+    executor = Local(lambda t: TrialRequest(t, Execution(), tmp_path / t.id), behave, 1)
+    queue = Queue([trial("good")], TrialLocks(tmp_path), Limits(seconds=0.0))
+    worker = WorkerProcess(behave)
+    executor.workers.append(worker)
+    worker.start(executor.request_of(queue.take()))
+    wait_for(worker.connection.poll)
+    worker.started = 0.0
+    assert worker.exceeded_limit(0.0, None)
+    assert list(executor.enforce(worker, queue, None)) == []
+    while worker.trial and worker.connection.poll(HANG):
+        found = list(executor.receive(worker, queue, lambda sign: None))
+    worker.kill()
+    assert [outcome.record.status for outcome in found] == ["ok"]
+
+
 def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     code = f"""
         import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-        if __name__ == "__main__":
-            from pathlib import Path
-            from tests.builders import trial
-            from tests.experiments.test_executors import run
-            run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
+        from pathlib import Path
+        from tests.builders import trial
+        from tests.experiments.test_executors import run
+        run(Path({str(tmp_path)!r}), trial("hangs"), trial("patient"))
     """
     script = tmp_path / "driver.py"
     script.write_text(textwrap.dedent(code), encoding="utf-8")
     driver = psutil.Popen([sys.executable, str(script)])
-    below = wait_for(lambda: len(found := driver.children(recursive=True)) >= 4 and found)  # with the tracker
+    below = wait_for(lambda: len(found := driver.children(recursive=True)) >= 4 and found)  # with the server
     driver.kill()
     driver.wait()
     _, alive = psutil.wait_procs(below, timeout=HANG)

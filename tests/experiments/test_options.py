@@ -94,6 +94,10 @@ def test_every_row_is_explained_and_its_default_can_be_used():
         ({"seeds": "0,4"}, {"seeds": [0, 4]}),
         ({"set": ["a.x=1", "a.y=text", "b.z=[1]"]}, {"set": {"a": {"x": 1, "y": "text"}, "b": {"z": [1]}}}),
         ({"set": {"a.x": 1, "a": {"y": 2}}}, {"set": {"a": {"x": 1, "y": 2}}}),
+        ({"set": "a.x=1"}, {"set": {"a": {"x": 1}}}),
+        ({"seeds": range(2, 4)}, {"seeds": [2, 3]}),
+        ({"plugins": "a.py"}, {"plugins": ["a.py"]}),
+        ({"plugins": [Path("a.py"), "b.py"]}, {"plugins": ["a.py", "b.py"]}),
         ({"out": Path("here")}, {"out": "here"}),
     ],
 )

@@ -429,7 +429,7 @@ def test_the_report_says_who_was_tuned_and_warns(recipe, registry, tmp_path):
     options = Options(algos=("maml", "scratch"), suites=("sinusoid",), seeds=2, recipe=str(recipe), test_steps=1)
     trials = plan_trials(options, registry)
     written(tmp_path / "r", trials)
-    report = build_report([tmp_path / "r"])
+    report = build_report([tmp_path / "r"], formats=["svg"])
     digest = read_recipe(recipe).hash
     line = (
         f"maml: 30 trials of 300 updates on validation tasks (best mse there 0.500; recipe {digest}); "
@@ -446,7 +446,7 @@ def test_the_report_says_who_was_tuned_and_warns(recipe, registry, tmp_path):
 def test_a_report_without_tuning_has_no_word_of_it(registry, tmp_path):
     options = Options(algos=("maml", "scratch"), suites=("sinusoid",), seeds=1, test_steps=1)
     written(tmp_path / "r", plan_trials(options, registry))
-    report = build_report([tmp_path / "r"])
+    report = build_report([tmp_path / "r"], formats=["svg"])
     assert "uning" not in report.files["report.md"].decode()
     assert not any("Caution" in note for note in report.notes)
 

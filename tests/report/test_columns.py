@@ -33,7 +33,7 @@ def tables(tmp_path_factory) -> dict[str, object]:
     root, columns = tmp_path_factory.mktemp("results"), (*COLUMNS, ADDED)
     for seed in range(2):
         store.write(root, outcome(trial("maml", "glyphs", seed), 0.5))
-    files = build_report([root], None, columns).files
+    files = build_report([root], None, columns, ["svg"]).files
     terminal = summary_table(store.records(root), root, columns)
     return {
         "load": load(root, columns),

@@ -351,7 +351,9 @@ def test_a_figure_is_added_by_its_file_alone(known, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "metabench.report.figures.stranger_figures")
     assert names == [*(kind.name for kind in KINDS), "stranger"]
     kind = catalogue.kinds()[-1]
-    picture = catalogue.picture(kind, "toys", "toys", known, style.looks(group.algorithm for group in known))
+    picture = catalogue.picture(
+        kind, catalogue.Job("toys", "toys", known, style.looks(group.algorithm for group in known))
+    )
     assert (picture.file, picture.section) == ("toys-stranger", "7 Other")
     assert picture.alternative == f"A stranger on toys: {len(known)} algorithms."
     assert b"<svg" in picture.content["svg"]

@@ -188,14 +188,14 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
 @pytest.mark.slow
 def test_the_report_has_them(here, tmp_path):
     store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT))
-    index = write_report(tmp_path / "r", tmp_path / "out", str(FILE))
+    index = write_report(tmp_path / "r", tmp_path / "out", str(FILE), ["svg"])
     table = (index.parent / "tables" / "published.csv").read_text(encoding="utf-8")
     assert table.count("\n") == 2
     assert "queries: 15 here, 1 there; split: background here, random there" in table
     for text in (index.read_text(encoding="utf-8"), (index.parent / "report.md").read_text(encoding="utf-8")):
         assert "queries: 15 here, 1 there; split: background here, random there" in text
         assert "98.70 ± 0.40%" in text
-    said = here("report", "r", "--against", str(FILE))
+    said = here("report", "r", "--against", str(FILE), "--formats", "svg")
     assert all(heading in said.stdout for heading in ("ours", "published", "differences")), said.stderr
     store.write(tmp_path / "s", outcome("maml", "elsewhere", {}))
     said = here("report", "s", "--against", str(FILE))

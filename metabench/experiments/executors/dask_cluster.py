@@ -18,7 +18,7 @@ from distributed.utils import silence_logging_cmgr
 
 from metabench.errors import UserError
 from metabench.experiments.executors.dask_worker import sees
-from metabench.experiments.executors.subprocesses import hidden_main
+from metabench.processes import hidden_main
 
 log = logging.getLogger(__name__)
 PACKAGES = ("metabench", "torch", "learn2learn")

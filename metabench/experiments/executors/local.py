@@ -124,7 +124,7 @@ class Local:
             self.retire(worker)
             return
         reason = worker.exceeded_limit(queue.limits.seconds, queue.limits.memory)
-        if reason:
+        if reason and not worker.connection.poll():  # what it has said already is read first: it may be over
             trial = worker.trial
             self.retire(worker)
             yield ended(trial, "timeout" if "--trial-timeout" in reason else "error", reason)

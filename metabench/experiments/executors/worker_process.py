@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from metabench.experiments.executors.registry import RunTrial
-from metabench.experiments.executors.subprocesses import exit_with_parent, start_child
+from metabench.processes import exit_with_parent, start_child
 from metabench.records.checkpoints import CheckpointStore, FolderCheckpointStore
 from metabench.records.record import StoppedError
 from metabench.records.trials import Execution, Trial

@@ -78,7 +78,7 @@ class TuningRun:
             on_record(outcome.record)
 
     def write(self, path: Path) -> list[Search]:
-        """Write the recipe file; the searches in which no candidate ended well. Raises UserError."""
+        """Write the recipe file; the searches in which no candidate has a score. Raises UserError."""
         found: dict[str, dict[str, Tuned]] = {}
         without = []
         for search in self.searches:

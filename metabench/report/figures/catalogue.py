@@ -8,10 +8,12 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import NamedTuple
 
+from metabench.processes import hidden_main
 from metabench.report import figures
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import style, tooltips
@@ -46,6 +48,8 @@ class Job(NamedTuple):
     slug: str
     groups: Sequence[Configuration]
     looks: Looks
+    formats: tuple[str, ...] = tuple(style.FORMATS)
+    """Those that are wanted as files; the page needs svg besides."""
 
 
 def kinds() -> list[Kind]:
@@ -59,30 +63,28 @@ def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
     """The figures of each, the same whoever draws them."""
     workers = min(len(jobs), os.cpu_count() or 1)
     if workers > 1 and len(jobs) > MAX_SUITES_IN_PROCESS:
-        try:
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-                return list(pool.map(pictures, jobs))
-        except BrokenProcessPool:  # a script without `if __name__ == "__main__":` cannot have processes
-            pass
+        spawn = multiprocessing.get_context("spawn")
+        with suppress(BrokenProcessPool), hidden_main(), ProcessPoolExecutor(workers, spawn) as pool:
+            return list(pool.map(pictures, jobs))
     return [pictures(job) for job in jobs]
 
 
 def pictures(job: Job) -> tuple[Picture, ...]:
     """The figures of a suite; none where nothing was scored."""
-    drawn = (picture(kind, *job) for kind in (kinds() if job.groups else ()))
+    drawn = (picture(kind, job) for kind in (kinds() if job.groups else ()))
     return tuple(each for each in drawn if each)
 
 
-def picture(kind: Kind, suite: str, slug: str, groups: Sequence[Configuration], looks: Looks) -> Picture | None:
+def picture(kind: Kind, job: Job) -> Picture | None:
     """The figure of one sort; None where there is nothing of it to show."""
-    file = f"{slug}-{kind.name}"
+    file = f"{job.slug}-{kind.name}"
     with style.drawing(file):
-        drawn = kind.draw(groups, looks)
+        drawn = kind.draw(job.groups, job.looks)
         if drawn is None:
             return None
         figure, words = drawn
-        titles = tooltips.tag(figure, looks)
+        titles = tooltips.tag(figure, job.looks)
         style.fixed(figure)
-        alternative = f"{kind.title} on {suite}: {words}."
-        content = {form: style.encoded(figure, form) for form in style.FORMATS}
+        alternative = f"{kind.title} on {job.suite}: {words}."
+        content = {form: style.encoded(figure, form) for form in dict.fromkeys(("svg", *job.formats))}
     return Picture(file, kind.section, kind.title, kind.caption, alternative, content, titles)

@@ -20,8 +20,9 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-PRELOADED = ["metabench.engine.run"]
-"""What the server imports: torch with it. By name, since the driver must not import it."""
+PRELOADED = ["metabench.engine.run", "torch._dynamo"]
+"""What the server imports: torch, and what torch's optimizers import when the first is made. By name: the driver must
+not import it."""
 MAIN_LOCK = threading.Lock()
 
 
