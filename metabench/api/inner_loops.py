@@ -37,6 +37,7 @@ def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> InnerLoo
 
     Fast holds the weights that move, and no gradient is taken of the others in the inner loop.
     """
+    names = tuple(names)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
         return descend(fast, grad(lambda moving: problem.loss(meta | moving, support))(fast), lr)

@@ -9,7 +9,10 @@ from metabench.api import Params
 
 
 class FunctionalModule:
-    """(weights by name, inputs) -> outputs. It puts the weights into the module meanwhile: one thread alone."""
+    """(weights by name, inputs) -> outputs; frozen weights are the module's own.
+
+    It puts the weights into the module meanwhile: for one thread alone.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -18,9 +21,9 @@ class FunctionalModule:
         self.slots: list[tuple[dict[str, Tensor | None], str, str]] = []
         for prefix, part in module.named_modules(remove_duplicate=False):
             for name, weight in part.named_parameters(recurse=False):
-                own: dict[str, Tensor | None] = part._parameters
-                whole = f"{prefix}.{name}" if prefix else name
-                self.slots.append((own, name, first.setdefault(id(weight), whole)))
+                if weight.requires_grad:
+                    whole = f"{prefix}.{name}" if prefix else name
+                    self.slots.append((part._parameters, name, first.setdefault(id(weight), whole)))
         self.names = set(first.values())
 
     def __call__(self, params: Params, x: Tensor) -> Tensor:
