@@ -49,8 +49,7 @@ def cavia(
         layer: Index of the modulated layer among those with weights before the head, from 0, or from -1 backwards;
             the paper takes the third convolution after its normalisation.
     """
-    body = [name.rpartition(".")[0] for name in problem.init() if name not in problem.head]
-    layers = list(dict.fromkeys(body))
+    layers = [name for name, weights in problem.layers.items() if not set(weights) & set(problem.head)]
     if not -len(layers) <= layer < len(layers):
         raise NotApplicableError(f"it has no layer {layer} to modulate: there are {len(layers)} before the head")
     path = layers[layer]

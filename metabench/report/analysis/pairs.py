@@ -1,4 +1,4 @@
-"""Two algorithms on the same seeds and the same test tasks: what lies between them, and whether it is a finding.
+"""Two algorithms on the same seeds and the same test tasks: what lies between them, and whether it is significant.
 
 Every statement about a pair is a mean over cells (seed, task): of the difference of the two scores, or of 1
 where the first is better, 0 where it is worse and one half where they tie. So one interval serves them all,
@@ -24,7 +24,7 @@ ComparisonGroup = tuple[str, str]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups of one arena."""
+    """Two configurations that compete on one suite under one protocol."""
 
     first: Configuration
     second: Configuration
@@ -39,7 +39,7 @@ class Pair:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is a finding."""
+        """Whether p is below ALPHA after that correction."""
         return self.adjusted < ALPHA
 
 
@@ -52,13 +52,13 @@ def comparison_groups(groups: Sequence[Configuration]) -> dict[ComparisonGroup, 
         for protocol in (group.competing_protocols if group.steps else ())
         if protocol == group.protocol or (group.suite, group.algorithm, protocol) not in own
     )
-    order = sorted(members, key=lambda arena: (arena[0], arena[1] != "transductive", arena[1]))
-    return {arena: sorted(members[arena], key=rank) for arena in order}
+    order = sorted(members, key=lambda key: (key[0], key[1] != "transductive", key[1]))
+    return {key: sorted(members[key], key=rank) for key in order}
 
 
 def contests(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
     """Those in which there is somebody to compare with."""
-    return {arena: members for arena, members in comparison_groups(groups).items() if len(members) > 1}
+    return {key: members for key, members in comparison_groups(groups).items() if len(members) > 1}
 
 
 def gain(group: Configuration) -> float:
@@ -72,7 +72,7 @@ def rank(group: Configuration) -> tuple[bool, float, str]:
 
 
 def all_pairs(members: Sequence[Configuration]) -> list[Pair]:
-    """Every two of an arena, the better one first; one family."""
+    """Every two of a comparison group, the better one first; one family."""
     couples = list(combinations(members, 2))
     gaps = [difference(first.final, second.final) for first, second in couples]
     return [
@@ -92,6 +92,6 @@ def improvement(first: Configuration, second: Configuration) -> Interval | None:
 def to_best(members: Sequence[Configuration]) -> list[Pair]:
     """Of all pairs, those of the best, who comes first in `members`.
 
-    The family is all pairs of the arena here too, for who is the best was seen from the same scores.
+    The family is all pairs of the group here too, for who is the best was seen from the same scores.
     """
     return [pair for pair in all_pairs(members) if pair.first is members[0]]

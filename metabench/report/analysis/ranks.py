@@ -16,7 +16,7 @@ MIN_SUITES = 6
 
 
 def over_tasks(members: Sequence[Configuration]) -> Ranking:
-    """Of one arena: each task a block, its scores the means over the seeds. It speaks of these seeds alone."""
+    """Of one comparison group: each task a block, its scores the means over these seeds, of which alone it speaks."""
     tasks = min(len(scores) for group in members for scores in group.final.values())
     sign = [1.0 if group.higher_is_better else -1.0 for group in members]
     columns = [each * stack(group.final, tasks).mean(0) for each, group in zip(sign, members)]
@@ -40,13 +40,13 @@ def over_suites(groups: Sequence[Configuration]) -> tuple[Ranking, dict[tuple[st
 
 
 def together(names: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """The longest runs (first, last) of `names`, in their order, of which no two are told apart."""
+    """The longest runs (first, last) of `names`, in their order, of which no two differ significantly."""
     apart = {frozenset((pair.first.algorithm, pair.second.algorithm)) for pair in pairs if pair.significant}
     return runs(names, apart)
 
 
 def runs(names: Sequence[str], apart: set[frozenset[str]]) -> list[tuple[int, int]]:
-    """The same from the pairs that are told apart."""
+    """The same from the pairs that differ significantly."""
     found: list[tuple[int, int]] = []
     for first in range(len(names)):
         last = first

@@ -70,7 +70,7 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
 
 def rank_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
     """Average ranks over the tasks of every suite and protocol, and over suites."""
-    rankings = [(*arena, ranks.over_tasks(members)) for arena, members in contests(groups).items()]
+    rankings = [(*place, ranks.over_tasks(members)) for place, members in contests(groups).items()]
     if overall := ranks.over_suites(groups):
         rankings.append(("all suites", "", overall[0]))
     for suite, protocol, ranking in rankings:

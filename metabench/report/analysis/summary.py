@@ -99,11 +99,11 @@ def standings(groups: Sequence[Configuration]) -> list[Standing]:
     called different by chance; one whose own interval leaves 0 out may therefore be tied.
     """
     found: dict[tuple[ComparisonGroup, str, str], Standing] = {}
-    for arena, members in comparison_groups(groups).items():
-        found[arena, members[0].algorithm, members[0].protocol] = Standing("best")
+    for place, members in comparison_groups(groups).items():
+        found[place, members[0].algorithm, members[0].protocol] = Standing("best")
         for pair in to_best(members):
             mark = "" if pair.significant else "tied"
-            found[arena, pair.second.algorithm, pair.second.protocol] = Standing(
+            found[place, pair.second.algorithm, pair.second.protocol] = Standing(
                 mark, pair.difference.flipped(), pair.adjusted
             )
     keys = [((group.suite, group.competing_protocols[0]), group.algorithm, group.protocol) for group in groups]

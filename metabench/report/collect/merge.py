@@ -13,7 +13,7 @@ from metabench.records.record import Record
 Choice = tuple[str, Path, Path]
 """Why one of two records of a trial was taken, the folder it is in, and the other's."""
 
-DIFFERENT, ENDED_WELL = "whose scores differ", "of which one did not end well"
+DIFFERENT, FAILED = "whose scores differ", "of which one failed"
 
 
 class Merged(NamedTuple):
@@ -32,7 +32,7 @@ class Merged(NamedTuple):
 
 
 def merge(folders: Iterable[str | Path]) -> Merged:
-    """The records of all folders. Of two of one trial the one that ended well is taken, else the first."""
+    """The records of all folders. Of two of one trial the one that is ok is taken, else the first."""
     kept: dict[str, Record] = {}
     roots: dict[str, Path] = {}
     clashes: dict[Choice, list[str]] = {}
@@ -57,7 +57,7 @@ def merge(folders: Iterable[str | Path]) -> Merged:
 def clash(one: Path, first: Record, other: Path, second: Record) -> str:
     """How two records of one trial differ, if they do so in what they found."""
     if (first.status == "ok") != (second.status == "ok"):
-        return ENDED_WELL
+        return FAILED
     if first.scores_sha256 and second.scores_sha256:
         same = first.scores_sha256 == second.scores_sha256
     else:  # from before there were checksums

@@ -185,11 +185,9 @@ def beside(axes: Axes, text: str, middle: float) -> None:
 
 KINDS: tuple[Kind, ...] = (
     Kind("6 Examples", "curves", "Fitted curves", curves,
-         "The first test tasks, the same for every algorithm, at its first seed: the true curve, the support points, "
-         "and the prediction before the first inner step and after some. The number: the score on that task after "
-         "the last step. What leaves a panel is cut off."),
+         "The first test tasks at each algorithm’s first seed: truth, support points, and predictions before and "
+         "after inner steps; the number: the final score."),
     Kind("6 Examples", "sheet", "Some test tasks and predictions", sheet,
-         "The first test tasks, the same for every algorithm, at its first seed: support images and query images, "
-         "with the number of the true class above each; below, the class that each algorithm predicts after its "
-         "last inner step, in a box where it is wrong."),
+         "Images of the first test tasks under their true class; below, what each algorithm predicts after its last "
+         "step, boxed where it is wrong."),
 )  # fmt: skip

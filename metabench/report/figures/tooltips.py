@@ -24,7 +24,7 @@ from metabench.report.figures import style
 from metabench.report.figures.style import Look
 
 Titles = dict[str, list[str]]
-"""By id of a mark: a name for the whole, then one for each of its points, if they can be told apart."""
+"""By id of a mark: a name for the whole, then one for each of its points, if they are known one by one."""
 
 
 MAX_NAMED = 120

@@ -113,7 +113,7 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
     if any(row["ok"] == 2 for row in rows):
         notes.append("2 seeds: too few to see how seeds differ; such an interval may cover only 90% instead of 95%.")
     if any(row["ok"] < row["seeds"] for row in rows):
-        notes.append("Scores are over the seeds that ended well; the others are listed under failed trials.")
+        notes.append("Scores are over the seeds that did not fail; the others are listed under failed trials.")
     if len({group.records[0].trial.budget for group in groups}) > 1:
         notes.append("The configurations differ in their budget: see what was compared.")
     numbered = {name: index for index, name in enumerate(job.looks)}
@@ -131,7 +131,7 @@ def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     seeds = formatting.count(len({record.trial.seed for record in records}), "seed")
     algorithms = formatting.count(len({group.algorithm for group in groups}), "algorithm")
     of_suites = formatting.count(len({group.suite for group in groups}), "suite")
-    ended = "all ended well" if good == len(records) else f"{good:,} ended well"
+    ended = "all ok" if good == len(records) else f"{good:,} ok"
     trials = formatting.count(len(records), "trial")
     return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {each} test tasks."
 
