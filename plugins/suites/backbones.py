@@ -73,8 +73,8 @@ def conv_pool(ways: int, filters: int = 64, channels: int = 1, image_size: int =
     """Four 3x3 convolutions, each max-pooled by 2, then linear: (n, channels, size, size) to (n, ways).
 
     The network of matching networks (arXiv 1606.04080), and with 32 filters on 84x84 MAML's for
-    mini-ImageNet; later papers call it conv4. Initial weights as in MAML's code: Xavier uniform everywhere, biases zero. Raises
-    ValueError for images under 16 pixels, which four poolings leave empty.
+    mini-ImageNet; later papers call it conv4. Initial weights as in MAML's code: Xavier uniform everywhere, biases
+    zero. Raises ValueError for images under 16 pixels, which four poolings leave empty.
     """
     if image_size < 16:
         raise ValueError(f"image_size must be at least 16 for four poolings by 2, not {image_size}")
