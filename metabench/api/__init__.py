@@ -27,7 +27,7 @@ from metabench.api.contract import (
 from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, read_member
 from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
-from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
+from metabench.api.inner_loops import adam, minibatch, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.mapped import in_parallel, mapped_array
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.trees import map_tree
@@ -70,6 +70,7 @@ __all__ = [
     "in_parallel",
     "map_tree",
     "mapped_array",
+    "minibatch",
     "partial_sgd",
     "query_loss",
     "read_member",
