@@ -83,11 +83,12 @@ def check(options: Options, dry: bool) -> Experiment:
     from metabench.experiments.planning import plan_experiment
     from metabench.experiments.suite_builder import SuiteBuilder
 
-    builder = SuiteBuilder(open_registry(options))
+    registry = open_registry(options)
+    builder = SuiteBuilder(registry)
     trials, settings_notices = plan_experiment(options, builder)
     out = folder(options)
     pending, notices = still_to_run(out, trials, options.retry_failed, dry=True)
-    execution, jobs = plan_execution(options, len(pending))
+    execution, jobs = plan_execution(options, len(pending), registry)
     if not dry:
         store.ensure_writable(out)
         settings_notices = (*settings_notices, *prepare_data(builder, pending))

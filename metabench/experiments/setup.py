@@ -49,9 +49,10 @@ def open_registry(options: Options) -> Registry:
     """The registry; a plugin file named by hand must be usable."""
     from metabench.registry.discovery import load_registry
 
-    registry = load_registry(plugin_files(options))
+    files = plugin_files(options)
+    registry = load_registry(files)
     for plugin in registry.broken:
-        if plugin.source in plugin_files(options):
+        if plugin.source in files:
             raise UserError(f"Cannot use the plugin file '{plugin.source}': {plugin.problem}.")
     return registry
 
