@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -26,29 +26,29 @@ A_FEW = 10
 DIGITS = 12
 
 
-def code_of(registry: Registry, trial: Trial) -> dict[str, str]:
-    """Digests of a trial's plugins as their code is now, as Execution.code has them."""
-    return {f"{kind} {name}": registry.digest(kind, name) for kind, name in plugins_of(trial)}
+def code_now(registry: Registry, trials: Iterable[Trial]) -> dict[str, str]:
+    """Digests of the code of these trials' plugins, as Execution.code has them; not of code that cannot be found."""
+    names = {(kind, getattr(trial, kind)) for trial in trials for kind in ("algorithm", "suite")}
+    return {f"{kind} {name}": found for kind, name in sorted(names) if (found := registry.digest(kind, name))}
 
 
-def plugins_of(trial: Trial) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("algorithm", trial.algorithm), ("suite", trial.suite)
+def code_digests(code: Mapping[str, str], trial: Trial) -> Digests:
+    """Those of the trial's plugins among them."""
+    return Digests(code.get(f"algorithm {trial.algorithm}"), code.get(f"suite {trial.suite}"))
 
 
-def code_digests(registry: Registry, trial: Trial, execution: Execution) -> Digests:
-    """Of the code alone. Raises UserError for code that was changed after the run began."""
-    code = code_of(registry, trial)
+def refuse_changed(code: Mapping[str, str], execution: Execution) -> None:
+    """Raise UserError for code that was changed after the run began."""
     for plugin, digest in code.items():
         if execution.code.get(plugin, digest) != digest:
             raise UserError(
                 f"the code of {plugin} was changed after this run had begun; with --retry-failed the same command "
                 "runs the trial by the new code"
             )
-    return Digests(*code.values())
 
 
-def with_data(digests: Digests, trial: Trial, suite: Suite) -> Digests:
-    """The digests with those of the data that a prepared suite has now; unknown where it cannot give them.
+def data_digests(trial: Trial, suite: Suite) -> Digests:
+    """Those of the data that a prepared suite has now; unknown where it cannot give them.
 
     Random streams stay where they are.
     """
@@ -57,9 +57,9 @@ def with_data(digests: Digests, trial: Trial, suite: Suite) -> Digests:
         few = [sketch(suite.sample(split, A_FEW, stream(trial, split))) for split in ("train", "validation")]
         data = shortened("\n".join([suite.digest(), *files(trial.suite_parameters), *few]))
         tests = sketch(suite.sample("test", BLOCK, stream(trial, "test"))) if trial.budget.test_tasks else None
-        return Digests(digests.algorithm, digests.suite, data, tests and shortened(tests))
+        return Digests(data=data, tests=tests and shortened(tests))
     except Exception:  # what is wrong with the suite is said where the trial needs it
-        return digests
+        return Digests()
     finally:
         set_random_state(before)
 
@@ -94,8 +94,8 @@ def checksum_of(path: str, changed: int) -> str:
 def sketch(tasks: Task) -> str:
     """A text that is another for other tasks, and as good as surely the same where only rounding differs.
 
-    Whole numbers count bit by bit. Of other numbers a leaf is told by its size, and by what it has in common with a
-    wave, in thousandths: what another processor rounds otherwise changes these by less than a millionth.
+    Whole numbers count bit by bit. Of other numbers a leaf is told by its size, its mean, and what it has in common
+    with a wave, in thousandths: what another processor rounds otherwise changes these by less than a millionth.
     """
     return " ".join(of_leaf(leaf) for leaf in flatten(tasks)[0])
 
@@ -111,12 +111,13 @@ def of_leaf(leaf: Tensor) -> str:
     rows = leaf.flatten(1) if leaf.dim() > 1 else leaf[:, None]
     angles = torch.arange(rows.shape[1], dtype=torch.float64)
     cosine, sine = angles.cos(), angles.sin()
-    wave = square = 0.0
+    wave = square = total = 0.0
     for number, row in enumerate(rows):  # one task at a time in float64
         row = row.double()
         shift = math.sqrt(2) * number
         wave += float(math.cos(shift) * (row @ cosine) - math.sin(shift) * (row @ sine))
         square += float(row @ row)
+        total += float(row.sum())
     size = math.sqrt(square / max(1, rows.numel()))
-    part = wave / (size * math.sqrt(rows.numel())) if size else 0.0
-    return f"{name} {size:.3g} {round(part, 3) + 0.0:.3f}"
+    parts = (total / rows.numel(), wave / math.sqrt(rows.numel())) if size else ()
+    return " ".join([name, f"{size:.3g}", *(f"{round(part / size, 3) + 0.0:.3f}" for part in parts)])

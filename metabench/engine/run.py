@@ -5,12 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+import msgspec
 import torch
 
 from metabench.api import Algorithm, Learner, Suite
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
-from metabench.engine.digests import code_digests, with_data
+from metabench.engine.digests import code_digests, code_now, data_digests, refuse_changed
 from metabench.engine.evaluate import DivergedError, test
 from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
@@ -55,10 +56,13 @@ def run_trial(
     state, checkpoints, learner, tested = TrialState(), None, None, None
     ending = Ending("ok")
     try:
-        run = run._replace(digests=code_digests(registry, trial, execution))
+        code = code_now(registry, [trial])
+        run = run._replace(digests=code_digests(code, trial))
+        refuse_changed(code, execution)
         set_up_process(execution)
         suite = prepared_suite(run)
-        run = run._replace(digests=with_data(run.digests, trial, suite))
+        found = data_digests(trial, suite)
+        run = run._replace(digests=msgspec.structs.replace(run.digests, data=found.data, tests=found.tests))
         checkpoints = Checkpoints(run)
         saved = checkpoints.load()
         state = saved.state if saved else state

@@ -32,6 +32,12 @@ class Digests(msgspec.Struct, frozen=True, omit_defaults=True):
     tests: str | None = None
     """Of the first block of test tasks."""
 
+    @property
+    def text(self) -> str:
+        """`algorithm 1a2b..., suite 3c4d...`: only the same of the same."""
+        known = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return ", ".join(f"{name} {value}" for name, value in known if value is not None)
+
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a record says about the machine and the code that made it.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from metabench.records.provenance import Digests
 from metabench.records.record import Record
 from metabench.records.trials import Trial
 from metabench.report.collect import grouped
@@ -17,6 +18,8 @@ from metabench.report.formatting import shortened
 
 AT_TEST = ("test_steps",)
 """Fields of the budget without which two scores are not of the same thing; the first test tasks are common."""
+UNLIKE = {"suite": "other code of the suite", "data": "other data", "tests": "other test tasks"}
+"""Digests without which two scores are not of the same thing. The algorithm's code may be the change itself."""
 MEANT = ("metabench", "git commit", "the algorithm's plugin", "strategy")
 """Facts in which a difference may be the change itself: it is told, and nothing is said against it."""
 
@@ -35,7 +38,7 @@ class BeforeAfter(NamedTuple):
 def pair(before: Sequence[Configuration], after: Sequence[Configuration]) -> list[BeforeAfter]:
     """Every configuration once: of equal settings, or alone of its suite and algorithm on both sides."""
     couples, left, right = [], list(before), list(after)
-    for key in (exactly, on_the_same_tasks, by_name):
+    for key in (of_the_same_code, exactly, on_the_same_tasks, by_name):
         for first, second in matched(left, right, key):
             left.remove(first)
             right.remove(second)
@@ -51,6 +54,16 @@ def matched(
     """The two of each key that there is exactly once on either side."""
     first, second = (grouped((key(group), group) for group in groups) for groups in (left, right))
     return [(a[0], second[name][0]) for name, a in first.items() if len(a) == len(second.get(name, ())) == 1]
+
+
+def of_the_same_code(group: Configuration) -> Hashable:
+    return exactly(group), *(tuple(known(group, name)) for name in Digests.__struct_fields__)
+
+
+def known(group: Configuration, name: str) -> list[str]:
+    """The digests of that name that its records have."""
+    values = {getattr(record.provenance.digests, name) for record in group.records}
+    return sorted(values - {None})
 
 
 def exactly(group: Configuration) -> Hashable:
@@ -75,13 +88,17 @@ def couple(before: Configuration, after: Configuration) -> BeforeAfter:
     reasons = []
     if one.suite_parameters != two.suite_parameters:
         reasons.append("other test tasks")
+    for name, words in UNLIKE.items():
+        old, new = known(before, name), known(after, name)
+        if old and new and old != new:
+            reasons.append(words)
     if before.protocol != after.protocol:
         reasons.append(f"{before.protocol} before, {after.protocol} after")
     if any(getattr(one.budget, name) != getattr(two.budget, name) for name in AT_TEST):
         reasons.append("scored after other numbers of inner steps")
     if before.steps and after.steps and before.metric != after.metric:
         reasons.append(f"{before.metric} before, {after.metric} after")
-    return BeforeAfter(before, after, changed, "; ".join(reasons))
+    return BeforeAfter(before, after, changed, "; ".join(dict.fromkeys(reasons)))
 
 
 def differences(one: Trial, two: Trial) -> tuple[str, ...]:
