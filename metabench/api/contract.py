@@ -84,7 +84,7 @@ class Problem(NamedTuple):
     """What an algorithm is given for one trial: a suite's model as pure functions of its weights."""
 
     init: Callable[[], Params]
-    """The trial's initial weights: at one seed the same for every algorithm."""
+    """The trial's initial weights: at one seed the same for every algorithm. What is frozen is none of them."""
     apply: Callable[[Params, Tensor], Tensor]
     """Weights and inputs (s, ...) to outputs."""
     loss: Callable[[Params, Batch], Tensor]
@@ -92,9 +92,11 @@ class Problem(NamedTuple):
     criterion: LossFn
     """The same loss of any predictor, for algorithms that predict in their own way (by distances, with a context)."""
     module: Callable[[], nn.Module]
-    """A fresh module that holds the initial weights, for stateful libraries."""
+    """A fresh module that holds the initial weights, for stateful libraries; what is frozen is a buffer of it."""
     head: tuple[str, ...]
-    """The names of the last layer's parameters; the rest is the body."""
+    """The names of the last layer's parameters, by use in a forward pass or by `Suite.head`; the rest is the body."""
+    layers: Mapping[str, tuple[str, ...]]
+    """The layers in the order of their use, each with the names of its parameters."""
     ways: int | None
     """The classes of a task, where its targets are their indices; otherwise None."""
     wrap: Callable[[Callable[[nn.Module], nn.Module]], Problem]
@@ -225,6 +227,8 @@ class Suite(NamedTuple):
     """The classes that a split draws from; splits that share one are refused."""
     ways: int | None = None
     """The classes of a task, where targets are their indices from 0 and the model has an output for each."""
+    head: str = ""
+    """The name of the model's last layer, as `named_modules` has it; where it is empty, it is found by use."""
     pool: Callable[[], Pool] | None = None
     """The training split as labelled data."""
     recipes: Mapping[str, Recipe] = {}

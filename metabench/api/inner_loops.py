@@ -37,6 +37,7 @@ def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> InnerLoo
 
     Fast holds the weights that move, and no gradient is taken of the others in the inner loop.
     """
+    names = tuple(names)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
         return descend(fast, grad(lambda moving: problem.loss(meta | moving, support))(fast), lr)
@@ -72,7 +73,7 @@ def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999,
 
 def descend(weights: Params, grads: Params, lr: float) -> Params:
     """The weights after one step of gradient descent."""
-    return {name: weight - lr * grads[name] for name, weight in weights.items()}
+    return {name: torch.add(weight, grads[name], alpha=-lr) for name, weight in weights.items()}
 
 
 def unroll(inner: InnerLoop, meta: Meta, support: Batch, steps: int) -> Fast:

@@ -1,4 +1,4 @@
-"""The scores of a run so far, while it runs: from what it hands on, so that nothing is read and nobody waits."""
+"""Live scores of a run, built from outcomes as they arrive (no disk reads)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metabench.report.formatting import score, sparkline
 
 
 class LiveScores:
-    """A table that rich draws again whenever it looks: a row for each suite and algorithm."""
+    """A rich renderable: a row for each suite and algorithm."""
 
     def __init__(self, trials: Iterable[Trial]) -> None:
         self.names = labels(Record(trial=trial, status="ok") for trial in trials)
@@ -26,12 +26,12 @@ class LiveScores:
         self.curves: dict[str, list[float]] = {}
         """Of the trials that are running: their validation scores."""
 
-    def sign(self, sign: Progress) -> None:
-        """A sign of life."""
-        if sign.score is not None:
-            self.curves.setdefault(sign.trial_id, []).append(sign.score)
+    def on_progress(self, progress: Progress) -> None:
+        """A running trial sent a heartbeat."""
+        if progress.score is not None:
+            self.curves.setdefault(progress.trial_id, []).append(progress.score)
 
-    def record(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         """A trial has ended."""
         self.curves.pop(record.trial.id, None)
         self.ended[self.names[record.trial.id]].append(record)
@@ -53,11 +53,11 @@ class LiveScores:
 
 
 def means(records: Iterable[Record]) -> str:
-    """`accuracy 95.30% (3 seeds)`, under each protocol; then how many did not end well."""
+    """`accuracy 95.30% (3 seeds)`, under each protocol; then how many failed."""
     found: dict[str, list[Record]] = {}
-    bad = 0
+    failed = 0
     for record in records:
-        bad += record.is_failure
+        failed += record.is_failure
         for protocol in record.tests if record.status == "ok" else ():
             found.setdefault(protocol, []).append(record)
     parts = []
@@ -66,4 +66,4 @@ def means(records: Iterable[Record]) -> str:
         mean = statistics.fmean(record.tests[protocol].score for record in known)
         under = f" {protocol}" if len(found) > 1 else ""
         parts.append(f"{metric} {score(mean, metric)}{under} ({len(known)} seed{'s' * (len(known) != 1)})")
-    return "; ".join(parts + ([f"{bad} did not end well"] if bad else []))
+    return "; ".join(parts + ([f"{failed} failed"] if failed else []))

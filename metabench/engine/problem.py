@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Shaped, map_tree
 from metabench.engine.blocks.fuse import fuse
+from metabench.engine.functional import FunctionalModule
+from metabench.engine.guards import refuse_lost, refuse_unsteady
+from metabench.engine.layers import layers_of
 from metabench.engine.seeds import derive_seed, random_generator
-from metabench.errors import UserError
 from metabench.records.trials import Precision
 
 DTYPES = {"float32": torch.float32, "bf16": torch.float32, "float64": torch.float64}
@@ -33,48 +35,72 @@ def build_problem(
     With `precision` bf16 the model's layers compute in bfloat16 where torch's autocast deems it safe, and those
     that normalise in float32, from weights that stay in `dtype` to outputs that are in it again.
 
-    Raises UserError for a model that cannot be batched over tasks.
+    The model is tried on two training tasks. Raises UserError for one that cannot be a function of its weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init"))
         module = suite.model()
+    refuse_lost(module)
 
     def wrap(extend: Callable[[nn.Module], nn.Module]) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "wrap"))
             return extend(copy.deepcopy(module))
 
-    return problem_around(suite, module.to(device=device, dtype=dtype), seed, wrap, precision)
+    tasks = to_device_dtype(suite.sample("train", 2, random_generator(seed, "guards")), device, dtype)
+    mine, other = (map_tree(lambda leaf, i=i: leaf[i].clone(), tasks.support) for i in range(2))
+    module = moved(module, device, dtype)
+    inputs = mine.x
+
+    def use(module: nn.Module, batch: Batch) -> list[Tensor]:
+        found: list[Tensor] = []
+
+        def predict(x: Tensor) -> Tensor:
+            nonlocal inputs
+            inputs = x
+            found.append(module(x))
+            return found[-1]
+
+        return [suite.loss(predict, batch), *found]
+
+    refuse_unsteady(module, use, mine, other)
+    return problem_around(suite, module, seed, (wrap, inputs), precision)
 
 
 def problem_around(
     suite: Suite,
     module: nn.Module,
     seed: int,
-    wrap: Callable[[Callable[[nn.Module], nn.Module]], nn.Module],
+    wrapping: tuple[Callable[[Callable[[nn.Module], nn.Module]], nn.Module], Tensor],
     precision: Precision = "float32",
 ) -> Problem:
-    """The problem of a given module, whose weights are the initial ones."""
-    refuse_state(module)
+    """The problem of a given module, whose weights are the initial ones.
+
+    `wrapping` extends a module as the suite made it, and is an input to it.
+    """
+    wrap, inputs = wrapping
+    layers = layers_of(module, partial(forward, x=inputs), suite.head)
     if precision == "bf16":
         normalise_in_full(module)
-    initial = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    initial = {name: weight.detach().clone() for name, weight in module.named_parameters() if weight.requires_grad}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
-    per_thread = threading.local()  # functional_call swaps weights in place: one module a thread
-    per_thread.module = fuse(copy.deepcopy(module))
+    per_thread = threading.local()  # weights are swapped in place: one module a thread
+    per_thread.module = FunctionalModule(fuse(copy.deepcopy(module)))
 
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(per_thread, "module"):
-            per_thread.module = fuse(copy.deepcopy(module))
+            per_thread.module = FunctionalModule(fuse(copy.deepcopy(module)))
         if precision != "bf16":
-            outputs: Tensor = functional_call(per_thread.module, params, (x,))
+            outputs: Tensor = per_thread.module(params, x)
             return outputs
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
-            outputs = functional_call(per_thread.module, params, (x,))
+            outputs = per_thread.module(params, x)
             return outputs.to(dtype)
 
     def rewrap(extend: Callable[[nn.Module], nn.Module]) -> Problem:
-        return problem_around(suite, wrap(extend).to(device=device, dtype=dtype), seed, wrap, precision)
+        wide = moved(wrap(extend), device, dtype)
+        named = suite.head if suite.head in dict(wide.named_modules()) else ""
+        return problem_around(suite._replace(head=named), wide, seed, wrapping, precision)
 
     def loss(params: Params, batch: Batch) -> Tensor:
         return suite.loss(lambda x: apply(params, x), batch)
@@ -84,8 +110,9 @@ def problem_around(
         apply=apply,
         loss=loss,
         criterion=suite.loss,
-        module=lambda: copy.deepcopy(module),
-        head=head_names(module),
+        module=lambda: frozen_as_buffers(copy.deepcopy(module)),
+        head=layers.head,
+        layers=layers.by_name,
         ways=suite.ways,
         wrap=rewrap,
         pool=pool_to_device(suite.pool(), device, dtype) if suite.pool else None,
@@ -93,21 +120,33 @@ def problem_around(
     )
 
 
-def refuse_state(module: nn.Module) -> None:
-    """Raise UserError for layers whose output depends on more than their input and weights."""
-    for name, layer in module.named_modules():
-        if getattr(layer, "track_running_stats", False):
-            raise UserError(
-                f"Layer '{name}' ({type(layer).__name__}) keeps running statistics, which would leak from task "
-                "to task. Build it with track_running_stats=False."
-            )
-        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
-            raise UserError(
-                f"Layer '{name}' ({type(layer).__name__}) draws random numbers, so a task would depend on the "
-                "tasks before it. Leave dropout out."
-            )
-    if not any(True for _ in module.parameters()):
-        raise UserError(f"The model {type(module).__name__} has no parameters to learn.")
+def forward(module: nn.Module, x: Tensor) -> Tensor:
+    """Outputs whose graph tells what is made of the inputs and what of weights alone, unless inputs are integers."""
+    x = x.detach()
+    outputs: Tensor = module(x.requires_grad_() + 0 if x.is_floating_point() else x)
+    return outputs
+
+
+def moved(module: nn.Module, device: str | torch.device, dtype: torch.dtype) -> nn.Module:
+    """The module on a device, its floating-point tensors in a dtype; complex buffers stay complex."""
+    wide = torch.complex128 if dtype == torch.float64 else torch.complex64
+
+    def convert(value: Tensor) -> Tensor:
+        kind = dtype if value.is_floating_point() else wide if value.is_complex() else value.dtype
+        return value.to(device=device, dtype=kind)
+
+    module._apply(convert)  # type: ignore[no-untyped-call]
+    return module
+
+
+def frozen_as_buffers(module: nn.Module) -> nn.Module:
+    """The module, its frozen parameters made buffers: whoever asks for its parameters gets those to learn alone."""
+    for layer in module.modules():
+        for name, weight in list(layer._parameters.items()):
+            if weight is not None and not weight.requires_grad:
+                del layer._parameters[name]
+                layer.register_buffer(name, weight.detach())
+    return module
 
 
 def normalise_in_full(module: nn.Module) -> None:
@@ -121,15 +160,6 @@ def normalise_in_full(module: nn.Module) -> None:
 
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
-
-
-def head_names(module: nn.Module) -> tuple[str, ...]:
-    """The names of the parameters that belong to the last layer that has any."""
-    layer = ""
-    for name, child in module.named_modules():
-        if next(child.parameters(recurse=False), None) is not None:
-            layer = name
-    return tuple(name for name, _ in module.named_parameters() if name.rpartition(".")[0] == layer)
 
 
 def pool_to_device(pool: Pool, device: torch.device, dtype: torch.dtype) -> Pool:

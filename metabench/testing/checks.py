@@ -17,6 +17,9 @@ from metabench.errors import NotApplicableError, UserError, one_line, unknown
 OURS = f"{Path(__file__).parents[1]}{os.sep}"
 
 
+NOT_LOOKED_AT = "not looked at until"
+
+
 class FailureError(AssertionError):
     """A property that does not hold: the value that was seen, and the likely cause with its remedy."""
 
@@ -81,11 +84,16 @@ class Kit:
             self.found[name] = self.judge(self.checks[name])
         return self.found[name]
 
+    def is_open(self, name: str) -> bool:
+        """Whether a check fails, or waits for one that does."""
+        result = self.result(name)
+        return result.verdict in ("failed", "expected") or result.message.startswith(NOT_LOOKED_AT)
+
     def judge(self, check: Check) -> Result:
         """The verdict on one check, with what was expected of it."""
-        waiting = [need for need in check.needs if self.result(need).verdict in ("failed", "expected")]
+        waiting = [need for need in check.needs if self.is_open(need)]
         if waiting:
-            return Result(check.name, "skipped", f"not looked at until {' and '.join(waiting)} holds")
+            return Result(check.name, "skipped", f"{NOT_LOOKED_AT} {' and '.join(waiting)} holds")
         result = run_check(check, self.cases)
         reason = self.expected.get(check.name)
         if reason is None or result.verdict == "skipped":

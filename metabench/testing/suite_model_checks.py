@@ -16,17 +16,18 @@ from metabench.testing.suite_task_checks import SuiteCase
 
 
 def model_stateless(case: SuiteCase) -> None:
-    """The model's output depends on its input and its weights alone.
+    """The model's output depends on its input and its weights alone, and using it changes nothing.
 
-    Layers with running statistics or dropout are refused, as they are when a trial starts.
-    Why: running statistics would leak from task to task, and dropout makes a task depend on those before it.
-    Typical causes: `nn.BatchNorm2d(n)`, `nn.Dropout`.
-    Remedy: `nn.BatchNorm2d(n, track_running_stats=False)`, no dropout.
+    The model is tried on a training task twice, and on another between, as when a trial starts.
+    Why: running statistics would leak from task to task, dropout makes a task depend on those before it, and what
+    writes into its input changes the task.
+    Typical causes: `nn.BatchNorm2d(n)`, `nn.Dropout`, `F.dropout`, `x.mul_()`, a counter on `self`.
+    Remedy: `nn.BatchNorm2d(n, track_running_stats=False)`, no dropout, `x * 0.5` for `x.mul_(0.5)`.
     """
     try:
         case.problem()
     except UserError as error:
-        raise FailureError(str(error).rstrip("."), f"a layer that keeps a state{where(case.suite.model)}") from None
+        raise FailureError(str(error).rstrip("."), f"see `model`{where(case.suite.model)}") from None
 
 
 def model_seeded(case: SuiteCase) -> None:
@@ -189,7 +190,7 @@ def first_of(tasks: Task) -> Task:
 MODEL = ("samples", "shapes", "model-stateless")
 
 CHECKS = (
-    Check("model-stateless", model_stateless),
+    Check("model-stateless", model_stateless, ("samples", "shapes")),
     Check("model-seeded", model_seeded, ("model-stateless",)),
     Check("judges", judges, MODEL),
     Check("ways", ways, MODEL),

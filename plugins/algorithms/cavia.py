@@ -49,8 +49,7 @@ def cavia(
         layer: Index of the modulated layer among those with weights before the head, from 0, or from -1 backwards;
             the paper takes the third convolution after its normalisation.
     """
-    body = [name.rpartition(".")[0] for name in problem.init() if name not in problem.head]
-    layers = list(dict.fromkeys(body))
+    layers = [name for name, weights in problem.layers.items() if not set(weights) & set(problem.head)]
     if not -len(layers) <= layer < len(layers):
         raise NotApplicableError(f"it has no layer {layer} to modulate: there are {len(layers)} before the head")
     path = layers[layer]
@@ -111,5 +110,6 @@ def register_recipes() -> PackageRecipes:
         ("sinusoid", "paper"): {"cavia": {"updates": 50_000}},
         ("omniglot", "*"): {"cavia": images},
         ("omniglot", "paper"): {"cavia": {"layer": third_block}},
+        ("mini-imagenet", "*"): {"cavia": {**images, "meta_batch_size": 4, "layer": third_block}},
         ("omniglot", "quick"): {"cavia": {"inner_lr": 10.0, "layer": -1}},
     }

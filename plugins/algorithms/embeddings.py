@@ -24,13 +24,22 @@ def body_of(problem: Problem) -> Problem:
     """
     if len(problem.init()) == len(problem.head):
         raise NotApplicableError("it needs a model of more than one layer")
-    return problem.wrap(lambda module: without_head(module, problem.head))
+    head = head_layer(problem)
+    return problem.wrap(lambda module: with_layer(module, head, nn.Flatten()))
 
 
-def without_head(module: nn.Module, head: tuple[str, ...]) -> nn.Module:
-    """The module, its last layer replaced by one that flattens features to (s, d)."""
-    path, _, name = head[0].rpartition(".")[0].rpartition(".")
-    setattr(module.get_submodule(path), name, nn.Flatten())
+def head_layer(problem: Problem) -> str:
+    """The name of the last layer; raises NotApplicableError where it is not one module that can be replaced."""
+    found = [name for name, weights in problem.layers.items() if name and set(weights) == set(problem.head)]
+    if not found:
+        raise NotApplicableError(f"its last layer is not one module, but all of {', '.join(problem.head)}")
+    return found[-1]
+
+
+def with_layer(module: nn.Module, path: str, layer: nn.Module) -> nn.Module:
+    """The module with another layer in the place of that name; a head of features (s, d) is `nn.Flatten()`."""
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, layer)
     return module
 
 

@@ -27,6 +27,7 @@ from metabench.api import (
     map_tree,
     sgd,
 )
+from metabench_plugins.algorithms.embeddings import head_layer, with_layer
 
 
 def finetune(problem: Problem, *, inner_lr: Rate = 0.01, train_lr: Rate = 1e-3) -> Algorithm | Learner:
@@ -60,7 +61,8 @@ class PooledClassifier:
         self.problem = problem
         self.inner = inner
         self.pool = pool
-        self.wide = problem.wrap(lambda module: widen(module, problem.head, pool.classes))
+        self.head = head_layer(problem)
+        self.wide = problem.wrap(lambda module: widen(module, self.head, pool.classes))
         self.weights = {name: weight.requires_grad_() for name, weight in self.wide.init().items()}
         self.optimizer = Adam(self.weights.values(), lr=train_lr)
         self.generator = problem.generator("pool")
@@ -78,7 +80,8 @@ class PooledClassifier:
     def adapt(self, support: Batch, steps: int) -> Iterator[Sequence[Predict]]:
         """See Learner."""
         trained = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        start = self.problem.init() | {n: w for n, w in trained.items() if n not in self.problem.head}
+        start = self.problem.init()
+        start |= {n: w for n, w in trained.items() if n in start and not n.startswith(f"{self.head}.")}
         supports = [Batch(x, y) for x, y in zip(support.x, support.y, strict=True)]
         fast = [self.inner.start(start, batch) for batch in supports]
         for i in range(steps + 1):
@@ -103,16 +106,12 @@ class PooledClassifier:
         self.generator.set_state(state["generator"])
 
 
-def widen(module: nn.Module, head: tuple[str, ...], outputs: int) -> nn.Module:
-    """The module with a linear last layer of so many outputs."""
-    path = head[0].rpartition(".")[0]
+def widen(module: nn.Module, path: str, outputs: int) -> nn.Module:
+    """The module with a linear last layer, of that name, of so many outputs."""
     old = module.get_submodule(path)
     if not isinstance(old, nn.Linear):
         raise NotApplicableError(f"it needs a linear last layer, and '{path}' is {type(old).__name__}")
-    wide = nn.Linear(old.in_features, outputs)
-    parent, _, name = path.rpartition(".")
-    setattr(module.get_submodule(parent), name, wide)
-    return module
+    return with_layer(module, path, nn.Linear(old.in_features, outputs))
 
 
 @hookimpl

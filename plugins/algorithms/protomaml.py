@@ -50,8 +50,9 @@ def protomaml(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1
 def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
     """The names of the head's weight (ways, d) and bias; raises NotApplicableError where it has not just these."""
     weights = problem.init()
-    if [(len(weights[name]), weights[name].dim()) for name in problem.head] != [(ways, 2), (ways, 1)]:
-        raise NotApplicableError(f"it needs a linear last layer with a bias and {ways} outputs")
+    tied = [name for name in problem.head if sum(name in own for own in problem.layers.values()) > 1]
+    if tied or [(len(weights[name]), weights[name].dim()) for name in problem.head] != [(ways, 2), (ways, 1)]:
+        raise NotApplicableError(f"it needs a linear last layer of its own weights, with a bias and {ways} outputs")
     return problem.head[0], problem.head[1]
 
 
@@ -63,4 +64,5 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 @hookimpl
 def register_recipes() -> PackageRecipes:
     """One step of a size that was tried on glyphs, where the authors' six of 0.3 for Meta-Dataset train badly."""
-    return {("omniglot", "*"): {"protomaml": {"inner_lr": 0.1, "inner_steps": 1}}}
+    one = {"protomaml": {"inner_lr": 0.1, "inner_steps": 1}}
+    return {("omniglot", "*"): one, ("mini-imagenet", "*"): one}

@@ -19,6 +19,7 @@ from metabench.api import (
     AlgorithmFactory,
     Batch,
     Learner,
+    NotApplicableError,
     PackageRecipes,
     Predict,
     Problem,
@@ -72,7 +73,10 @@ def l2l_metasgd(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps =
         inner_steps: Inner steps on the support set in training.
         outer_lr: Learning rate of Adam, the outer optimizer.
     """
-    wrapper = algorithms().MetaSGD(problem.module(), lr=inner_lr)
+    module = problem.module()
+    if tied := dict(module.named_parameters(remove_duplicate=False)).keys() - dict(module.named_parameters()).keys():
+        raise NotApplicableError(f"learn2learn's Meta-SGD mixes up the rates of tied weights ('{min(tied)}')")
+    wrapper = algorithms().MetaSGD(module, lr=inner_lr)
     return Peer(problem, wrapper, inner_steps, outer_lr)
 
 
@@ -175,4 +179,8 @@ def register_recipes() -> PackageRecipes:
     return {
         ("sinusoid", "*"): {"l2l-metasgd": one_step, "l2l-metacurvature": one_step},
         ("omniglot", "*"): {"l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, **one_step}},
+        ("mini-imagenet", "*"): {
+            "l2l-metasgd": {"inner_lr": 0.01, "inner_steps": 1, **one_step},
+            "l2l-metacurvature": {"test_steps": 5},
+        },
     }

@@ -4,56 +4,37 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from metabench.api import Batch, DataError, Pool, Predict, Recipe, Suite, Task
-
-
-class Images(NamedTuple):
-    """The classes of one split."""
-
-    pixels: Tensor
-    """uint8 (classes, drawings, height, width), 255 where the ink is; or, with `counts`, (images, channels, height,
-    width), class after class."""
-    names: tuple[str, ...]
-    """What each class was made from. Two classes may share a name: rotations of one character."""
-    counts: Tensor | None = None
-    """int64 (classes,): how many images each class has, where that differs."""
-
-    @property
-    def flat(self) -> Tensor:
-        """The same pixels (images, channels, height, width)."""
-        return self.pixels.flatten(0, 1).unsqueeze(1) if self.counts is None else self.pixels
-
-    @property
-    def fewest(self) -> int:
-        """Images that every class has."""
-        return self.pixels.shape[1] if self.counts is None else int(self.counts.min())
-
-
-class Shape(NamedTuple):
-    """How many classes a task has, and how many images of each."""
-
-    ways: int
-    shots: int
-    queries: int
+from metabench_plugins.suites.images import (
+    Images,
+    Shape,
+    Splits,
+    check_classes,
+    digest_of,
+    refuse_small,
+    without_small,
+)
 
 
 def image_suite(
     name: str,
     shape: Shape,
-    load: Callable[[], Mapping[str, Images]],
+    load: Callable[[], Splits],
     model: Callable[[], nn.Module],
     recipes: Mapping[str, Recipe],
+    min_images: Literal["refuse", "drop"] | None = None,
 ) -> Suite:
     """A suite over the splits that `load` gives; they are loaded when first needed and then kept.
 
+    `min_images` says what becomes of a class that has too few images, and that the suite has a parameter for it.
     Raises ValueError for a shape that no data could have; the suite's functions raise DataError where this
-    data has not enough classes or drawings.
+    data has not enough classes or images.
     """
     for field, value in shape._asdict().items():
         least = 2 if field == "ways" else 1
@@ -61,18 +42,21 @@ def image_suite(
             raise ValueError(f"{field} must be at least {least}, not {value}")
 
     @functools.cache
-    def splits() -> Mapping[str, Images]:
+    def splits() -> Splits:
         loaded = load()
-        for split, images in loaded.items():
-            try:
-                check_classes(shape, split, len(images.names))
-                check_drawings(shape, images.fewest)
-            except ValueError as error:
-                raise DataError(f"Suite '{name}': {error}") from None
-        return loaded
+        images, notes = dict(loaded.images), list(loaded.notes)
+        try:
+            for split, found in images.items():
+                if min_images == "drop":
+                    images[split] = without_small(found, shape, split, notes)
+                check_classes(shape, split, len(images[split].names))
+                refuse_small(images[split], shape, name if min_images else "")
+        except ValueError as error:
+            raise DataError(f"Suite '{name}': {error}") from None
+        return Splits(images, tuple(notes), loaded.digest)
 
     def of(split: str) -> Images:
-        loaded = splits()
+        loaded = splits().images
         if split not in loaded:
             raise ValueError(f"Suite '{name}' has no split '{split}'. Available: {', '.join(loaded)}.")
         return loaded[split]
@@ -91,24 +75,9 @@ def image_suite(
         pool=lambda: pool_of(of("train")),
         recipes=recipes,
         prepare=prepare,
+        notes=lambda: splits().notes,
+        digest=lambda: splits().digest or digest_of(splits().images),
     )
-
-
-def check_classes(shape: Shape, split: str, classes: int) -> None:
-    """Raises ValueError if a split has too few classes for a task."""
-    if shape.ways > classes:
-        raise ValueError(
-            f"ways is {shape.ways}, but the {split} split has {classes} classes: choose at most {classes}"
-        )
-
-
-def check_drawings(shape: Shape, drawings: int) -> None:
-    """Raises ValueError if a class has too few drawings for a task."""
-    if shape.shots + shape.queries > drawings:
-        raise ValueError(
-            f"shots + queries is {shape.shots + shape.queries}, but a class has {drawings} drawings: "
-            f"choose at most {drawings} together"
-        )
 
 
 def sample_tasks(images: Images, shape: Shape, n: int, generator: Generator) -> Task:
@@ -121,39 +90,33 @@ def sample_tasks(images: Images, shape: Shape, n: int, generator: Generator) -> 
     """
     ways, each = shape.ways, shape.shots + shape.queries
     of_label = distinct(n, ways, len(images.names), generator)
-    if images.counts is None:
-        chosen = distinct(n * ways, each, images.fewest, generator)
-        first = of_label * images.fewest
-    else:
-        chosen = distinct_of(images.counts[of_label.flatten()], each, generator)
-        first = (images.counts.cumsum(0) - images.counts)[of_label]
-    index = (first[:, :, None] + chosen.view(n, ways, each)).transpose(1, 2).reshape(n, each * ways)
-    x = as_input(images.flat[index])
+    counts = images.counts[of_label.flatten()]
+    equal = bool((images.counts == images.counts[0]).all())
+    chosen = distinct(n * ways, each, int(counts[0]) if equal else counts, generator)
+    index = images.starts[of_label][:, :, None] + chosen.view(n, ways, each)
+    x = as_input(images.pixels[index.transpose(1, 2).reshape(n, each * ways)])
     y = torch.arange(ways).repeat(n, each)
     cut = shape.shots * ways
     return Task(Batch(x[:, :cut], y[:, :cut]), Batch(x[:, cut:], y[:, cut:]))
 
 
-def distinct(rows: int, count: int, population: int, generator: Generator) -> Tensor:
-    """`count` distinct numbers below `population` in every row: int64 (rows, count), all orders as likely.
+def distinct(rows: int, count: int, population: int | Tensor, generator: Generator) -> Tensor:
+    """`count` distinct numbers below the population in every row: int64 (rows, count), all orders as likely.
 
-    Floyd's sampling (Bentley and Floyd 1987), all rows at once, then a shuffle: `count` small steps, where
-    sorting random keys would cost the whole population.
+    The population is one for all rows, or that of each, int64 (rows,). Floyd's sampling (Bentley and Floyd 1987), all
+    rows at once, then a shuffle: `count` small steps, where sorting random keys would cost the whole population.
     """
     chosen = torch.empty(rows, count, dtype=torch.int64)
-    for place, last in enumerate(range(population - count, population)):
-        drawn = torch.randint(last + 1, (rows,), generator=generator)
+    for place in range(count):
+        last = population - count + place
+        if isinstance(last, int):
+            drawn = torch.randint(last + 1, (rows,), generator=generator)
+        else:
+            drawn = (torch.rand(rows, dtype=torch.float64, generator=generator) * (last + 1)).long()
         taken = (chosen[:, :place] == drawn[:, None]).any(1)
         chosen[:, place] = torch.where(taken, last, drawn)
     order = torch.rand(rows, count, dtype=torch.float64, generator=generator).argsort(1)
     return chosen.gather(1, order)
-
-
-def distinct_of(populations: Tensor, count: int, generator: Generator) -> Tensor:
-    """`count` distinct numbers below each population (rows,): int64 (rows, count), all orders as likely."""
-    keys = torch.rand(len(populations), int(populations.max()), generator=generator)
-    keys[torch.arange(keys.shape[1]) >= populations[:, None]] = 2.0  # beyond every key
-    return keys.topk(count, largest=False, sorted=True).indices
 
 
 def as_input(pixels: Tensor) -> Tensor:
@@ -163,14 +126,15 @@ def as_input(pixels: Tensor) -> Tensor:
 
 def pool_of(images: Images) -> Pool:
     """The images of one split as one labelled data set; points are drawn with replacement."""
-    counts = torch.full((len(images.names),), images.fewest) if images.counts is None else images.counts
-    target = torch.arange(len(counts)).repeat_interleave(counts)
+    target = torch.arange(len(images.counts)).repeat_interleave(images.counts)
+    shift = images.starts - (images.counts.cumsum(0) - images.counts)
 
     def sample(n: int, generator: Generator) -> Batch:
         index = torch.randint(len(target), (n,), generator=generator)
-        return Batch(as_input(images.flat[index]), target[index])
+        y = target[index]
+        return Batch(as_input(images.pixels[index + shift[y]]), y)
 
-    return Pool(len(counts), sample)
+    return Pool(len(images.counts), sample)
 
 
 def cross_entropy(predict: Predict, batch: Batch) -> Tensor:

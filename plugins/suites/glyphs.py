@@ -23,7 +23,8 @@ from torch import nn
 
 from metabench.api import Range, Recipe, Size, Suite, SuiteFactory, cached_arrays, hookimpl
 from metabench_plugins.suites import backbones, lettering
-from metabench_plugins.suites.fewshot import Images, Shape, check_drawings, image_suite
+from metabench_plugins.suites.fewshot import image_suite
+from metabench_plugins.suites.images import Shape, Splits, check_drawings, stacked
 from metabench_plugins.suites.omniglot_recipes import QUICK, QUICK_REPTILE, omniglot_recipes
 from metabench_plugins.suites.sinusoid import COMPARED
 
@@ -105,15 +106,17 @@ def network(model: str, ways: int, filters: int) -> Callable[[], nn.Module]:
     return functools.partial(backbones.conv_strided, ways, filters)
 
 
-def load() -> dict[str, Images]:
+def load() -> Splits:
     """The drawings of every split, from the cache or drawn now (seconds)."""
     files = lettering.font_files()
     key = f"glyphs-{lettering.fingerprint((*files, Path(lettering.__file__), Path(__file__)))}"
     arrays = cached_arrays(key, lambda: draw(files))
-    return {
-        split: Images(torch.from_numpy(arrays[split]), tuple(arrays[f"{split} letters"].tolist()))
-        for split in ("train", "validation", "test")
-    }
+    return Splits(
+        {
+            split: stacked(torch.from_numpy(arrays[split]), tuple(arrays[f"{split} letters"].tolist()))
+            for split in ("train", "validation", "test")
+        }
+    )
 
 
 def draw(files: Sequence[Path]) -> dict[str, np.ndarray]:

@@ -1,104 +1,92 @@
-"""Images of one's own on disk: the files of a folder or zip file, read once, made small and kept in the cache."""
+"""Images of one's own on disk: the files of a folder or zip file, made small in parallel and kept in the cache."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import io
+import time
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from metabench.api import cached_arrays, read_member
+from metabench.api import cache_dir, in_parallel, mapped_array
+from metabench_plugins.suites.image_source import Source
+from metabench_plugins.suites.pixels import FULL, bits_of, decoded
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-FORMATS = ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF"]
 FILE_LIMIT = 64 * 2**20
 """Bytes of one image file."""
-PIXEL_LIMIT = 50_000_000
-"""Of one image before it is made small: a small file may unpack to a huge one."""
-VERSION = 2
+VERSION = 3
 """Part of the cache key: to be raised whenever the code would make other images."""
+CHUNK = 128
+"""Files that a thread reads before it takes others."""
+SETTLED = 2.0
+"""Seconds after which a file that is written again has another time stamp, on any file system."""
 
 
-class Source(NamedTuple):
-    """A folder or zip file, opened."""
-
-    files: list[str]
-    """Every file in it, by its path with `/`, in order."""
-    read: Callable[[str, int], bytes]
-    """The content of one, which may not be larger than so many bytes; raises ValueError."""
-
-
-@contextmanager
-def opened(place: Path) -> Iterator[Source]:
-    """The files of a folder or of a zip file; a zip file is never unpacked to disk."""
-    if place.is_dir():
-        files = sorted(each.relative_to(place).as_posix() for each in place.rglob("*") if each.is_file())
-        yield Source([file for file in files if shown(file)], functools.partial(read_file, place))
-        return
-    with zipfile.ZipFile(place) as archive:
-        files = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-        for file in files:
-            if ".." in PurePosixPath(file).parts or file.startswith(("/", "\\")) or ":" in file or "\\" in file:
-                raise ValueError(f"it holds {file!r}, a path outside of it")
-        yield Source([file for file in files if shown(file)], functools.partial(read_member, archive))
+def small_images(source: Source, files: list[str], size: int, channels: int) -> tuple[np.ndarray, str]:
+    """uint8 (images, channels, size, size), mapped from the cache, and the digest of the files' content."""
+    content = content_of(source, files)
+    key = hashlib.sha256(f"{VERSION} {size} {channels} {content}".encode()).hexdigest()[:32]
+    shape = (len(files), channels, size, size)
+    return mapped_array(f"image-folder-{key}", shape, functools.partial(fill, source, files)), content[:16]
 
 
-def shown(file: str) -> bool:
-    """Neither hidden nor what macOS adds."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(file).parts)
+def content_of(source: Source, files: list[str]) -> str:
+    """A digest of the names and the content of files; read anew only where a time stamp or a size has changed."""
+    stamps = [source.stamp(file) for file in files]
+    listed = hashlib.sha256(repr((source.place, list(zip(files, stamps)))).encode()).hexdigest()[:32]
+    known = cache_dir() / "image-folder-files" / listed
+    try:
+        return known.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        pass
 
+    def digest(part: list[str]) -> bytes:
+        return b"".join(hashlib.sha256(source.read(file, FILE_LIMIT)).digest() for file in part)
 
-def read_file(folder: Path, file: str, limit: int) -> bytes:
-    """See Source.read."""
-    with open(folder / file, "rb") as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(f"'{file}' is larger than {limit:,} bytes")
+    whole = hashlib.sha256(repr(files).encode())
+    for digests in in_parallel(digest, chunks(files), f"Reading {len(files):,} images"):
+        whole.update(digests)
+    content = whole.hexdigest()
+    if max(stamp[0] for stamp in stamps) < (time.time() - SETTLED) * 1e9:
+        try:
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.write_text(content, encoding="ascii")
+        except OSError:  # a cache that cannot be written costs time, not correctness
+            pass
     return content
 
 
-def small_images(source: Source, files: list[str], size: int, channels: int) -> dict[str, np.ndarray]:
-    """`pixels`: uint8 (images, channels, size, size), from the cache where the same files were read before."""
-    content = hashlib.sha256(f"{VERSION} {size} {channels}".encode())
-    for file in files:
-        digest = hashlib.sha256(source.read(file, FILE_LIMIT)).digest()
-        content.update(hashlib.sha256(file.encode()).digest() + digest)
+def chunks(files: list[str]) -> list[list[str]]:
+    """The files, some at a time."""
+    return [files[first : first + CHUNK] for first in range(0, len(files), CHUNK)]
 
-    def build() -> dict[str, np.ndarray]:
-        pixels = np.empty((len(files), channels, size, size), np.uint8)
-        with warnings.catch_warnings(action="ignore"):  # PIL's of large images: we have a limit of our own
-            for place, file in enumerate(files):
-                pixels[place] = small(source.read(file, FILE_LIMIT), file, size, channels)
-        return {"pixels": pixels}
 
-    return cached_arrays(f"image-folder-{content.hexdigest()[:32]}", build)
+def fill(source: Source, files: list[str], pixels: np.ndarray) -> None:
+    """Make every image small. Those of 16 bits are read by the bits that all of them together use."""
+    size, channels = pixels.shape[2], pixels.shape[1]
+    places = {file: place for place, file in enumerate(files)}
+
+    def read(deepest: int, part: list[str]) -> dict[str, int]:
+        found = {}
+        for file in part:
+            pixels[places[file]], deep = decoded(source.read(file, FILE_LIMIT), file, size, channels, deepest)
+            if deep is not None:
+                found[file] = deep
+        return found
+
+    label = f"Preparing {len(files):,} images ({pixels.nbytes / 1e9:.2f} GB)"
+    with warnings.catch_warnings(action="ignore"):  # PIL's of large images: we have a limit of our own
+        parts = in_parallel(functools.partial(read, FULL), chunks(files), label)
+        deep = {file: most for part in parts for file, most in part.items()}
+        deepest = max(deep.values(), default=FULL)
+        if bits_of(deepest) < bits_of(FULL):
+            in_parallel(functools.partial(read, deepest), chunks(list(deep)), label)
 
 
 def small(content: bytes, file: str, size: int, channels: int) -> np.ndarray:
-    """One image as uint8 (channels, size, size). Raises ValueError before a huge one is unpacked."""
-    try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > PIXEL_LIMIT:
-                raise ValueError(f"it has {image.width} x {image.height} pixels, more than {PIXEL_LIMIT:,}")
-            plain = eight_bits(image).convert("RGB" if channels == 3 else "L")
-            pixels = np.asarray(plain.resize((size, size), Image.Resampling.LANCZOS))
-    except UnidentifiedImageError:
-        raise ValueError(f"the image '{file}' is damaged, or none that can be read") from None
-    except Exception as error:
-        raise ValueError(f"the image '{file}' is damaged or unusual ({' '.join(str(error).split())})") from None
-    return pixels.transpose(2, 0, 1) if channels == 3 else pixels[None]
-
-
-def eight_bits(image: Image.Image) -> Image.Image:
-    """An image of 16 bits a pixel with the upper eight of them, where PIL would make everything above 255 white."""
-    if image.mode in ("I", "F"):
-        raise ValueError("it has 32 bits a pixel: save it with 8 or 16")
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image
+    """One image by itself as uint8 (channels, size, size); see `decoded`."""
+    pixels, deepest = decoded(content, file, size, channels, FULL)
+    if deepest is not None and bits_of(deepest) < bits_of(FULL):
+        pixels, _ = decoded(content, file, size, channels, deepest)
+    return pixels

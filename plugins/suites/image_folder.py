@@ -5,20 +5,30 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Annotated, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
 from metabench.api import DataError, Range, Recipe, Size, Suite, SuiteFactory, hookimpl
 from metabench_plugins.suites import backbones
-from metabench_plugins.suites.fewshot import Images, Shape, image_suite
-from metabench_plugins.suites.image_files import SUFFIXES, Source, opened, read_file, small_images
-from metabench_plugins.suites.own_data import ALIASES, SPLIT_LIMIT, SPLITS, by_hash, given_split, locate, members
-
-TOTAL_LIMIT = 4 * 2**30
-"""Bytes of all images once they are small; mini-ImageNet in colour at 84x84 has 1.3e9."""
+from metabench_plugins.suites.fewshot import image_suite
+from metabench_plugins.suites.image_files import small_images
+from metabench_plugins.suites.image_source import Source, opened, read_file, told
+from metabench_plugins.suites.images import Shape, Splits, of_classes
+from metabench_plugins.suites.own_data import (
+    ALIASES,
+    SPLIT_LIMIT,
+    SPLITS,
+    by_hash,
+    digest_of_names,
+    given_split,
+    locate,
+    members,
+    plain,
+)
+from metabench_plugins.suites.pixels import formats
 
 
 def image_folder(
@@ -32,6 +42,7 @@ def image_folder(
     queries: Size = 15,
     model: Literal["conv_pool", "conv_strided"] = "conv_pool",
     filters: Annotated[int, Range(ge=1, le=4096)] = 32,
+    min_images: Literal["refuse", "drop"] = "refuse",
 ) -> Suite:
     """Your own images: `path` is a folder or zip file of class folders, each with the images of one class.
 
@@ -39,6 +50,10 @@ def image_folder(
     folders called train, validation (or val) and test are the splits. NOTE: without these either, classes are split
     by the hash of their names, 60% to train, 20% to validate, 20% to test: the same for the same set of classes, but
     a class more or less may move others. Classes may differ in how many images they have; each needs shots + queries.
+
+    Images are read as viewers show them: turned by their EXIF data, transparent parts white, and those of 16 bits a
+    sample over the full range of the 10, 12 or 16 bits that all of them together use. Symbolic links are followed.
+    Names are compared in one Unicode form. A line says which files and classes are passed over.
 
     Args:
         path: The folder or zip file.
@@ -52,6 +67,8 @@ def image_folder(
         model: `conv_pool` with 32 filters on 84x84 is MAML's network for mini-ImageNet, `conv_strided` the one for
             Omniglot.
         filters: Filters of each convolution.
+        min_images: What becomes of a class with fewer than shots + queries images: the data are refused, or the class
+            is dropped, after the split, and named.
     """
     shape = Shape(ways, shots, queries)
     if not path:
@@ -62,35 +79,48 @@ def image_folder(
     else:
         network = functools.partial(backbones.conv_strided, ways, filters, channels)
     load = functools.partial(load_splits, path, split, size, channels)
-    return image_suite("image-folder", shape, load, network, {"quick": QUICK})
+    return image_suite("image-folder", shape, load, network, {"quick": QUICK}, min_images)
 
 
-def load_splits(path: str, split: str, size: int, channels: int) -> dict[str, Images]:
+def load_splits(path: str, split: str, size: int, channels: int) -> Splits:
     """By split its images; raises DataError in one line that names the file."""
     try:
         with opened(locate(path)) as source:
-            images = [file for file in source.files if PurePosixPath(file).suffix.lower() in SUFFIXES]
+            suffixes = formats()[1]
+            images = [file for file in source.files if splitext(file)[1].lower() in suffixes]
+            if not images:
+                why = told(source.passed, source.files)
+                raise ValueError(f"it holds no images in class folders{why and f'; {why}'}")
             classes = classes_of(images)
             splits = splits_of(sorted(set(classes)), split, source)
-            used = {file: name for file, name in zip(images, classes) if name in splits}
-            if len(used) * size * size * channels > TOTAL_LIMIT:
-                raise ValueError(
-                    f"its {len(used):,} images are too many for memory at size {size}: choose a smaller one"
-                )
-            arrays = small_images(source, list(used), size, channels)
+            used = sorted((name, file) for name, file in zip(classes, images) if name in splits)
+            files = [file for _, file in used]
+            pixels, digest = small_images(source, files, size, channels)
+            notes = notes_of(source, images, split, sorted(set(classes) - splits.keys()), len(images) - len(used))
     except DataError as error:
         raise DataError(f"Suite 'image-folder': '{path}': {error}") from None
     except Exception as error:  # damaged archives and images make zipfile and PIL raise almost anything
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise DataError(f"Suite 'image-folder': '{path}' cannot be used: {kind}{error}.") from None
-    return {name: chosen(arrays["pixels"], list(used.values()), splits, name) for name in SPLITS}
+    by_class = of_classes(torch.from_numpy(pixels), [name for name, _ in used])
+    found = {each: by_class.only(members(splits, each)) for each in SPLITS}
+    named = {each: images._replace(names=tuple(map(bare, images.names))) for each, images in found.items()}
+    return Splits(named, tuple(f"'{path}': {note}" for note in notes), digest + digest_of_names(splits))
+
+
+def notes_of(source: Source, images: list[str], split: str, unused: list[str], left: int) -> list[str]:
+    """What is passed over: files, and classes that the split file leaves out."""
+    others = sorted(set(source.files) - set(images) - {split})
+    notes = [note for note in (told(source.passed, others),) if note]
+    if unused:
+        few = ", ".join(f"'{name}'" for name in unused[:5]) + (" ..." if len(unused) > 5 else "")
+        notes.append(f"the split file leaves out {len(unused)} classes with {left} images: {few}")
+    return notes
 
 
 def classes_of(images: list[str]) -> list[str]:
     """Of each image its class: the folder that it lies in, below what all folders have in common."""
-    if not images:
-        raise ValueError(f"it holds no images ({', '.join(sorted(SUFFIXES))}) in class folders")
-    folders = [PurePosixPath(file).parent.parts for file in images]
+    folders = [tuple(plain(file).split("/")[:-1]) for file in images]
     common = 0
     while len({parts[common : common + 1] for parts in folders}) == 1 and all(len(p) > common + 1 for p in folders):
         common += 1
@@ -106,6 +136,8 @@ def splits_of(classes: list[str], split: str, source: Source) -> dict[str, str]:
         try:
             content = source.read(split, SPLIT_LIMIT) if split in source.files else read_split(split)
             found = given_split(content, PurePosixPath(split).suffix.lower())
+            if not found:
+                raise ValueError("it is empty")
         except (ValueError, OSError, RecursionError) as error:
             raise DataError(f"the split file '{split}' cannot be used: {error}.") from None
         unknown = sorted(found.keys() - set(classes))
@@ -115,9 +147,15 @@ def splits_of(classes: list[str], split: str, source: Source) -> dict[str, str]:
                 f"There are {len(classes)}, such as '{classes[0]}'."
             )
         return found
-    tops = {name: name.split("/")[0].lower() for name in classes}
-    if set(tops.values()) <= ALIASES.keys() and all("/" in name for name in classes):
-        return {name: ALIASES[top] for name, top in tops.items()}
+    tops = {name: name.split("/")[0] for name in classes}
+    others = sorted({top for name, top in tops.items() if top.lower() not in ALIASES or "/" not in name})
+    if not others:
+        return {name: ALIASES[top.lower()] for name, top in tops.items()}
+    if len({ALIASES[top.lower()] for top in tops.values() if top.lower() in ALIASES}) > 1:
+        raise DataError(
+            f"its top folders are splits (train, validation, test), but for '{others[0]}'. Take it away, or give a "
+            "split file."
+        )
     return by_hash(classes)
 
 
@@ -127,19 +165,8 @@ def read_split(split: str) -> bytes:
     return read_file(place.parent, place.name, SPLIT_LIMIT)
 
 
-def chosen(pixels: np.ndarray, classes: list[str], splits: dict[str, str], split: str) -> Images:
-    """The images of one split, class after class. Classes that differ in their top folder `train`, `test` ... alone
-    bear one name, so that the overlap is seen."""
-    names = members(splits, split)
-    places = {name: number for number, name in enumerate(names)}
-    of_image = np.array([places.get(name, -1) for name in classes])
-    order = np.argsort(of_image, kind="stable")[(of_image < 0).sum() :]
-    counts = torch.from_numpy(np.bincount(of_image[order], minlength=len(names)))
-    return Images(torch.from_numpy(pixels[order]), tuple(map(bare, names)), counts)
-
-
 def bare(name: str) -> str:
-    """`train/cat` and `test/cat` are both `cat`."""
+    """`train/cat` and `test/cat` are both `cat`, so that the overlap is seen."""
     top, slash, rest = name.partition("/")
     return rest if slash and top.lower() in ALIASES else name
 

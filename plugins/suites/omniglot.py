@@ -24,7 +24,8 @@ from torch import nn
 
 from metabench.api import DataError, Range, Size, Suite, SuiteFactory, cached_arrays, fetch, hookimpl, read_member
 from metabench_plugins.suites import backbones
-from metabench_plugins.suites.fewshot import Images, Shape, check_classes, check_drawings, image_suite
+from metabench_plugins.suites.fewshot import image_suite
+from metabench_plugins.suites.images import Shape, Splits, check_classes, check_drawings, stacked
 from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes
 
 SIZE = 28
@@ -112,7 +113,7 @@ def network(model: str, ways: int, filters: int) -> Callable[[], nn.Module]:
     return functools.partial({"conv": backbones.conv_strided, "conv_pool": backbones.conv_pool}[model], ways, filters)
 
 
-def load_splits(split: str, rotations: bool) -> dict[str, Images]:
+def load_splits(split: str, rotations: bool) -> Splits:
     """By split its images; turned classes follow the unturned ones and bear the same names."""
     pixels, names = characters()
     members = background_split(names) if split == "background" else random_split(names)
@@ -120,8 +121,8 @@ def load_splits(split: str, rotations: bool) -> dict[str, Images]:
     for name, rows in members.items():
         chosen = pixels[rows]
         turned = [chosen.rot90(turns, (2, 3)) for turns in range(4 if rotations else 1)]
-        splits[name] = Images(torch.cat(turned), tuple(names[row] for row in rows) * len(turned))
-    return splits
+        splits[name] = stacked(torch.cat(turned), tuple(names[row] for row in rows) * len(turned))
+    return Splits(splits)
 
 
 def background_split(names: tuple[str, ...]) -> dict[str, list[int]]:

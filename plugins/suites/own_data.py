@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def by_hash(names: Iterable[str]) -> dict[str, str]:
     }
 
 
+def plain(name: str) -> str:
+    """A name in the one normal form in which names are compared: letters with accents are written in two ways."""
+    return unicodedata.normalize("NFC", name)
+
+
+def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object whose names are unique, where json would take the last; raises ValueError."""
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise ValueError(f"'{name}' is in two splits")
+    return found
+
+
 def given_split(content: bytes, suffix: str) -> dict[str, str]:
     """Name -> split from a file: JSON {name: split}, or CSV with the columns name,split (its first row may say so).
 
@@ -50,7 +65,7 @@ def given_split(content: bytes, suffix: str) -> dict[str, str]:
     """
     text = content.decode("utf-8-sig")
     if suffix == ".json":
-        table = json.loads(text)
+        table = json.loads(text, object_pairs_hook=once)
         if not isinstance(table, dict):
             raise ValueError("it must hold an object of class -> split")
         rows = [[str(name), str(split)] for name, split in table.items()]
@@ -65,10 +80,10 @@ def given_split(content: bytes, suffix: str) -> dict[str, str]:
     for row in rows:
         if len(row) != 2:
             raise ValueError(f"a row must be a class and its split, not {','.join(row)[:100]!r}")
-        name, split = (cell.strip() for cell in row)
-        if split not in ALIASES:
+        name, split = plain(row[0].strip()), row[1].strip()
+        if split.lower() not in ALIASES:
             raise ValueError(f"the split of '{name}' must be train, validation or test, not {split!r}")
-        if found.setdefault(name, ALIASES[split]) != ALIASES[split]:
+        if found.setdefault(name, ALIASES[split.lower()]) != ALIASES[split.lower()]:
             raise ValueError(f"'{name}' is in two splits")
     return found
 
@@ -76,3 +91,8 @@ def given_split(content: bytes, suffix: str) -> dict[str, str]:
 def members(of: Mapping[str, str], split: str) -> list[str]:
     """The names of a split, in order."""
     return sorted(name for name, given in of.items() if given == split)
+
+
+def digest_of_names(of: Mapping[str, str]) -> str:
+    """Of which name is in which split."""
+    return hashlib.sha256(json.dumps(sorted(of.items())).encode()).hexdigest()[:8]

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from metabench.api import Batch, Predict, Recipe, Size, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
-from metabench_plugins.suites.fewshot import cross_entropy, distinct_of, scores
+from metabench_plugins.suites.fewshot import cross_entropy, distinct, scores
 from metabench_plugins.suites.sinusoid import mean_squared_error
 from metabench_plugins.suites.tables import Columns, read_table
 
@@ -51,14 +51,14 @@ def tabular(
     if not path:
         raise ValueError("path must name a CSV file: --set tabular.path=FILE.csv")
     columns = Columns(task, target, split, tuple(features))
-    load = functools.partial(read_table, path, columns, kind, shots + queries)
+    load = functools.cache(functools.partial(read_table, path, columns, kind, shots + queries))
     classify = kind == "classification" or (kind == "auto" and bool(load().classes))
 
     def sample(split: str, n: int, generator: Generator) -> Task:
         rows = load().splits[split]
         chosen = torch.randint(len(rows.counts), (n,), generator=generator)
         first = (rows.counts.cumsum(0) - rows.counts)[chosen]
-        index = first[:, None] + distinct_of(rows.counts[chosen], shots + queries, generator)
+        index = first[:, None] + distinct(n, shots + queries, rows.counts[chosen], generator)
         x, y = rows.x[index], rows.y[index]
         return Task(Batch(x[:, :shots], y[:, :shots]), Batch(x[:, shots:], y[:, shots:]))
 
@@ -78,6 +78,8 @@ def tabular(
         groups=lambda split: frozenset(load().splits[split].names),
         recipes={"quick": QUICK},
         prepare=prepare,
+        notes=lambda: tuple(f"'{path}': {note}" for note in load().notes),
+        digest=lambda: load().digest,
     )
 
 

@@ -236,7 +236,7 @@ def test_an_algorithm_that_is_not_made_for_a_suite_is_left_out(here, tmp_path):
     page = (tmp_path / "reports" / "a" / "report.md").read_text(encoding="utf-8")
     assert f"Left out: protonet on sinusoid: {why}.".replace("`", "\\`") in page
     assert "Failed trials" not in page
-    assert "1 trial (all ended well): 1 algorithm on 1 suite" in page
+    assert "1 trial (all ok): 1 algorithm on 1 suite" in page
 
 
 @pytest.mark.slow

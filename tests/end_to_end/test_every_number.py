@@ -25,7 +25,7 @@ REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
 ALPHA = 0.05
 MOST_TASKS = 10**6
 WRITTEN_OUT = 8
-"""Pairs that are no finding; the rest is counted."""
+"""Pairs that do not differ significantly; the rest is counted."""
 Cells = dict[str, np.ndarray]
 
 
@@ -171,12 +171,12 @@ def sentences(suite: Suite) -> list[str]:
     pairs = family(suite)
     best, told = suite.order[0], [pair for pair, (_, _, p) in pairs.items() if p < ALPHA]
     behind = [b for a, b in itertools.combinations(suite.order, 2) if a == best and (a, b) in told]
-    count = f"{len(told)} of {len(pairs)} pairs {'is' if len(told) == 1 else 'are'} told apart."
+    count = f"{len(told)} of {len(pairs)} pairs {'differs' if len(told) == 1 else 'differ'} significantly."
     whom = " and ".join(filter(None, (", ".join(behind[:-1]), behind[-1]))) if behind else ""
     whom = "every other" if len(behind) == len(suite.order) - 1 else whom
     found = [
-        f"{best} is better than {whom}, and that is a finding; {count}" if behind
-        else f"{best} has the best mean, but is not told apart from any other; {count}"
+        f"{best} is significantly better than {whom}; {count}" if behind
+        else f"{best} has the best mean, but does not differ significantly from any other; {count}"
     ]  # fmt: skip
     for a, b in itertools.combinations(suite.order, 2):
         gap, half, p = pairs[a, b]
@@ -186,14 +186,14 @@ def sentences(suite: Suite) -> list[str]:
             seen = f"{100 * smallest:.3g} points" if share else formatting.decimal(smallest)
             seeds, tasks = suite.final[a].shape
             found.append(
-                f"Not a finding: {a} and {b} differ by {formatting.difference(gap, half, suite.metric)} (p = {p:.2g} "
-                f"after Holm's correction over {len(pairs)} pairs). {seeds} seeds and {tasks} tasks find {seen} or "
-                f"more, 8 times in 10; to find what was seen here would take {needed}."
+                f"Not significant: {a} and {b} differ by {formatting.difference(gap, half, suite.metric)} "
+                f"(p = {p:.2g} after Holm's correction over {len(pairs)} pairs). {seeds} seeds and {tasks} "
+                f"tasks find {seen} or more, 8 times in 10; to find what was seen here would take {needed}."
             )
     if len(found) > 1 + WRITTEN_OUT:
         left = len(found) - 1 - WRITTEN_OUT
         found[1 + WRITTEN_OUT :] = [
-            f"And {left} more pairs that are not told apart: tables/pairs.csv has all of them."
+            f"And {left} more pairs that do not differ significantly: tables/pairs.csv has all of them."
         ]
     return found
 
@@ -244,7 +244,7 @@ def figures(suite: Suite) -> dict[str, list[str]]:
             f"after {len(suite.steps[n]) - 1}" for n in order
         ],
     }  # fmt: skip
-    marked = {n: "" if pairs[best, n][2] < ALPHA else ", no finding" for n in others}
+    marked = {n: "" if pairs[best, n][2] < ALPHA else ", not significant" for n in others}
     wins = {n: suite.sign * (final[n] - final[best]) for n in others}
     chances = {n: interval(np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5))) for n, gap in wins.items()}
     gaps = {n: (-pairs[best, n][0], pairs[best, n][1]) for n in others}
@@ -338,7 +338,7 @@ def test_sentences(committed):
         said = reader.sentences[suite.name]
         for sentence in sentences(suite):
             assert sentence in said
-        count = sum(sentence.startswith("Not a finding") for sentence in said)
+        count = sum(sentence.startswith("Not significant") for sentence in said)
         assert count == min(WRITTEN_OUT, sum(p >= ALPHA for _, _, p in family(suite).values()))
 
 
@@ -388,7 +388,7 @@ def test_the_headline(committed):
     algorithms = {record["trial"]["algorithm"] for record in records}
     suites_ = f"{len(suites)} suite{'s' * (len(suites) > 1)}"
     assert (
-        f"{len(records)} trials (all ended well): {len(algorithms)} algorithms on {suites_}, "
+        f"{len(records)} trials (all ok): {len(algorithms)} algorithms on {suites_}, "
         f"{len({record['trial']['seed'] for record in records})} seeds, "
         f"{records[0]['trial']['budget']['test_tasks']} test tasks."
     ) in reader.sentences[""]

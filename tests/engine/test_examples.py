@@ -129,7 +129,7 @@ def test_they_are_kept_beside_the_scores_and_checked(registry, tmp_path):
     assert msgspec.json.decode(store.read_scores(tmp_path, record)) == outcome.scores
     path = tmp_path / record.trial.id / store.EXAMPLES
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.warns(UserWarning, match="Passed over the examples of"):
+    with pytest.warns(UserWarning, match="Skipped the examples of"):
         assert store.examples(tmp_path, record) is None
     assert store.examples(tmp_path, msgspec.structs.replace(record, examples_sha256="")) is None
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(outcome), type=Outcome)

@@ -52,7 +52,9 @@ def plan(tmp_path, monkeypatch):
 
 
 def finish(trial, digests: Digests) -> None:
-    store.write(Path("r"), outcome(trial, {"inductive": [[1.0, 2.0]] * 2}, "mse", provenance=Provenance(digests=digests)))
+    store.write(
+        Path("r"), outcome(trial, {"inductive": [[1.0, 2.0]] * 2}, "mse", provenance=Provenance(digests=digests))
+    )
 
 
 def now(trial, plugins=("plug.py",)) -> Digests:

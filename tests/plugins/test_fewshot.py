@@ -7,7 +7,8 @@ import torch
 
 from metabench.api import Batch, DataError
 from metabench.engine.seeds import random_generator
-from metabench_plugins.suites.fewshot import Images, Shape, distinct, image_suite, sample_tasks
+from metabench_plugins.suites.fewshot import distinct, image_suite, sample_tasks
+from metabench_plugins.suites.images import Shape, Splits, stacked
 
 CLASSES, DRAWINGS = 30, 8
 SHAPE = Shape(ways=5, shots=2, queries=3)
@@ -23,13 +24,13 @@ def labelled(classes: int = CLASSES, drawings: int = DRAWINGS) -> torch.Tensor:
 
 def suite(shape: Shape = SHAPE, splits=("train", "validation", "test")):
     names = tuple(f"class {number}" for number in range(CLASSES))
-    load = {split: Images(labelled(), tuple(f"{split} {name}" for name in names)) for split in splits}
-    return image_suite("toy", shape, lambda: load, lambda: torch.nn.Linear(4, shape.ways), {})
+    load = {split: stacked(labelled(), tuple(f"{split} {name}" for name in names)) for split in splits}
+    return image_suite("toy", shape, lambda: Splits(load), lambda: torch.nn.Linear(4, shape.ways), {})
 
 
 @pytest.fixture(scope="module")
 def tasks():
-    return sample_tasks(Images(labelled(), tuple(map(str, range(CLASSES)))), SHAPE, 400, random_generator("tasks"))
+    return sample_tasks(stacked(labelled(), tuple(map(str, range(CLASSES)))), SHAPE, 400, random_generator("tasks"))
 
 
 def read(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,7 +150,8 @@ def test_a_shape_that_no_data_has_is_refused_at_once(shape, message):
         ),
         (
             Shape(5, 4, 5),
-            "Suite 'toy': shots + queries is 9, but a class has 8 drawings: choose at most 8 together",
+            "Suite 'toy': shots + queries is 9, but class 'train class 0' has 8 images (30 classes have too few): "
+            "choose at most 8 together",
         ),
     ],
 )

@@ -12,8 +12,9 @@ from metabench.api import DataError
 from metabench.engine.seeds import random_generator
 from metabench_plugins.algorithms.nearest import nearest_targets
 from metabench_plugins.suites import lettering
-from metabench_plugins.suites.fewshot import Images, Shape, sample_tasks
+from metabench_plugins.suites.fewshot import sample_tasks
 from metabench_plugins.suites.glyphs import ALIKE, COPIES, SCRIPTS, STYLES, glyphs
+from metabench_plugins.suites.images import Shape, stacked
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +83,7 @@ def test_nearest_neighbour_on_raw_pixels_scores_under_60_percent(suite):
 def test_distortion_is_what_makes_it_hard(suite):
     plain = lettering.drawings(sorted(suite.groups("test")), lettering.font_files(), 1, distorted=False)
     tasks = sample_tasks(
-        Images(torch.from_numpy(plain), tuple(map(str, range(len(plain))))),
+        stacked(torch.from_numpy(plain), tuple(map(str, range(len(plain))))),
         Shape(5, 1, 5),
         600,
         random_generator("nearest"),

@@ -20,8 +20,8 @@ from metabench.api import DataError
 from metabench.engine.seeds import random_generator
 from metabench.testing import check_plugin
 from metabench.testing.conformance import kit_of
-from metabench_plugins.suites import image_files
-from metabench_plugins.suites.fewshot import distinct_of
+from metabench_plugins.suites import image_files, pixels
+from metabench_plugins.suites.fewshot import distinct
 from metabench_plugins.suites.image_folder import image_folder
 from metabench_plugins.suites.own_data import by_hash, given_split
 from metabench_plugins.suites.tabular import tabular
@@ -141,7 +141,7 @@ def test_the_cache_is_keyed_by_content(tmp_path, monkeypatch):
     path = write(tmp_path / "data", pictures() | {"s.csv": rows(SPLIT)})
     before = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, random_generator("x")).support.x
     with monkeypatch.context() as patch:
-        patch.setattr(image_files, "small", None)  # were it called, it would fail
+        patch.setattr(image_files, "decoded", None)  # were it called, it would fail
         again = image_folder(path=path, split="s.csv", **SMALL).sample("test", 3, random_generator("x")).support.x
     assert torch.equal(before, again)
     for name in ("e", "f"):
@@ -184,7 +184,9 @@ def test_faults_of_a_folder_are_named(tmp_path):
         "folder that it is in."
     )
     empty = write(tmp_path / "empty", {"a/notes.txt": b"x"})
-    assert "it holds no images (.bmp, " in refused(path=empty)
+    assert "it holds no images in class folders; 1 file is passed over: 1 .txt (such as 'a/notes.txt')" in refused(
+        path=empty
+    )
     assert "the image 'c.png' lies in no class folder" in refused(
         path=write(tmp_path / "flat", good | {"c.png": b""})
     )
@@ -195,7 +197,8 @@ def test_faults_of_a_folder_are_named(tmp_path):
     assert re.search(r"the image 'a/9.png' is damaged or unusual \(.*truncated", refused(path=cut))
     few = write(tmp_path / "few", pictures(fewest=1) | {"s.csv": rows(SPLIT)})
     assert refused(path=few, split="s.csv") == (
-        "Suite 'image-folder': shots + queries is 3, but a class has 1 drawings: choose at most 1 together"
+        "Suite 'image-folder': shots + queries is 3, but class 'a' has 1 images (2 classes have too few): choose at "
+        "most 1 together, or leave out what is smaller with --set image-folder.min_images=drop"
     )
     assert "ways is 3, but the train split has 2 classes" in refused(
         path=write(tmp_path / "good", good | {"s.csv": rows(SPLIT)}), split="s.csv", ways=3
@@ -235,7 +238,7 @@ def test_faults_of_a_zip_are_named(tmp_path):
 
 def test_bombs_are_refused_before_they_go_off(tmp_path, monkeypatch):
     path = pack(tmp_path / "a.zip", pictures() | {"a/bomb.png": picture(1, size=(400, 300))})
-    monkeypatch.setattr(image_files, "PIXEL_LIMIT", 100_000)
+    monkeypatch.setattr(pixels, "PIXEL_LIMIT", 100_000)
     assert "it has 400 x 300 pixels, more than 100,000" in refused(path=path)
     monkeypatch.setattr(image_files, "FILE_LIMIT", 1000)
     big = pack(tmp_path / "b.zip", pictures() | {"a/big.png": b"x" * 2000})
@@ -258,8 +261,8 @@ def test_the_kit_passes(tmp_path, registry, elsewhere):
         assert [r for r in kit.results() if r.verdict == "failed"] == []
 
 
-def test_distinct_of_draws_every_arrangement_as_often():
-    drawn = distinct_of(torch.tensor([3] * 30_000 + [5] * 30_000), 2, random_generator("distinct"))
+def test_distinct_from_populations_of_different_sizes_draws_every_arrangement_as_often():
+    drawn = distinct(60_000, 2, torch.tensor([3] * 30_000 + [5] * 30_000), random_generator("distinct"))
     assert (drawn[:, 0] != drawn[:, 1]).all()
     for population, part in ((3, drawn[:30_000]), (5, drawn[30_000:])):
         counts = (part[:, 0] * population + part[:, 1]).unique(return_counts=True)[1]
@@ -359,7 +362,7 @@ def test_the_kind_is_detected_or_said(tmp_path):
         ),
         ({}, {"shots": 9}, "rows, but shots + queries is 13 (9 tasks have too few)"),
         ({}, {"split": "row"}, "column 'row' must say train, validation or test, not '0' in row 2"),
-        ({(8, "task"): "t0"}, {"split": "part"}, "task 't0' is in two splits, see row 10"),
+        ({(8, "task"): "t0"}, {"split": "part"}, "task 't0' is in two splits, see the one in row 10"),
     ],
 )
 def test_faults_of_a_table_are_named(tmp_path, change, parameters, message):
@@ -381,13 +384,13 @@ def test_faults_of_a_table_are_named(tmp_path, change, parameters, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "No columns to parse from file"),
-        (b"task,target,x\na,1\nb,2,3,4,5\n", "Expected 3 fields"),
+        (b"", "it is empty"),
+        (b"task,target,x\na,1\nb,2,3,4,5\n", "row 3 has 5 cells, but the header has 3"),
         (b"task,target,x\na\xff,1,2\n", "codec can't decode"),
         (b"task,target\na,1\n", "there is no column left for features"),
-        (b"task,target,x\n", "no task is in the train split"),
+        (b"task,target,x\n", "it has a header, but no rows"),
         (b",task,target,x\n0,a,1,2\n1,b,1,3\n", "a column has no name, like row numbers that nobody wants"),
-        (b"task,target,x\na,1,2,3\nb,1,2,3\n", "its rows have more cells than its header"),
+        (b"task,target,x\na,1,2,3\nb,1,2,3\n", "row 2 has 4 cells, but the header has 3"),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path, content, message):

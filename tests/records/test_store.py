@@ -90,7 +90,7 @@ def test_an_unreadable_record_is_passed_over_with_a_warning(tmp_path):
     store.write(tmp_path, outcome(1))
     torn = tmp_path / outcome(0).record.trial.id / "record.json"
     torn.write_bytes(torn.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="Passed over .*record.json"):
+    with pytest.warns(UserWarning, match="Skipped .*record.json"):
         assert [record.trial.seed for record in store.records(tmp_path)] == [1]
 
 

@@ -177,14 +177,14 @@ def test_a_trial_that_no_longer_ends_well_is_worse(compared):
     both = [outcome(0.5, seed) for seed in range(3)]
     found = compared(both, [*both[:2], failed(both[2])])
     assert found.worse
-    assert only(found).why == "seed 2 ended well before, and now: diverged"
+    assert only(found).why == "seed 2 was ok before, and now: diverged"
     assert only(found).difference.seeds == 2
 
 
 def test_a_configuration_of_which_nothing_is_left_is_worse_too(compared):
     change = only(compared([outcome(0.5)], [failed(outcome(0.5), "error")]))
     assert (change.verdict, change.difference) == ("worse", None)
-    assert change.why == "seed 0 ended well before, and now: error"
+    assert change.why == "seed 0 was ok before, and now: error"
 
 
 def test_other_machines_and_versions_are_told_and_their_times_not_compared(compared):
@@ -253,7 +253,7 @@ def test_of_two_records_the_one_that_ended_well_is_taken(tmp_path):
     found = merge([folder(tmp_path / "A", failed(good)), folder(tmp_path / "B", good)])
     assert found.records[0].status == "ok"
     assert found.roots[good.record.trial.id] == tmp_path / "B"
-    assert "of which one did not end well" in found.notes[0]
+    assert "of which one failed" in found.notes[0]
 
 
 def test_scores_without_checksums_are_compared_too(tmp_path):

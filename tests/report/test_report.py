@@ -186,7 +186,7 @@ def test_every_trial_is_counted_and_the_failed_are_listed(results, report, page)
         record.trial.id for record in store.records(results)
     }
     count = len(list(store.records(results)))
-    assert f"{count} trials ({count - 2} ended well)" in page
+    assert f"{count} trials ({count - 2} ok)" in page
     for text in (page, (report / "report.md").read_text(encoding="utf-8")):
         assert "the training loss was nan at update 7 of 100" in text
         assert "1 seed: interval over tasks only." in text

@@ -18,7 +18,7 @@ from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
 from metabench.report import statistics
-from metabench.report.analysis import findings, pairs, ranks, statistics_tables
+from metabench.report.analysis import findings, pairs, statistics_tables
 from metabench.report.collect import configurations
 from metabench.report.figures import comparisons as comparison_figures
 from metabench.report.figures import style
@@ -189,7 +189,7 @@ def test_lower_is_better_is_turned_round(tmp_path):
     assert pair.difference.mean < 0
     assert pair.better.mean > 0.9
     assert (pair.difference.mean >= 0) == pair.first.higher_is_better
-    assert ranks.over_tasks(members).names == ("a", "c")
+    assert pairs.over_tasks(members).names == ("a", "c")
 
 
 def test_ranks_friedman_and_nemenyi(three):
@@ -206,14 +206,14 @@ def test_ranks_friedman_and_nemenyi(three):
 
 def test_groups_in_a_diagram_are_the_longest_runs_without_a_finding():
     apart = {frozenset(pair) for pair in ("ac", "ad", "bd")}
-    assert ranks.runs("abcd", apart) == [(0, 1), (1, 2), (2, 3)]
-    assert ranks.runs("abcd", set()) == [(0, 3)]
-    assert ranks.runs("ab", {frozenset("ab")}) == []
+    assert pairs.runs("abcd", apart) == [(0, 1), (1, 2), (2, 3)]
+    assert pairs.runs("abcd", set()) == [(0, 3)]
+    assert pairs.runs("ab", {frozenset("ab")}) == []
 
 
 def test_suites_are_compared_only_where_there_are_enough(tmp_path):
     levels = {"a": 0.5, "b": 0.6, "c": 0.7}
-    assert ranks.over_suites(gathered(tmp_path, *made(levels, "s"))) is None
+    assert pairs.over_suites(gathered(tmp_path, *made(levels, "s"))) is None
     assert findings.across(gathered(tmp_path)) == []
     two = findings.across(gathered(tmp_path, *made(levels, "ss")))
     assert two[0] == "Average rank over 2 suites: c 1.00, b 2.00, a 3.00."
@@ -221,7 +221,7 @@ def test_suites_are_compared_only_where_there_are_enough(tmp_path):
     many = [each for count in range(3, 10) for each in made(levels, "s" * count, seeds=2)]
     nine = findings.across(gathered(tmp_path, *many))
     assert nine[1] == (
-        "Told apart by Wilcoxon's signed ranks with Holm's correction: "
+        "Significantly different by Wilcoxon's signed ranks with Holm's correction: "
         "a and b (p = 0.012), a and c (p = 0.012) and b and c (p = 0.012)."
     )
 
@@ -264,14 +264,16 @@ def test_the_seeds_and_tasks_that_are_needed_are_the_fewest():
 
 def test_findings_say_what_is_and_what_is_not(three):
     (first,), (second,) = findings.findings(three)
-    assert first == "c is better than every other, and that is a finding; 2 of 3 pairs are told apart."
-    assert second.startswith("Not a finding: ")
+    assert first == "c is significantly better than every other; 2 of 3 pairs differ significantly."
+    assert second.startswith("Not significant: ")
     assert "after Holm's correction over 3 pairs). 4 seeds and 80 tasks find " in second
 
 
 def test_findings_warn_of_too_few_seeds(tmp_path):
     alone = findings.findings(gathered(tmp_path / "one", *made({"a": 0.5, "c": 0.7}, seeds=1))).found
-    assert alone[0] == "c is better than a, on these tasks, as far as 1 seed can say; 1 of 1 pair is told apart."
+    assert (
+        alone[0] == "c is better than a, on these tasks, as far as 1 seed can say; 1 of 1 pair differs significantly."
+    )
     assert "At least 3 seeds are needed" in alone[1]
     two = findings.findings(gathered(tmp_path / "two", *made({"a": 0.5, "c": 0.7}, seeds=2)))
     assert any("at least 3 seeds are needed" in line for line in two.found)

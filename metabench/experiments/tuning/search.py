@@ -161,7 +161,7 @@ class Search:
 
     @property
     def first_end(self) -> str:
-        """What became of the first candidate, in words: for a search in which none ended well."""
+        """What became of the first candidate, for a search in which none has a score."""
         last = self.candidates[0].records[-1]
         return f"{last.status}, {last.reason}"
 

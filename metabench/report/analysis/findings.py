@@ -1,7 +1,7 @@
-"""What is a finding and what is not, in plain sentences, and how much more it would take.
+"""What is significant and what is not, in plain sentences, and how much more it would take.
 
-A difference is a finding if its p value is below 0.05 after Holm's correction over all pairs of its suite and
-protocol. What is not a finding is not equality: the sentence says what the design could have found.
+A difference is significant if its p value is below 0.05 after Holm's correction over all pairs of its suite and
+protocol. What is not significant is not equality: the sentence says what the design could have found.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from metabench.report import formatting
-from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, contests
+from metabench.report.analysis.pairs import MIN_SUITES, Pair, all_pairs, contests, over_suites
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import power
 from metabench.report.statistics.comparisons import ALPHA
@@ -27,9 +26,9 @@ class Findings(NamedTuple):
     """Sentences about one suite."""
 
     found: tuple[str, ...]
-    """Who leads and whether that is a finding, and where there are too few seeds to say."""
+    """Who leads and whether that is significant, and where there are too few seeds to say."""
     open: tuple[str, ...]
-    """What is not a finding, and what it would take."""
+    """What is not significant, and what it would take."""
 
 
 def findings(groups: Sequence[Configuration]) -> Findings:
@@ -45,27 +44,28 @@ def findings(groups: Sequence[Configuration]) -> Findings:
 
 
 def not_findings(pairs: Sequence[Pair]) -> list[str]:
-    """The pairs that are not told apart; the first are written out."""
+    """The pairs that do not differ significantly; the first are written out."""
     alike = [pair for pair in pairs if not pair.significant]
     lines = [not_apart(pair) for pair in alike[:MAX_LISTED]]
     if len(alike) > MAX_LISTED:
-        lines.append(
-            f"And {len(alike) - MAX_LISTED} more pairs that are not told apart: tables/pairs.csv has all of them."
-        )
+        more = len(alike) - MAX_LISTED
+        lines.append(f"And {more} more pairs that do not differ significantly: tables/pairs.csv has all of them.")
     return lines
 
 
 def headline(members: Sequence[Configuration], pairs: Sequence[Pair]) -> str:
-    """Who leads `members`, best first, and over whom that is a finding."""
-    best, told = members[0].algorithm, [pair for pair in pairs if pair.significant]
-    behind = [pair.second.algorithm for pair in told if pair.first is members[0]]
-    count = f"{len(told)} of {formatting.count(len(pairs), 'pair')} {'is' if len(told) == 1 else 'are'} told apart"
+    """Who leads `members`, best first, and over whom significantly."""
+    best, apart = members[0].algorithm, [pair for pair in pairs if pair.significant]
+    behind = [pair.second.algorithm for pair in apart if pair.first is members[0]]
+    verb = "differs" if len(apart) == 1 else "differ"
+    count = f"{len(apart)} of {formatting.count(len(pairs), 'pair')} {verb} significantly"
     if not behind:
-        return f"{best} has the best mean, but is not told apart from any other; {count}."
+        return f"{best} has the best mean, but does not differ significantly from any other; {count}."
     whom = formatting.listed(behind) if len(behind) < len(members) - 1 or len(members) == 2 else "every other"
     alone = min(pair.difference.seeds for pair in pairs) == 1
-    weight = "on these tasks, as far as 1 seed can say" if alone else "and that is a finding"
-    return f"{best} is better than {whom}, {weight}; {count}."
+    if alone:
+        return f"{best} is better than {whom}, on these tasks, as far as 1 seed can say; {count}."
+    return f"{best} is significantly better than {whom}; {count}."
 
 
 def scarce(pairs: Sequence[Pair]) -> list[str]:
@@ -75,8 +75,8 @@ def scarce(pairs: Sequence[Pair]) -> list[str]:
         return ["Some pairs have no seed in common: their difference is not paired, and its interval wider for it."]
     if fewest == 1:
         return [
-            "With 1 seed, an interval speaks of other test tasks and not of training again: no difference here is a "
-            f"finding about the algorithms. At least {MIN_SEEDS} seeds are needed, 5 are better."
+            "With 1 seed, an interval speaks of other test tasks and not of training again: no difference here "
+            f"says anything of the algorithms. At least {MIN_SEEDS} seeds are needed, 5 are better."
         ]
     if fewest < MIN_SEEDS:
         return [
@@ -87,14 +87,14 @@ def scarce(pairs: Sequence[Pair]) -> list[str]:
 
 
 def not_apart(pair: Pair) -> str:
-    """One pair that is no finding, and what would make it one."""
+    """One pair that does not differ significantly, and what it would take."""
     metric = pair.first.metric
     gap = formatting.difference(pair.difference.mean, pair.difference.half, metric)
     names = f"{pair.first.algorithm} and {pair.second.algorithm}"
     judged = f"p = {pair.adjusted:.2g}"
     if pair.family > 1:
         judged += f" after Holm's correction over {pair.family} pairs"
-    return f"Not a finding: {names} differ by {gap} ({judged}).{advice(pair)}"
+    return f"Not significant: {names} differ by {gap} ({judged}).{advice(pair)}"
 
 
 def advice(pair: Pair) -> str:
@@ -121,22 +121,23 @@ def size(value: float, metric: str) -> str:
 
 def across(groups: Sequence[Configuration]) -> list[str]:
     """Of all suites together; none where there is only one."""
-    found = ranks.over_suites(groups)
-    if found is None:
+    overall = over_suites(groups)
+    if overall is None:
         return []
-    ranking, pairs = found
+    ranking, pairs = overall
     order = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks))
     lines = [f"Average rank over {ranking.blocks} suites: {order}."]
-    if ranking.blocks < ranks.MIN_SUITES:
+    if ranking.blocks < MIN_SUITES:
         lines.append(
-            f"That is no finding: with {ranking.blocks} suites even an algorithm that wins on all of them is not "
-            f"told apart from another (Wilcoxon's signed ranks); at least {ranks.MIN_SUITES} suites are needed."
+            f"That is not significant: with {ranking.blocks} suites not even an algorithm that wins on all "
+            f"of them is (Wilcoxon's signed ranks); at least {MIN_SUITES} suites are needed."
         )
         return lines
-    told = [f"{first} and {second} (p = {p:.2g})" for (first, second), p in pairs.items() if p < ALPHA]
+    apart = [f"{first} and {second} (p = {p:.2g})" for (first, second), p in pairs.items() if p < ALPHA]
+    by = "by Wilcoxon's signed ranks with Holm's correction"
     lines.append(
-        f"Told apart by Wilcoxon's signed ranks with Holm's correction: {formatting.listed(told)}."
-        if told
-        else f"None of {formatting.count(len(pairs), 'pair')} is told apart by Wilcoxon's signed ranks (Holm)."
+        f"Significantly different {by}: {formatting.listed(apart)}."
+        if apart
+        else f"None of {formatting.count(len(pairs), 'pair')} differs significantly {by}."
     )
     return lines

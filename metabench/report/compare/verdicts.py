@@ -97,7 +97,7 @@ def measure_change(couple: BeforeAfter, names: Mapping[str, Label]) -> Change:
     lost = [r for r in two.records if r.trial.seed in first and r.trial.seed not in second]
     if not seeds and not lost:
         return replace(change, why=without_seeds(first, second))
-    reasons = {f"seed {record.trial.seed} ended well before, and now: {record.status}" for record in lost}
+    reasons = {f"seed {record.trial.seed} was ok before, and now: {record.status}" for record in lost}
     change = replace(change, verdict="worse" if lost else "noise", why="; ".join(sorted(reasons)))
     if not seeds:
         return change
@@ -118,7 +118,7 @@ def measure_change(couple: BeforeAfter, names: Mapping[str, Label]) -> Change:
 def without_seeds(before: Mapping[int, Array], after: Mapping[int, Array]) -> str:
     """Why nothing is paired."""
     if not before or not after:
-        return f"no trial ended well {'before' if after else 'after' if before else 'on either side'}"
+        return f"no trial is ok {'before' if after else 'after' if before else 'on either side'}"
     return "no seed in common"
 
 

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from metabench.report import formatting
-from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, contests, to_best
+from metabench.report.analysis.pairs import Pair, all_pairs, contests, over_tasks, to_best, together
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import scores, style
 from metabench.report.figures.scores import Drawn, Kind
@@ -61,7 +60,7 @@ class Measure(NamedTuple):
 
 
 def differences(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
-    """Paired differences to the best, with intervals; a filled marker is a finding."""
+    """Paired differences to the best, with intervals; a filled marker is significant."""
     measure = Measure(lambda pair: pair.difference.flipped(), 0.0, formatting.difference, in_metric)
     return panel_each(groups, 0.75, partial(forest, looks, measure))
 
@@ -103,8 +102,8 @@ def forest(
             continue
         strokes = scores.strokes(looks[pair.second.algorithm], opened=not pair.significant)
         axes.errorbar(value.mean, height, xerr=value.half, capsize=3, markersize=6, **strokes)
-        finding = "" if pair.significant else ", no finding"
-        said.append(f"{pair.second.algorithm} {measure.words(value.mean, value.half, pair.first.metric)}{finding}")
+        verdict = "" if pair.significant else ", not significant"
+        said.append(f"{pair.second.algorithm} {measure.words(value.mean, value.half, pair.first.metric)}{verdict}")
     axes.axvline(measure.nothing, color=style.INK, linewidth=0.9, linestyle=":")
     style.name_rows(axes, [pair.second.algorithm for pair in pairs], 30)
     axes.set_xlabel(style.wrap(prefix + measure.axis(axes, members[0]), 60))
@@ -139,14 +138,14 @@ def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
 
 
 def critical(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
-    """Average ranks over test tasks; a bar joins those of which no two are told apart."""
+    """Average ranks over test tasks; a bar joins those of which no two differ significantly."""
     return panel_each(groups, 0.95, partial(diagram, looks))
 
 
 def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequence[Configuration]) -> str:
     """A marker a row, the bars at the right, Nemenyi's critical difference on top."""
-    ranking = ranks.over_tasks(members)
-    joined = ranks.together(ranking.names, all_pairs(members))
+    ranking = over_tasks(members)
+    joined = together(ranking.names, all_pairs(members))
     for height, (name, mean) in enumerate(zip(ranking.names, ranking.ranks)):
         axes.scatter(mean, height, s=36, color=looks[name].color, marker=looks[name].marker, zorder=3)
     count = len(ranking.names)
@@ -164,21 +163,20 @@ def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequenc
     axes.set_xlabel(f"{prefix}average rank over {formatting.count(ranking.blocks, 'test task')}, 1 is best")
     order = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks))
     alike = "; ".join(" = ".join(ranking.names[first : last + 1]) for first, last in joined)
-    return f"{prefix}{order}; not told apart: {alike or 'none'}"
+    return f"{prefix}{order}; not significantly different: {alike or 'none'}"
 
 
 KINDS = (
     Kind("3 Who is better, and how surely", "differences", "Difference to the best", differences,
-         "Paired difference to the best on the same seeds and test tasks, with its own 95% interval. Filled: a "
-         "finding after Holm’s correction; open: not a finding."),
+         "Paired difference to the best on the same seeds and test tasks, with its own 95% interval. Filled: "
+         "significant after Holm’s correction."),
     Kind("3 Who is better, and how surely", "improvement", "Probability of improvement", improvement,
-         "How often each does better on a test task than the one with the best mean; a tie counts half. At 50% "
-         "neither is better. Filled: the difference of means is a finding."),
+         "How often each does better on a test task than the one with the best mean; a tie counts half. "
+         "Filled: the means differ significantly."),
     Kind("3 Who is better, and how surely", "profiles", "Performance profiles", profiles,
          "The share of test tasks, over all seeds, that reach each score, with its 95% interval. Higher is better "
          "wherever the curves do not cross."),
     Kind("3 Who is better, and how surely", "ranks", "Average ranks", critical,
-         "Critical-difference diagram. A thick bar on the right joins algorithms of which no two are told apart by "
-         "their paired differences over seeds and tasks (Holm over all pairs). Nemenyi’s critical difference "
-         "speaks of these seeds alone."),
+         "A thick bar on the right joins algorithms of which no two differ significantly over seeds and tasks (Holm "
+         "over all pairs). Nemenyi’s critical difference speaks of these seeds alone."),
 )  # fmt: skip

@@ -100,11 +100,8 @@ def worded(members: Sequence[AlgorithmExamples], count: int, metric: str) -> str
     """The scores that the panels show, before the first step and after the last."""
     words = []
     for each in members:
-        pairs = [
-            f"{formatting.score(float(task.scores[0]), metric)} to {formatting.score(float(task.scores[-1]), metric)}"
-            for task in each.tasks[:count]
-        ]
-        words.append(f"{each.algorithm} {', '.join(pairs)}")
+        ends = ([formatting.score(float(task.scores[end]), metric) for end in (0, -1)] for task in each.tasks[:count])
+        words.append(f"{each.algorithm} {', '.join(' to '.join(pair) for pair in ends)}")
     last = members[0].steps[-1]
     start = "before the first" if members[0].steps[0] == 0 else after(members[0].steps[0])
     return f"{metric} of test tasks 1 to {count} {start} inner step to after {last}: {'; '.join(words)}"
@@ -118,12 +115,9 @@ def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
         return None
     tasks = members[0].tasks[:SHEETS]
     heights = [rows_of(task, len(members)) for task in tasks]
-    figure = style.canvas(1)[0]
-    figure.clear()
-    figure.set_size_inches(style.WIDTH, CELL * sum(heights) + 0.5 * len(tasks))
-    panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    figure, panels = style.panels(len(tasks), 1, CELL * sum(heights) + 0.5 * len(tasks), heights=heights)
     words = []
-    for index, (axes, task, height) in enumerate(zip(panels, tasks, heights)):
+    for index, (axes, task, height) in enumerate(zip(panels[:, 0], tasks, heights)):
         axes.set_axis_off()
         axes.set_xlim(-0.05, COLUMNS)
         axes.set_ylim(height, 0)
@@ -185,11 +179,9 @@ def beside(axes: Axes, text: str, middle: float) -> None:
 
 KINDS: tuple[Kind, ...] = (
     Kind("6 Examples", "curves", "Fitted curves", curves,
-         "The first test tasks, the same for every algorithm, at its first seed: the true curve, the support points, "
-         "and the prediction before the first inner step and after some. The number: the score on that task after "
-         "the last step. What leaves a panel is cut off."),
+         "The first test tasks at each algorithm’s first seed: truth, support points, and predictions before and "
+         "after inner steps; the number: the final score."),
     Kind("6 Examples", "sheet", "Some test tasks and predictions", sheet,
-         "The first test tasks, the same for every algorithm, at its first seed: support images and query images, "
-         "with the number of the true class above each; below, the class that each algorithm predicts after its "
-         "last inner step, in a box where it is wrong."),
+         "Images of the first test tasks under their true class; below, what each algorithm predicts after its last "
+         "step, boxed where it is wrong."),
 )  # fmt: skip

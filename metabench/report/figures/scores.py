@@ -152,14 +152,12 @@ def listed(groups: Sequence[Configuration]) -> str:
 
 KINDS = (
     Kind("1 Scores", "scores", "Test score", scores,
-         "Mean test score with its 95% interval; the small dots are the seeds. Open markers: inductive, "
-         "where both were tested."),
+         "Mean test score with its 95% interval; the small dots are the seeds."),
     Kind("1 Scores", "learning", "Learning curves", partial(curves, by_time=False),
-         "Validation score during training: mean over the seeds that ended well, band from the lowest to the "
-         "highest seed. A dashed line: an algorithm without a curve."),
+         "Validation score during training: mean over the seeds, band from the lowest to the highest. A dashed line: "
+         "an algorithm without a curve."),
     Kind("2 Training and adaptation", "adaptation", "Adaptation", adaptation,
-         "Test score after each inner step, with its 95% interval. Dashed: inductive, where both were "
-         "tested."),
+         "Test score after each inner step, with its 95% interval."),
     Kind("2 Training and adaptation", "clock", "Score against training time", partial(curves, by_time=True),
          "The learning curves against the seconds spent in meta-updates, without sampling or evaluation."),
 )  # fmt: skip

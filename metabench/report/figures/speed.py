@@ -135,13 +135,12 @@ def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | 
 
 KINDS: tuple[Kind, ...] = (
     Kind("4 Speed and cost", "to-target", "Time to a target", to_target,
-         "Training until the first validation at or past a target score, a share of the way from the best untrained "
-         "score to the best trained one: a dot for each seed, a bar at the median, a cross for a seed that never "
-         "got there. A number beside the cross: so many of the seeds. Left out: algorithms that are not trained."),
+         "Training until validation first reaches a target: a dot per seed, a bar at the median, a cross for seeds "
+         "that never do."),
     Kind("4 Speed and cost", "equal-cost", "Scores at equal cost", equal_cost,
-         "The best validation score within the time that the quickest algorithm trained, and within the updates of "
-         "the one with the fewest: the mean over seeds; the small dots are the seeds."),
+         "The best validation score within the time of the quickest training, and within the updates of the "
+         "shortest; small dots are the seeds."),
     Kind("4 Speed and cost", "cost", "Score and cost", cost,
-         "Test score with its 95% interval against the time to adapt to one task alone (all inner steps), the peak "
-         "memory of the trial, and the tasks a second of meta-training (missing: not trained)."),
+         "Test score against the time to adapt to one task (all inner steps), peak memory, and tasks a second of "
+         "meta-training."),
 )  # fmt: skip

@@ -149,14 +149,11 @@ def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
 
 KINDS: tuple[Kind, ...] = (
     Kind("5 Single tasks", "distribution", "Scores of single tasks", distribution,
-         "How the test tasks are distributed over their scores (each a mean over seeds): a smoothed density, a bar "
-         "over the middle half of the tasks, a dot at the median. On a logarithmic axis the ends are cut off. "
-         "Outlined: inductive, where both were tested."),
+         "How the test tasks are distributed over their scores (means over seeds), smoothed; a bar over the "
+         "middle half, a dot at the median."),
     Kind("5 Single tasks", "pairs", "Which tasks are hard for whom", pairs,
-         f"The best algorithm against the next ones on the same test tasks, a dot a task (mean over seeds; at most "
-         f"{POINTS} are drawn). On the dashed line both score the same; a cloud along it: the same tasks are hard "
-         "for both."),
+         "The best algorithm against the next ones: a dot per test task (mean over seeds). On the dashed line both "
+         "score the same."),
     Kind("5 Single tasks", "protocols", "Transductive beside inductive", protocols,
-         "The same adapted models, predicting a whole query set at once (filled) and each query point with the "
-         "support set alone (open), with 95% intervals."),
+         "The same adapted models, predicting a whole query set at once (filled) and each query point alone (open)."),
 )  # fmt: skip

@@ -54,7 +54,7 @@ def letters(svgs: Sequence[bytes]) -> str:
 
 
 def marked(found: re.Match[str], titles: Mapping[str, Sequence[str]]) -> str:
-    """A mark with its algorithm's number, and its titles: on each point where the points can be told apart."""
+    """A mark with its algorithm's number, and its titles: on each point where the points are known one by one."""
     gid, number, content = found.groups()
     whole, *points = (str(escape(each)) for each in titles.get(gid, ("",)))
     uses = USE.findall(content)

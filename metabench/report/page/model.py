@@ -12,6 +12,8 @@ from metabench.records.columns import Column
 from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.analysis import findings
+from metabench.report.analysis.pairs import best_first
+from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import pairs, slugs
 from metabench.report.figures import style
@@ -81,12 +83,12 @@ class Page:
 def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...]) -> tuple[Section, ...]:
     """Every suite, from the summary table, best first, and its figures in that order."""
     looks = style.looks(group.algorithm for group in groups)
-    names = slugs(sorted({group.suite for group in groups}))
-    jobs = [Job(suite, slug, ranked(suite, groups, table), looks, formats) for suite, slug in names.items()]
-    return tuple(
-        section(job, [group for group in groups if group.suite == job.suite], table, drawn)
-        for job, drawn in zip(jobs, draw(jobs))
-    )
+    by_suite = grouped((group.suite, group) for group in best_first(groups))
+    jobs = [
+        Job(suite, slug, [group for group in by_suite[suite] if group.steps], looks, formats)
+        for suite, slug in slugs(by_suite).items()
+    ]
+    return tuple(section(job, by_suite[job.suite], table, drawn) for job, drawn in zip(jobs, draw(jobs)))
 
 
 def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
@@ -94,13 +96,6 @@ def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     selections = ", ".join(sorted({record.selection for record in records if record.selection}))
     recorded = f" (recorded as: {selections})" if selections else ""
     return tuple((name, words.format(recorded=recorded)) for name, words in READING)
-
-
-def ranked(suite: str, groups: Sequence[Configuration], table: pd.DataFrame) -> list[Configuration]:
-    """The groups of a suite that were scored, best first."""
-    place = {(row.suite, row.algorithm, row.protocol): row.Index for row in table.itertuples()}
-    scored = (group for group in groups if group.suite == suite and group.steps)
-    return sorted(scored, key=lambda group: place[suite, group.algorithm, group.protocol])
 
 
 def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
@@ -113,7 +108,7 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
     if any(row["ok"] == 2 for row in rows):
         notes.append("2 seeds: too few to see how seeds differ; such an interval may cover only 90% instead of 95%.")
     if any(row["ok"] < row["seeds"] for row in rows):
-        notes.append("Scores are over the seeds that ended well; the others are listed under failed trials.")
+        notes.append("Scores are over the seeds that did not fail; the others are listed under failed trials.")
     if len({group.records[0].trial.budget for group in groups}) > 1:
         notes.append("The configurations differ in their budget: see what was compared.")
     numbered = {name: index for index, name in enumerate(job.looks)}
@@ -131,7 +126,7 @@ def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     seeds = formatting.count(len({record.trial.seed for record in records}), "seed")
     algorithms = formatting.count(len({group.algorithm for group in groups}), "algorithm")
     of_suites = formatting.count(len({group.suite for group in groups}), "suite")
-    ended = "all ended well" if good == len(records) else f"{good:,} ended well"
+    ended = "all ok" if good == len(records) else f"{good:,} ok"
     trials = formatting.count(len(records), "trial")
     return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {each} test tasks."
 

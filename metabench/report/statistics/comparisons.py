@@ -1,7 +1,7 @@
 """Two algorithms or many: which differences are findings, how often one does better, and average ranks over blocks.
 
 Friedman's test asks whether any algorithm ranks otherwise than by chance; Nemenyi's critical difference is how
-far two average ranks must be apart (Demsar, JMLR 7, 2006). Whether two algorithms are told apart by their ranks
+far two average ranks must be apart (Demsar, JMLR 7, 2006). Whether two algorithms differ significantly by their ranks
 depends on which others take part (Benavoli, Corani & Mangili, JMLR 17, 2016), so pairs are judged on their own:
 within a suite by their paired differences over seeds and tasks, over suites by Wilcoxon's signed ranks; both with
 Holm's correction (Scandinavian Journal of Statistics 6, 1979).
