@@ -80,7 +80,7 @@ def elsewhere(tmp_path_factory):
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 installed = load_registry()
-                downloads = {"cifar-fs", "fc100", *(() if "METABENCH_DATA" in ENVIRONMENT else ("omniglot",))}
+                downloads = {"cifar-fs", "fc100", "mini-imagenet", *(() if "METABENCH_DATA" in ENVIRONMENT else ("omniglot",))}
                 names = sorted(installed.algorithms if kind == "algorithm" else installed.suites.keys() - downloads)
                 with patch.dict(os.environ, ENVIRONMENT, clear=True):  # whatever the test that asks first has set
                     path.write_text(json.dumps(digests_elsewhere(kind, names, [])), encoding="utf-8")
