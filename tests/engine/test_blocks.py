@@ -167,8 +167,6 @@ OTHERS = {
     "of few filters": lambda: nn.Sequential(*layers(2, filters=FILTERS - 1)),
     "without weights": lambda: replaced(1, nn.BatchNorm2d(FILTERS, affine=False, track_running_stats=False)),
     "instances": lambda: replaced(1, nn.InstanceNorm2d(FILTERS)),
-    "smooth": lambda: replaced(2, nn.GELU()),
-    "falling": lambda: replaced(2, nn.LeakyReLU(-0.1)),
     "hooked": lambda: listened_to(nn.Sequential(*layers(2))),
 }
 
@@ -186,9 +184,14 @@ def test_other_layers_run_as_before(name):
     assert not used
 
 
-@pytest.mark.parametrize("layer", [nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, ceil_mode=True)])
-def test_other_pools_follow_the_block(layer):
-    plain, block, used = both(replaced(3, layer), torch.randn(2, 2, 7, 7))
+FOLLOWING = [nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, ceil_mode=True)]
+FOLLOWING += [nn.GELU(), nn.LeakyReLU(-0.1), nn.Identity(), nn.MaxPool2d(2)]
+
+
+@pytest.mark.parametrize("layer", FOLLOWING, ids=str)
+@pytest.mark.parametrize("at", [2, 3])
+def test_what_else_follows_follows_the_block(layer, at):
+    plain, block, used = both(replaced(at, layer), torch.randn(2, 2, 7, 7))
     assert close(plain, block)
     assert used
 
