@@ -17,11 +17,12 @@ from metabench.api.trees import flatten, map_tree
 from metabench.engine.blocks import build
 from metabench.engine.blocks.build import NoBlocksError, load_blocks
 from metabench.engine.blocks.function import Block, Settings
-from metabench.engine.blocks.fuse import fuse, running
+from metabench.engine.blocks.fuse import fuse, running, weights_dtype
 from metabench.engine.learner import BatchedLearner
 from metabench.engine.problem import build_problem
 from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
+from metabench.engine.strategies.base import by_rule
 from metabench.engine.strategies.threaded import Threaded
 from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Entry, Plugin, Registry
@@ -348,3 +349,11 @@ def test_the_record_says_what_ran():
     assert f"strategy threaded (blocks {BLOCKS.key})" in bits("images")
     assert "strategy threaded (plain layers: asked for)" in bits("images", plain_layers=True, strategy="threaded")
     assert "strategy vectorised and" in bits("lines")
+
+
+def test_the_rule_looks_for_convolutions_that_fill_vectors_and_stay_in_the_cache():
+    one, wide = torch.zeros(16, 1, 3, 3), torch.zeros(512, 512, 3, 3)
+    assert weights_dtype({"a": one}) == torch.float32
+    assert weights_dtype({"a": one, "b": wide}) is None
+    assert weights_dtype({"a": one[:15], "b": torch.zeros(16, 16, 1, 1), "c": torch.zeros(16)}) is None
+    assert (by_rule({"a": one}), by_rule({"a": one}, plain_layers=True)) == ("threaded", "vectorised")

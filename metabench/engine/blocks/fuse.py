@@ -178,11 +178,16 @@ def fuse(module: nn.Module) -> nn.Module:
     return module
 
 
+LARGEST = 9 * 256 * 256
+"""Weights of one convolution beyond which they do not stay in a core's cache, and torch's kernels are as quick."""
+
+
 def weights_dtype(meta: Tree) -> torch.dtype | None:
-    """The dtype of the weights of convolutions that a block may take; None where there are none."""
-    return next(
-        (leaf.dtype for leaf in flatten(meta)[0] if is_kernel(leaf) and wide_enough(len(leaf), leaf.dtype)), None
-    )
+    """The dtype of a model's convolutions if blocks are the quicker way for it; else None."""
+    kernels = [leaf for leaf in flatten(meta)[0] if is_kernel(leaf)]
+    if any(leaf.numel() > LARGEST for leaf in kernels):
+        return None
+    return next((leaf.dtype for leaf in kernels if wide_enough(len(leaf), leaf.dtype)), None)
 
 
 def is_kernel(leaf: Tensor) -> bool:
