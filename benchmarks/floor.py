@@ -59,7 +59,7 @@ class ByteCounter(TorchDispatchMode):
 def work(workload: Workload, arrays: Arrays) -> Work:
     """Counted on one task. The outer optimiser, normalisation and activations are not counted."""
     first = {name: each if name.startswith(WEIGHT) else each[:1] for name, each in arrays.items()}
-    loop = Loop(workload._replace(tasks=1), first, torch.get_num_threads())
+    loop = Loop(workload._replace(tasks=1), first, threads=1)
     with FlopCounterMode(display=False) as counter:
         loop.fill()
     with ByteCounter() as moved:

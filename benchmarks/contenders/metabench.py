@@ -142,6 +142,7 @@ def problem(workload: Workload, arrays: Arrays) -> Problem:
         loss=loss,
         metrics=lambda predict, batch: {"loss": loss(predict, batch)},
         higher_is_better=False,
+        ways=workload.ways or None,
     )
     return build_problem(suite, seed=0)
 
