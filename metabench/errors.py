@@ -1,9 +1,10 @@
-"""Errors that are the user's to mend: one clear line, exit code 2, no traceback."""
+"""Errors that are the user's to fix: one clear line, exit code 2, no traceback."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 SHOWN = 30
 """Names that a message lists at most."""
@@ -23,6 +24,15 @@ class UserError(Exception):
 
 class NotApplicableError(ValueError):
     """Why an algorithm is not made for a problem, or a check says nothing about a plugin: in a clause."""
+
+
+@contextmanager
+def attempt(what: str, advice: str = "") -> Iterator[None]:
+    """Turn an OSError into the UserError `Cannot WHAT: No space left on device. ADVICE`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"Cannot {what}: {error.strerror or error}. {advice}") from None
 
 
 def one_line(error: BaseException) -> str:

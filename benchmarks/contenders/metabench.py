@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ import torch
 from benchmarks.contenders import Unsupported, tensors
 from benchmarks.workloads import Arrays, Workload
 from metabench.api import Algorithm, Batch, Predict, Problem, Suite, Task
+from metabench.api.trees import map_tree
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner
 from metabench.engine.measure import keep_freed_memory
 from metabench.engine.problem import build_problem
@@ -121,8 +121,9 @@ def problem(workload: Workload, arrays: Arrays) -> Problem:
     def loss(predict: Predict, batch: Batch) -> torch.Tensor:
         return tensors.loss(predict(batch.x), batch.y)
 
-    def sample(*_: Any) -> Task:
-        raise NotImplementedError("the tasks are fixed")
+    def sample(split: str, n: int, generator: torch.Generator) -> Task:
+        rows = torch.arange(n) % workload.tasks
+        return map_tree(lambda leaf: leaf[rows], tasks_of(workload, tensors.Tasks(arrays)))
 
     suite = Suite(
         sample=sample,

@@ -73,7 +73,7 @@ def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999,
 
 def descend(weights: Params, grads: Params, lr: float) -> Params:
     """The weights after one step of gradient descent."""
-    return {name: weight - lr * grads[name] for name, weight in weights.items()}
+    return {name: torch.add(weight, grads[name], alpha=-lr) for name, weight in weights.items()}
 
 
 def unroll(inner: InnerLoop, meta: Meta, support: Batch, steps: int) -> Fast:

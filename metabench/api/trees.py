@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils._pytree import TreeSpec as TreeSpec
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 Tree = Any
 Shaped = TypeVar("Shaped")
 
-unflatten = tree_unflatten
+
+class Names(tuple[str, ...]):
+    """What is needed to put a flat dict back, which is what weights are: torch's functions take ten times as long."""
+
+    __slots__ = ()
+
+
+def is_flat(tree: Tree) -> bool:
+    """Whether a tree is a dict of tensors."""
+    return type(tree) is dict and all(isinstance(leaf, Tensor) for leaf in tree.values())
 
 
 def map_tree(function: Callable[..., Any], tree: Shaped, *rest: Tree) -> Shaped:
     """`function` of the leaves of one tree, or of several of one shape, leaf by leaf: a tree of that shape."""
-    mapped: Shaped = tree_map(function, tree, *rest)
-    return mapped
+    first: Any = tree
+    if is_flat(first) and all(is_flat(other) and other.keys() == first.keys() for other in rest):
+        mapped: Any = {name: function(leaf, *(other[name] for other in rest)) for name, leaf in first.items()}
+    else:
+        mapped = tree_map(function, tree, *rest)
+    return mapped  # type: ignore[no-any-return]
 
 
-def flatten(tree: Tree) -> tuple[list[Any], TreeSpec]:
+def flatten(tree: Tree) -> tuple[list[Any], TreeSpec | Names]:
     """The leaves in a fixed order, and what is needed to put them back."""
-    return tree_flatten(tree)
+    return (list(tree.values()), Names(tree)) if is_flat(tree) else tree_flatten(tree)
+
+
+def unflatten(leaves: Iterable[Any], spec: TreeSpec | Names) -> Tree:
+    """The tree whose leaves they are."""
+    return dict(zip(spec, leaves, strict=True)) if isinstance(spec, Names) else tree_unflatten(leaves, spec)
 
 
 def leading_axis(tree: Tree) -> int:

@@ -1,4 +1,4 @@
-"""The scores of a run so far, while it runs: from what it hands on, so that nothing is read and nobody waits."""
+"""Live scores of a run, built from outcomes as they arrive (no disk reads)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metabench.report.formatting import score, sparkline
 
 
 class LiveScores:
-    """A table that rich draws again whenever it looks: a row for each suite and algorithm."""
+    """A rich renderable: a row for each suite and algorithm."""
 
     def __init__(self, trials: Iterable[Trial]) -> None:
         self.names = labels(Record(trial=trial, status="ok") for trial in trials)
@@ -26,12 +26,12 @@ class LiveScores:
         self.curves: dict[str, list[float]] = {}
         """Of the trials that are running: their validation scores."""
 
-    def sign(self, sign: Progress) -> None:
-        """A sign of life."""
-        if sign.score is not None:
-            self.curves.setdefault(sign.trial_id, []).append(sign.score)
+    def on_progress(self, progress: Progress) -> None:
+        """A running trial sent a heartbeat."""
+        if progress.score is not None:
+            self.curves.setdefault(progress.trial_id, []).append(progress.score)
 
-    def record(self, record: Record) -> None:
+    def on_record(self, record: Record) -> None:
         """A trial has ended."""
         self.curves.pop(record.trial.id, None)
         self.ended[self.names[record.trial.id]].append(record)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from metabench.cli.live_scores import LiveScores
-from metabench.records import record as data
+from metabench.records.record import Progress as Heartbeat
 from metabench.records.record import Record, skipped_pairs
 from metabench.records.trials import Trial
 
@@ -45,13 +46,12 @@ def describe(record: Record) -> str:
 def notices(records: Iterable[Record]) -> list[str]:
     """What the user asked for and did not get, each once."""
     records = list(records)
-    found = {}
-    for record in records:
-        choice = record.provenance.choice
-        if choice and choice.strategy != record.strategy:
-            name = f"{record.trial.algorithm} on {record.trial.suite}"
-            found[name] = f"Note: {name} ran {record.strategy}, {choice.reason}"
-    return [*skipped_pairs(records), *found.values()]
+    fallbacks = [
+        f"Note: {record.trial.algorithm} on {record.trial.suite} ran {record.strategy}, {choice.reason}"
+        for record in records
+        if (choice := record.provenance.choice) and choice.strategy != record.strategy
+    ]
+    return [*skipped_pairs(records), *dict.fromkeys(fallbacks)]
 
 
 def number(value: float) -> str:
@@ -59,57 +59,71 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+class View(Protocol):
+    """What a terminal shows of trials at work: a rich renderable that is told what happens."""
+
+    def __rich__(self) -> RenderableType: ...
+
+    def on_progress(self, progress: Heartbeat) -> None:
+        """A running trial sent a heartbeat."""
+
+    def on_record(self, record: Record) -> str:
+        """A trial has ended: one line about it."""
+
+
 @contextmanager
-def live(
-    console: Console, trials: tuple[Trial, ...], sofar: LiveScores | None = None
-) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
-    """Two functions: one takes signs of life, the other finished records. Silent but for records in a log.
+def live(console: Console, view: View) -> Iterator[tuple[Callable[[Heartbeat], None], Callable[[Record], None]]]:
+    """Two functions, for heartbeats and for records. In a log there is no view, only a line for each record."""
 
-    With `sofar` the scores so far are shown below the bars.
-    """
+    def on_record(record: Record) -> None:
+        console.print(view.on_record(record), markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
     if not console.is_terminal:
-        done = iter(range(1, len(trials) + 1))
-        yield (
-            lambda sign: None,
-            lambda record: console.print(
-                f"[{next(done)}/{len(trials)}] {describe(record)}",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            ),
-        )
+        yield (lambda progress: None), on_record
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(*columns, console=console)
-    with Live(Group(progress, sofar or ""), console=console, transient=True, refresh_per_second=4):
-        total = progress.add_task("all trials", total=len(trials), note="")
-        names = {trial.id: f"{trial.suite} {trial.algorithm} seed {trial.seed}" for trial in trials}
-        bars: dict[str, Any] = {}
+    with Live(view, console=console, transient=True, refresh_per_second=4):
+        yield view.on_progress, on_record
 
-        def on_progress(sign: data.Progress) -> None:
-            if sign.trial_id not in bars:
-                bars[sign.trial_id] = progress.add_task(names[sign.trial_id], total=sign.total, note="")
-            note = sign.phase if sign.loss is None else f"{sign.phase} loss {number(sign.loss)}"
-            progress.update(bars[sign.trial_id], completed=sign.done, total=sign.total, note=note)
-            if sofar:
-                sofar.sign(sign)
 
-        def on_record(record: Record) -> None:
-            if record.trial.id in bars:
-                progress.update(bars[record.trial.id], visible=False)
-            progress.advance(total)
-            if sofar:
-                sofar.record(record)
-            console.print(describe(record), markup=False, highlight=False)
+class RunView:
+    """A bar for each trial that runs, and one for all; with `scores` those so far below."""
 
-        yield on_progress, on_record
+    def __init__(self, trials: Sequence[Trial], scores: LiveScores | None = None) -> None:
+        self.scores = scores
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        self.all = self.bars.add_task("all trials", total=len(trials), note="")
+        self.names = {trial.id: f"{trial.suite} {trial.algorithm} seed {trial.seed}" for trial in trials}
+        self.of: dict[str, TaskID] = {}
+        """The bars of single trials, by trial id."""
+
+    def __rich__(self) -> RenderableType:
+        return Group(self.bars, self.scores or "")
+
+    def on_progress(self, progress: Heartbeat) -> None:
+        """See View."""
+        name = progress.trial_id
+        if name not in self.of:
+            self.of[name] = self.bars.add_task(self.names[name], total=progress.total, note="")
+        note = progress.phase if progress.loss is None else f"{progress.phase} loss {number(progress.loss)}"
+        self.bars.update(self.of[name], completed=progress.done, total=progress.total, note=note)
+        if self.scores:
+            self.scores.on_progress(progress)
+
+    def on_record(self, record: Record) -> str:
+        """See View."""
+        if record.trial.id in self.of:
+            self.bars.update(self.of[record.trial.id], visible=False)
+        self.bars.advance(self.all)
+        if self.scores:
+            self.scores.on_record(record)
+        return f"[{self.bars.tasks[0].completed:.0f}/{len(self.names)}] {describe(record)}"
 
 
 def results_table(summary: TextTable, width: int) -> Table:

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
-from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from metabench.experiments.tuning.candidate import Candidate
+from metabench.cli.terminal import number
 from metabench.experiments.tuning.drive import TuningRun
 from metabench.experiments.tuning.search import Search
 from metabench.records.record import Progress, Record
-from metabench.report.collect.labels import text
+from metabench.report.collect.labels import pairs
 from metabench.report.formatting import sparkline
-
-
-def number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}"
-
-
-def parameters(candidate: Candidate) -> str:
-    """`inner_lr=0.03, inner_steps=2`."""
-    return ", ".join(f"{name}={text(value)}" for name, value in candidate.parameters.items())
 
 
 def describe(search: Search, record: Record) -> str:
@@ -38,11 +23,11 @@ def describe(search: Search, record: Record) -> str:
         result = f"validation {number(list(curve.values())[-1])}"
     else:
         result = f"{record.status}, {record.reason}"
-    return f"{search.spec.name} {place}/{search.spec.trials}{seed}: {result}; {parameters(candidate)}"
+    return f"{search.spec.name} {place}/{search.spec.trials}{seed}: {result}; {pairs(candidate.parameters)}"
 
 
-class LiveTable:
-    """A rich renderable: one row per search."""
+class TuningView:
+    """A table with one row per search. See terminal.View."""
 
     def __init__(self, tuning: TuningRun) -> None:
         self.tuning = tuning
@@ -51,16 +36,17 @@ class LiveTable:
         self.at: dict[str, str] = {}
         """Where the running trials are, as `done/total`, by trial id."""
 
-    def update(self, progress: Progress) -> None:
-        """A heartbeat of a running trial."""
+    def on_progress(self, progress: Progress) -> None:
+        """See View."""
         self.at[progress.trial_id] = f"{progress.done}/{progress.total}"
         if progress.score is not None:
             self.curves.setdefault(progress.trial_id, []).append(progress.score)
 
-    def remove(self, record: Record) -> None:
-        """Drop a trial that has ended."""
+    def on_record(self, record: Record) -> str:
+        """See View."""
         self.curves.pop(record.trial.id, None)
         self.at.pop(record.trial.id, None)
+        return describe(self.tuning.of[record.trial.id], record)
 
     def __rich__(self) -> Table:
         table = Table("suite", "algorithm", "trials", "pruned", "failed", "best validation", "running", box=None)
@@ -75,28 +61,11 @@ class LiveTable:
             row = (
                 search.spec.base.suite, search.spec.base.algorithm, f"{over}/{search.spec.trials}",
                 f"{search.count('pruned')}", f"{search.count('failed')}",
-                f"{number(search.score(best))} at {parameters(best)}" if best else "",
+                f"{number(search.score(best))} at {pairs(best.parameters)}" if best else "",
                 ", ".join(running),
             )  # fmt: skip
             table.add_row(*map(Text, row))
         return table
-
-
-@contextmanager
-def live(console: Console, tuning: TuningRun) -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
-    """Two functions: one takes heartbeats, the other records."""
-    table = LiveTable(tuning)
-
-    def on_record(record: Record) -> None:
-        table.remove(record)
-        line = describe(tuning.of[record.trial.id], record)
-        console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
-
-    if not console.is_terminal:
-        yield (lambda progress: None), on_record
-        return
-    with Live(table, console=console, transient=True, refresh_per_second=4):
-        yield table.update, on_record
 
 
 def table_of(tuning: TuningRun) -> Table:
@@ -110,7 +79,7 @@ def table_of(tuning: TuningRun) -> Table:
         untuned = number(tuned.untuned_score) if tuned.untuned_score is not None else "–"
         row = (
             search.spec.base.suite, search.spec.base.algorithm, f"{tuned.trials}", f"{tuned.pruned}",
-            f"{tuned.failed}", untuned, number(tuned.validation_score), parameters(best),
+            f"{tuned.failed}", untuned, number(tuned.validation_score), pairs(best.parameters),
         )  # fmt: skip
         table.add_row(*map(Text, row))
     return table

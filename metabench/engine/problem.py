@@ -9,12 +9,12 @@ from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.func import functional_call
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Shaped, map_tree
 from metabench.engine.attention import Attention
 from metabench.engine.blocks.fuse import fuse
+from metabench.engine.functional import FunctionalModule
 from metabench.engine.guards import refuse_lost, refuse_unsteady
 from metabench.engine.layers import layers_of
 from metabench.engine.seeds import derive_seed, random_generator
@@ -85,17 +85,17 @@ def problem_around(
         normalise_in_full(module)
     initial = {name: weight.detach().clone() for name, weight in module.named_parameters() if weight.requires_grad}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
-    per_thread = threading.local()  # functional_call swaps weights in place: one module a thread
-    per_thread.module = fuse(copy.deepcopy(module))
+    per_thread = threading.local()  # weights are swapped in place: one module a thread
+    per_thread.module = FunctionalModule(fuse(copy.deepcopy(module)))
 
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(per_thread, "module"):
-            per_thread.module = fuse(copy.deepcopy(module))
+            per_thread.module = FunctionalModule(fuse(copy.deepcopy(module)))
         if precision != "bf16":
-            outputs: Tensor = functional_call(per_thread.module, params, (x,))
+            outputs: Tensor = per_thread.module(params, x)
             return outputs
         with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
-            outputs = functional_call(per_thread.module, params, (x,))
+            outputs = per_thread.module(params, x)
             return outputs.to(dtype)
 
     def rewrap(extend: Callable[[nn.Module], nn.Module]) -> Problem:

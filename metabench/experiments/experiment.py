@@ -52,7 +52,8 @@ class Experiment(NamedTuple):
         executor = make_executor(self.options.executor, setup)
         try:
             for outcome in executor.run(queue, on_progress, lambda: bool(stopping()) or failed.is_set()):
-                self.write(outcome)
+                with store.writing(self.out):
+                    store.write(self.out, outcome)
                 locks.release(outcome.record.trial)
                 queue.waiting.extend(more(outcome))
                 if self.options.fail_fast and outcome.record.is_failure:
@@ -60,13 +61,6 @@ class Experiment(NamedTuple):
                 yield outcome
         finally:
             locks.release_all()
-
-    def write(self, outcome: Outcome) -> None:
-        """Put an outcome on disk."""
-        try:
-            store.write(self.out, outcome)
-        except OSError as error:
-            raise store.unwritable(self.out, error) from None
 
 
 def experiment(options: Options, dry: bool = False) -> Experiment:
@@ -92,10 +86,8 @@ def check(options: Options, dry: bool) -> Experiment:
         store.ensure_writable(out)
         settings_notices = (*settings_notices, *prepare_data(builder, pending))
         pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
-        try:
+        with store.writing(out):
             store.record_request(out, trials)
-        except OSError as error:
-            raise store.unwritable(out, error) from None
     return Experiment(out, options, trials, pending, execution, jobs, (*settings_notices, *notices))
 
 

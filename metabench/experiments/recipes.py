@@ -11,7 +11,7 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from metabench.errors import UserError, missing
+from metabench.errors import UserError, attempt, missing
 from metabench.experiments.read_options import read_text
 from metabench.records.files import checksum
 from metabench.records.recipe import Settings
@@ -118,12 +118,11 @@ def is_file(recipe: str | None) -> TypeGuard[str]:
 def read_recipe(path: Path) -> RecipeFile:
     """A recipe file; raises UserError."""
     try:
-        values = tomllib.loads(read_text(path))
+        with attempt(f"read the recipe '{path}'"):
+            values = tomllib.loads(read_text(path))
         if isinstance(values.get("format"), int) and values["format"] > FORMAT:
             raise ValueError(f"it was written by a newer metabench (format {values['format']})")
         return msgspec.convert(values, RecipeFile)
-    except OSError as error:
-        raise UserError(f"Cannot read the recipe '{path}': {error.strerror or error}.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"Cannot use the recipe '{path}': {error}. `metabench tune` writes one.") from None
 

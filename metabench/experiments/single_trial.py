@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from metabench.errors import UserError
+from metabench.errors import UserError, attempt
 from metabench.experiments.execution import make_execution, run_trial, usable_device
 from metabench.experiments.interrupts import asked_to_stop
 from metabench.experiments.options import Options
@@ -33,13 +33,11 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
     locks = None
     if place.name == "record.json" and place.parent.name == trial.id:
         locks = TrialLocks(place.parent.parent)
-    try:
+    with attempt(f"write to '{place.parent}'"):
         place.parent.mkdir(parents=True, exist_ok=True)
         if locks is None and present(place, trial):
             return None, 0
         verdict = locks.claim(trial) if locks else Claim.ACQUIRED
-    except OSError as error:
-        raise UserError(f"Cannot write to '{place.parent}': {error.strerror or error}.") from None
     if verdict is Claim.BUSY:
         raise UserError(f"Trial '{trial.id}' is being run by another process, into the same folder.")
     if verdict is Claim.DONE:
@@ -70,10 +68,8 @@ def run_and_write(trial: Trial, place: Path, options: Options, threads: int) -> 
             )
         except (StoppedError, KeyboardInterrupt):
             return None, asked()
-        try:
+        with attempt(f"write '{place}'"):
             store.write_outcome(place, outcome)
-        except OSError as error:
-            raise UserError(f"Cannot write '{place}': {error.strerror or error}.") from None
     if outcome.record.is_final:
         keeper.path.unlink(missing_ok=True)
     return outcome.record, 0
@@ -96,9 +92,8 @@ def present(place: Path, trial: Trial) -> bool:
 def read_trial(path: Path) -> Trial:
     """The trial in a file; raises UserError."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Trial)
-    except OSError as error:
-        raise UserError(f"Cannot read the trial '{path}': {error.strerror or error}.") from None
+        with attempt(f"read the trial '{path}'"):
+            return msgspec.json.decode(path.read_bytes(), type=Trial)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(
             f"'{path}' is not a trial: {error}. `metabench run --dry-run --write-trials` makes one."

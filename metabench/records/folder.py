@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from metabench.errors import UserError, missing
+from metabench.errors import UserError, attempt, missing
 from metabench.records import store
 from metabench.records.checkpoints import NAME as CHECKPOINT
 from metabench.records.checkpoints import header_of
@@ -122,9 +122,7 @@ def own_files(folder: Path) -> Iterator[Path]:
 def remove(folder: Path, paths: list[Path]) -> None:
     """Remove files, the record first so that a trial is never half there; and the folder when it is empty."""
     for path in sorted(paths, key=lambda path: path.name != "record.json"):
-        try:
+        with attempt(f"remove '{path}'"):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise UserError(f"Cannot remove '{path}': {error.strerror or error}.") from None
     if paths and not any(folder.iterdir()):
         folder.rmdir()

@@ -46,7 +46,8 @@ class TrialLocks:
             return Claim.BUSY
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:
-                raise store.unwritable(self.root, error) from None
+                with store.writing(self.root):
+                    raise
         if self.is_done(trial):
             self.unlock(lock)
             return Claim.DONE

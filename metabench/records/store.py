@@ -9,12 +9,13 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from metabench.errors import UserError
+from metabench.errors import UserError, attempt
 from metabench.records.checkpoints import NAME as CHECKPOINT
 from metabench.records.files import DamagedError, checksum, set_aside, write_atomically
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
@@ -26,22 +27,15 @@ EXAMPLES = "examples.json"
 
 def ensure_writable(root: Path) -> None:
     """Make the folder and show that it can be written to, before any trial runs."""
-    try:
+    with attempt(f"write to the results folder '{root}'", "Choose another with --out."):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
             pass
-    except OSError as error:
-        raise UserError(
-            f"Cannot write to the results folder '{root}': {error.strerror or error}. Choose another with --out."
-        ) from None
 
 
-def unwritable(root: Path, error: OSError) -> UserError:
-    """The UserError for a failed write."""
-    return UserError(
-        f"Cannot write to '{root}': {error.strerror or error}. What is there already is kept; fix this, and the "
-        "same command goes on."
-    )
+def writing(root: Path) -> AbstractContextManager[None]:
+    """A context in which a write that fails is a UserError."""
+    return attempt(f"write to '{root}'", "What is there already is kept; fix this, and the same command goes on.")
 
 
 def write(root: Path, outcome: Outcome) -> None:
@@ -113,15 +107,13 @@ def record_of(root: Path, trial_id: str) -> Record | None:
 
 def read(path: Path) -> bytes | None:
     """A file in a results folder; None where there is none. Raises DamagedError, or UserError with the reason."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except IsADirectoryError:
-        raise DamagedError(f"'{path.name}' is a folder") from None
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"Cannot read '{path}': {reason}. Fix this, or choose another folder with --out.") from None
+    with attempt(f"read '{path}'", "Fix this, or choose another folder with --out."):
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except IsADirectoryError:
+            raise DamagedError(f"'{path.name}' is a folder") from None
 
 
 def set_aside_damaged(root: Path, trial_id: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from metabench.errors import UserError
+from metabench.errors import UserError, attempt
 
 NAME = "published.toml"
 PAPER = "paper"
@@ -112,10 +112,8 @@ def installed() -> list[Path]:
 def read(path: Path) -> File:
     """A file of published numbers; raises UserError with what is wrong in it."""
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=File)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"Cannot read the published numbers '{path}': {reason}. Use paper, or a TOML file.") from None
+        with attempt(f"read the published numbers '{path}'", "Use paper, or a TOML file."):
+            return msgspec.toml.decode(path.read_bytes(), type=File)
     except (ValueError, RecursionError) as error:  # msgspec's and tomllib's are ValueErrors
         raise UserError(f"Cannot use the published numbers '{path}': {error}.") from None
 

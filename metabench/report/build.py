@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError, attempt, unknown
 from metabench.records.columns import COLUMNS, Column
 from metabench.records.files import write_atomically
 from metabench.records.record import skipped_pairs
@@ -117,15 +117,11 @@ def command(roots: Iterable[Path], against: str | None, formats: Sequence[str]) 
 def save_report(report: Report, out: str | Path, refresh: float | None = None) -> Path:
     """Write its files; with `refresh` a browser loads the page again after so many seconds. Raises UserError."""
     out = Path(out)
-    try:
+    with attempt(f"write the report to '{out}'", "Choose another with --out."):
         for name, data in report.files.items():
             if refresh and name == "index.html":
                 again = f'<head>\n<meta http-equiv="refresh" content="{refresh:.0f}">'
                 data = data.replace(b"<head>", again.encode(), 1)
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(out / name, data)
-    except OSError as error:
-        raise UserError(
-            f"Cannot write the report to '{out}': {error.strerror or error}. Choose another with --out."
-        ) from None
     return out / "index.html"

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from metabench.cli.live_scores import LiveScores
-from metabench.cli.terminal import live
+from metabench.cli.terminal import RunView, live
 from metabench.cli.watch import look, watch
 from metabench.records import store
 from metabench.records.locks import TrialLocks
@@ -40,11 +40,11 @@ def text(console: Console, content) -> str:
 def test_the_scores_so_far():
     sofar = LiveScores(map(trial, range(4)))
     for score in (0.2, 0.4, 0.8):
-        sofar.sign(Progress(trial(2).id, "train", 1, 10, score=score))
-    sofar.sign(Progress(trial(2).id, "train", 2, 10, loss=1.0))
-    sofar.sign(Progress(trial(3).id, "train", 0, 10, score=0.3))
+        sofar.on_progress(Progress(trial(2).id, "train", 1, 10, score=score))
+    sofar.on_progress(Progress(trial(2).id, "train", 2, 10, loss=1.0))
+    sofar.on_progress(Progress(trial(3).id, "train", 0, 10, score=0.3))
     for each in (outcome(0, score=0.5), outcome(1, "diverged"), outcome(3, score=0.7)):
-        sofar.record(each.record)
+        sofar.on_record(each.record)
     line = text(Console(width=140), sofar).splitlines()[-1]
     assert "3/4" in line
     assert "accuracy 60.00% (2 seeds); 1 failed" in line
@@ -55,7 +55,7 @@ def test_the_scores_so_far():
 def test_live_bars_with_the_table_and_without(watching):
     console = terminal()
     trials = tuple(map(trial, range(2)))
-    with live(console, trials, LiveScores(trials) if watching else None) as (on_progress, on_record):
+    with live(console, RunView(trials, LiveScores(trials) if watching else None)) as (on_progress, on_record):
         on_progress(Progress(trial(0).id, "train", 5, 10, loss=0.25))
         on_progress(Progress(trial(0).id, "train", 5, 10, score=0.4))
         on_record(outcome(0).record)

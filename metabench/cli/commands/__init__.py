@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from platform import python_version
 from typing import Annotated, Any
 
@@ -73,6 +76,25 @@ def main(
     ] = False,
 ) -> None:
     """Benchmark gradient-based meta-learners: algorithms x suites x seeds, one command, honest intervals."""
+
+
+@contextmanager
+def stoppable(out: Path) -> Iterator[Callable[[], int]]:
+    """Yield a function that says whether Ctrl-C or SIGTERM asked to stop; then end with that signal's exit code."""
+    from metabench.experiments.interrupts import asked_to_stop
+
+    stopped = 0
+    try:
+        with asked_to_stop(
+            lambda: say("Stopping: running trials make a checkpoint; Ctrl-C again stops at once.")
+        ) as asked:
+            yield asked
+            stopped = asked()
+    except KeyboardInterrupt:
+        stopped = signal.SIGINT
+    if stopped:
+        say(f"Stopped. What was finished is in {out}; the same command goes on from there.")
+        raise typer.Exit(128 + stopped)
 
 
 def say(text: str) -> None:

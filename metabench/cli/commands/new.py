@@ -17,7 +17,7 @@ import typer
 
 from metabench.cli import templates
 from metabench.cli.commands import app, say
-from metabench.errors import UserError
+from metabench.errors import UserError, attempt
 from metabench.records.trials import NAME
 
 if TYPE_CHECKING:
@@ -101,12 +101,10 @@ def write(files: dict[Path, str]) -> None:
         if os.path.lexists(path):  # unlike Path.exists, never an error
             raise UserError(f"'{path}' is there already; nothing was written. Take another name, or --out FOLDER.")
     for path, text in files.items():
-        try:
+        with attempt(f"write '{path}'"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
-        except OSError as error:
-            raise UserError(f"Cannot write '{path}': {error.strerror or error}.") from None
 
 
 def next_commands(kind: str, name: str, plugin: str, registry: Registry) -> list[str]:

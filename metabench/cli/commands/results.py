@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from metabench.cli.commands import app, command, console, say
-from metabench.errors import UserError
+from metabench.errors import attempt
 
 Results = Annotated[Path, typer.Argument(help="A results folder.")]
 
@@ -58,10 +58,8 @@ def compare(
     for note in rows.notes(found):
         say(f"Note: {note}")
     if out:
-        try:
+        with attempt(f"write to '{out}'"):
             write_atomically(out, content)
-        except OSError as error:
-            raise UserError(f"Cannot write to '{out}': {error.strerror or error}.") from None
         say(f"Comparison: {out}")
     if fail_if_worse and found.worse:
         raise typer.Exit(1)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from metabench.cli.commands import command, console, say
-from metabench.errors import UserError
+from metabench.cli.commands import command, console, say, stoppable
+from metabench.errors import UserError, attempt
 
 
 @command("run")
@@ -47,39 +46,25 @@ def write_each(folder: Path, trials: Any) -> None:
 
     from metabench.records.files import write_atomically
 
-    try:
+    with attempt(f"write to '{folder}'"):
         for trial in trials:
             write_atomically(folder / f"{trial.id}.json", msgspec.json.format(msgspec.json.encode(trial), indent=1))
-    except OSError as error:
-        raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
 
 
 def finish(planned: Any, watch: bool) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
     from metabench.cli.live_scores import LiveScores
-    from metabench.cli.terminal import live, notices, results_table
-    from metabench.experiments.interrupts import asked_to_stop
+    from metabench.cli.terminal import RunView, live, notices, results_table
     from metabench.records.store import records
     from metabench.report.analysis.summary import summary_table
 
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""
     say(f"{len(planned.pending)} trials to run{note}, {planned.jobs} at once, on {planned.execution.device}.")
-    stopped = 0
-    try:
-        with asked_to_stop(
-            lambda: say("Stopping: running trials make a checkpoint; Ctrl-C again stops at once.")
-        ) as asked:
-            scores = LiveScores(planned.pending) if watch else None
-            with live(console, planned.pending, scores) as (on_progress, on_record):
-                for outcome in planned.outcomes(on_progress, asked):
-                    on_record(outcome.record)
-            stopped = asked()
-    except KeyboardInterrupt:
-        stopped = signal.SIGINT
-    if stopped:
-        say(f"Stopped. What was finished is in {planned.out}; the same command goes on from there.")
-        raise typer.Exit(128 + stopped)
+    view = RunView(planned.pending, LiveScores(planned.pending) if watch else None)
+    with stoppable(planned.out) as asked, live(console, view) as (on_progress, on_record):
+        for outcome in planned.outcomes(on_progress, asked):
+            on_record(outcome.record)
     ids = {trial.id for trial in planned.trials}
     own = [record for record in records(planned.out) if record.trial.id in ids]
     console.print(results_table(summary_table(own, planned.out), console.width))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from metabench.cli.commands import command, console, say
+from metabench.cli.commands import command, console, say, stoppable
 
 
 @command("tune")
@@ -46,8 +45,8 @@ def tune(
 
 def finish(tuning: Any, path: Path) -> None:
     """Run the remaining trials, show the result and write the recipe; stopped before the end, write nothing."""
-    from metabench.cli.tuning_view import live, table_of
-    from metabench.experiments.interrupts import asked_to_stop
+    from metabench.cli.terminal import live
+    from metabench.cli.tuning_view import TuningView, table_of
 
     plan = tuning.plan
     first = tuning.begin()
@@ -57,19 +56,8 @@ def finish(tuning: Any, path: Path) -> None:
     for spec in plan.specs:
         space = ", ".join(f"{name} {each}" for name, each in spec.space.items())
         say(f"  {spec.name}: {spec.trials} trials of {spec.base.budget.updates:,} updates; {space}")
-    stopped = 0
-    try:
-        with asked_to_stop(
-            lambda: say("Stopping: running trials make a checkpoint; Ctrl-C again stops at once.")
-        ) as asked:
-            with live(console, tuning) as (on_progress, on_record):
-                tuning.run(first, on_progress, on_record, asked)
-            stopped = asked()
-    except KeyboardInterrupt:
-        stopped = signal.SIGINT
-    if stopped:
-        say(f"Stopped. What was finished is in {plan.out}; the same command goes on from there.")
-        raise typer.Exit(128 + stopped)
+    with stoppable(plan.out) as asked, live(console, TuningView(tuning)) as (on_progress, on_record):
+        tuning.run(first, on_progress, on_record, asked)
     if not tuning.done:
         say("Some trials are being run by another process; the same command goes on.")
         raise typer.Exit(1)

@@ -50,7 +50,7 @@ class Blocks:
         self, name: str, sizes: Sequence[int], epsilon: float, slope: float, tensors: Sequence[Tensor | None]
     ) -> None:
         """Call one with its sizes and tensors: in the order of its struct in block.cpp, and in memory as it says."""
-        words = array("q", [*sizes, *(0 if each is None else each.data_ptr() for each in tensors)])
+        words = array("q", [*sizes, *[0 if each is None else each.data_ptr() for each in tensors]])
         self.functions[name](words.buffer_info()[0], epsilon, slope)
 
 

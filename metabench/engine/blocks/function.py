@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -36,33 +37,34 @@ class Block(Function):
         blocks: Blocks,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         n, i, ih, iw = x.shape
-        o, stride = len(w), settings.stride
+        o, stride = w.shape[0], settings.stride
         h, wide = (ih - 1) // stride + 1, (iw - 1) // stride + 1
         ctx.sizes = (n, ih, iw, i, h, wide, o, stride, settings.pool)
         ctx.settings, ctx.blocks, ctx.biased = settings, blocks, bias is not None
         ctx.set_materialize_grads(False)
         shape = (n, o, h // 2, wide // 2) if settings.pool else (n, o, h, wide)
-        z, y = x.new_empty(n, h, wide, o), image(x, shape)
-        top, place = (image(x, shape), image(x, shape, torch.uint8)) if settings.pool else (None, None)
-        mean, r = gamma.new_empty(o), gamma.new_empty(o)
-        call(ctx, "forward", nhwc(x), hwio(w), flat(gamma), flat(beta), z, y, top, place, mean, r)
-        ctx.save_for_backward(x, w, gamma, z, y, top, place, mean, r)
+        z, y = x.new_empty(n, h, wide, o), image(shape, x.dtype)
+        top, place = (image(shape, x.dtype), image(shape, torch.uint8)) if settings.pool else (None, None)
+        mean, r = x.new_empty(o), x.new_empty(o)
+        raw_x, raw_w, scale = nhwc(x), hwio(w), gamma.contiguous()
+        call(ctx, "forward", raw_x, raw_w, scale, beta.contiguous(), z, y, top, place, mean, r)
+        ctx.save_for_backward(x, w, gamma, z, raw_x, raw_w, scale, y, top, place, mean, r)
         return y, z
 
     @staticmethod
     def backward(ctx: Any, g: Tensor | None, gz: Tensor | None) -> tuple[Tensor | None, ...]:
         x, w, gamma, z, *rest = ctx.saved_tensors
         if g is None:
-            g = torch.zeros_like(rest[0])
+            g = torch.zeros_like(rest[3])
         if torch.is_grad_enabled():
             if gz is not None:
                 raise RuntimeError("Blocks have no third derivatives; with --plain-layers a model's own layers run.")
-            dx, dw, dgamma, dbeta = Slopes.apply(  # type: ignore[no-untyped-call]
-                g, x, w, gamma, z, ctx, [t if t is None else t.detach() for t in rest]
-            )
+            rest = [None if each is None else each.detach() for each in rest]
+            found = Slopes.apply(g, x, w, gamma, z, ctx, rest)  # type: ignore[no-untyped-call]
         else:
-            dx, dw, dgamma, dbeta = slopes(ctx, g, gz, x, w, gamma, z, rest, None)
-        dbias = torch.zeros_like(gamma) if ctx.biased and ctx.needs_input_grad[2] else None
+            found = slopes(ctx, nhwc(g), gz, z, rest, None)
+        dx, dw, dgamma, dbeta = found
+        dbias = torch.zeros_like(dbeta) if ctx.biased and ctx.needs_input_grad[2] else None
         return dx, dw, dbias, dgamma, dbeta, None, None
 
 
@@ -75,39 +77,36 @@ class Slopes(Function):
     ) -> Any:
         ctx.sizes, ctx.settings, ctx.blocks = block.sizes, block.settings, block.blocks
         ctx.of_input = block.needs_input_grad[0]
-        dz = torch.empty_like(z)
-        found = slopes(block, g, None, x, w, gamma, z, rest, dz)
-        y, _, place, mean, r = rest
-        ctx.save_for_backward(g, x, w, gamma, z, y, place, mean, r, dz, *found[2:])
+        dz, raw_g = torch.empty_like(z), nhwc(g)
+        found = slopes(block, raw_g, None, z, rest, dz)
+        ctx.save_for_backward(raw_g, z, *rest, dz, *found[2:])
         ctx.set_materialize_grads(False)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, ux: Tensor | None, uw: Tensor | None, ugamma: Tensor | None, ubeta: Tensor | None) -> Any:
-        g, x, w, gamma, z, y, place, mean, r, dz, dgamma, dbeta = ctx.saved_tensors
-        of_z, of_g, of_gamma = torch.empty_like(z), image(g, g.shape), gamma.new_empty(len(gamma))
-        of_x = image(x, x.shape) if ctx.of_input and uw is not None else None
-        of_w = kernel(w) if ux is not None else None
+        g, z, x, w, gamma, y, _, place, mean, r, dz, dgamma, dbeta = ctx.saved_tensors
+        n, ih, iw, i, _, _, o, *_ = ctx.sizes
+        of_z, of_g, of_gamma = torch.empty_like(z), image(y.shape, z.dtype), torch.empty_like(gamma)
+        of_x = image((n, i, ih, iw), z.dtype) if ctx.of_input and uw is not None else None
+        of_w = kernel((o, i, 3, 3), z.dtype) if ux is not None else None
         call(
-            ctx, "second", nhwc(ux), hwio(uw), flat(ugamma), flat(ubeta), nhwc(g), y, place, z, flat(gamma), mean, r,
-            dgamma, dbeta, dz, nhwc(x), hwio(w), of_z, of_g, of_gamma, of_x, of_w,
+            ctx, "second", nhwc(ux), hwio(uw), flat(ugamma), flat(ubeta), g, y, place, z, gamma, mean, r, dgamma,
+            dbeta, dz, x, w, of_z, of_g, of_gamma, of_x, of_w,
         )  # fmt: skip
         return of_g, of_x, of_w, of_gamma, of_z, None, None
 
 
 def slopes(
-    ctx: Any, g: Tensor, gz: Tensor | None, x: Tensor, w: Tensor, gamma: Tensor, z: Tensor, rest: list[Any],
-    dz: Tensor | None,
-) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The gradients by x (where it is needed), w, gamma and beta; that by z goes into `dz`."""
-    y, top, place, mean, r = rest
-    dx = image(x, x.shape) if ctx.needs_input_grad[0] else None
-    dw, dgamma, dbeta = kernel(w), gamma.new_empty(len(gamma)), gamma.new_empty(len(gamma))
-    call(
-        ctx, "backward", nhwc(g), flat(gz), y, top, place, z, flat(gamma), mean, r, nhwc(x), hwio(w), dz, dx, dw,
-        dgamma, dbeta,
-    )  # fmt: skip
+    ctx: Any, g: Tensor | None, gz: Tensor | None, z: Tensor, rest: list[Any], dz: Tensor | None
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    """The gradients by input (where it is needed), weights, scale and shift; that by z goes into `dz`."""
+    x, w, gamma, y, top, place, mean, r = rest
+    n, ih, iw, i, _, _, o, *_ = ctx.sizes
+    dx = image((n, i, ih, iw), z.dtype) if ctx.needs_input_grad[0] else None
+    dw, dgamma, dbeta = kernel((o, i, 3, 3), z.dtype), torch.empty_like(gamma), torch.empty_like(gamma)
+    call(ctx, "backward", g, flat(gz), y, top, place, z, gamma, mean, r, x, w, dz, dx, dw, dgamma, dbeta)
     return dx, dw, dgamma, dbeta
 
 
@@ -131,13 +130,12 @@ def flat(vector: Tensor | None) -> Tensor | None:
     return None if vector is None else vector.contiguous()
 
 
-def image(like: Tensor, shape: Any, dtype: torch.dtype | None = None) -> Tensor:
+def image(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Empty images (n, c, h, w) that are (n, h, w, c) in memory."""
-    n, c, h, w = shape
-    return torch.empty((n, h, w, c), dtype=dtype or like.dtype).permute(0, 3, 1, 2)
+    return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
 
 
-def kernel(like: Tensor) -> Tensor:
+def kernel(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Empty weights (o, i, 3, 3) that are (3, 3, i, o) in memory."""
-    o, i, _, _ = like.shape
-    return like.new_empty(3, 3, i, o).permute(3, 2, 0, 1)
+    o, i, _, _ = shape
+    return torch.empty_strided(shape, (1, o, 3 * i * o, i * o), dtype=dtype)

@@ -16,7 +16,7 @@ import dask
 from distributed import Client, LocalCluster
 from distributed.utils import silence_logging_cmgr
 
-from metabench.errors import UserError
+from metabench.errors import UserError, attempt
 from metabench.experiments.executors.dask_worker import sees
 from metabench.processes import hidden_main
 
@@ -38,10 +38,8 @@ TOKEN_LIFETIME_S = 24 * 3600.0
 def token_in(folder: Path) -> Iterator[Path]:
     """A file that holds its own name: a worker that reads it sees the same folder."""
     path = folder / f".dask-{uuid.uuid4().hex}"
-    try:
+    with attempt(f"write to '{folder}'"):
         path.write_text(path.name, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"Cannot write to '{folder}': {error.strerror or error}.") from None
     for other in folder.glob(".dask-*"):
         with suppress(FileNotFoundError):
             if time.time() - other.stat().st_mtime > TOKEN_LIFETIME_S:  # its driver was killed

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from metabench.errors import UserError
+from metabench.errors import attempt
 from metabench.experiments.experiment import Experiment
 from metabench.experiments.recipes import RecipeFile, Tuned, TunedSuite, encoded, without_null
 from metabench.experiments.tuning.plan import TuningPlan
@@ -94,8 +94,6 @@ class TuningRun:
             for suite, algorithms in found.items()
         }
         if suites:
-            try:
+            with attempt(f"write the recipe '{path}'"):
                 write_atomically(path, encoded(RecipeFile(suites=suites)))
-            except OSError as error:
-                raise UserError(f"Cannot write the recipe '{path}': {error.strerror or error}.") from None
         return without

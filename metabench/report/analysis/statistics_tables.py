@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import all_pairs, comparison_groups, contests
+from metabench.report.analysis.pairs import all_pairs, comparison_groups, contests, over_suites, over_tasks
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics import bootstrap
@@ -70,8 +69,8 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
 
 def rank_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
     """Average ranks over the tasks of every suite and protocol, and over suites."""
-    rankings = [(*place, ranks.over_tasks(members)) for place, members in contests(groups).items()]
-    if overall := ranks.over_suites(groups):
+    rankings = [(*place, over_tasks(members)) for place, members in contests(groups).items()]
+    if overall := over_suites(groups):
         rankings.append(("all suites", "", overall[0]))
     for suite, protocol, ranking in rankings:
         for name, mean in zip(ranking.names, ranking.ranks):

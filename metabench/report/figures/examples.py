@@ -100,11 +100,8 @@ def worded(members: Sequence[AlgorithmExamples], count: int, metric: str) -> str
     """The scores that the panels show, before the first step and after the last."""
     words = []
     for each in members:
-        pairs = [
-            f"{formatting.score(float(task.scores[0]), metric)} to {formatting.score(float(task.scores[-1]), metric)}"
-            for task in each.tasks[:count]
-        ]
-        words.append(f"{each.algorithm} {', '.join(pairs)}")
+        ends = ([formatting.score(float(task.scores[end]), metric) for end in (0, -1)] for task in each.tasks[:count])
+        words.append(f"{each.algorithm} {', '.join(' to '.join(pair) for pair in ends)}")
     last = members[0].steps[-1]
     start = "before the first" if members[0].steps[0] == 0 else after(members[0].steps[0])
     return f"{metric} of test tasks 1 to {count} {start} inner step to after {last}: {'; '.join(words)}"
@@ -118,12 +115,9 @@ def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
         return None
     tasks = members[0].tasks[:SHEETS]
     heights = [rows_of(task, len(members)) for task in tasks]
-    figure = style.canvas(1)[0]
-    figure.clear()
-    figure.set_size_inches(style.WIDTH, CELL * sum(heights) + 0.5 * len(tasks))
-    panels = figure.subplots(len(tasks), 1, squeeze=False, height_ratios=heights)[:, 0]
+    figure, panels = style.panels(len(tasks), 1, CELL * sum(heights) + 0.5 * len(tasks), heights=heights)
     words = []
-    for index, (axes, task, height) in enumerate(zip(panels, tasks, heights)):
+    for index, (axes, task, height) in enumerate(zip(panels[:, 0], tasks, heights)):
         axes.set_axis_off()
         axes.set_xlim(-0.05, COLUMNS)
         axes.set_ylim(height, 0)
