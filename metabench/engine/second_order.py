@@ -28,7 +28,7 @@ LACKING = re.compile(
 
 def explained(run: TrialRun, error: BaseException) -> str:
     """What to say of an error that is about a second derivative: the layer, and what works; empty for another one."""
-    if not LACKING.search(str(error)):
+    if not LACKING.search(one_line(error)):
         return ""
     try:
         suite, execution = build_suite(run.registry, run.trial), run.execution
@@ -56,7 +56,7 @@ def lacking_layer(suite: Suite, problem: Problem, task: Task) -> str:
         try:
             differentiate_twice(layer, given, named)
         except Exception as error:
-            if LACKING.search(str(error)):
+            if LACKING.search(one_line(error)):
                 return f"Layer '{name}' ({type(layer).__name__})" if name else f"The model ({type(layer).__name__})"
     return "The loss of the suite"
 
