@@ -51,4 +51,6 @@ def register_recipes() -> PackageRecipes:
     return {
         ("omniglot", "*"): {"boil": boil},
         ("omniglot", "paper"): {"boil": {"updates": 30_000}},
+        ("mini-imagenet", "*"): {"boil": boil},
+        ("mini-imagenet", "paper"): {"boil": {"updates": 30_000}},
     }

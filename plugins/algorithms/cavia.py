@@ -110,5 +110,6 @@ def register_recipes() -> PackageRecipes:
         ("sinusoid", "paper"): {"cavia": {"updates": 50_000}},
         ("omniglot", "*"): {"cavia": images},
         ("omniglot", "paper"): {"cavia": {"layer": third_block}},
+        ("mini-imagenet", "*"): {"cavia": {**images, "meta_batch_size": 4, "layer": third_block}},
         ("omniglot", "quick"): {"cavia": {"inner_lr": 10.0, "layer": -1}},
     }

@@ -147,4 +147,6 @@ def register_recipes() -> PackageRecipes:
         ("sinusoid", "*"): {"maml++": {**steps, "rates_lr": 3e-5}},
         ("omniglot", "*"): {"maml++": images},
         ("omniglot", "paper"): {"maml++": {"updates": 50_000}},
+        ("mini-imagenet", "*"): {"maml++": {**images, "inner_lr": 0.01, "meta_batch_size": 2}},
+        ("mini-imagenet", "paper"): {"maml++": {"updates": 50_000}},
     }

@@ -88,4 +88,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 @hookimpl
 def register_recipes() -> PackageRecipes:
     """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
-    return {("sinusoid", "*"): {"metacurvature": {"test_steps": 1}}}
+    return {
+        ("sinusoid", "*"): {"metacurvature": {"test_steps": 1}},
+        ("mini-imagenet", "*"): {"metacurvature": {"test_steps": 5}},
+    }

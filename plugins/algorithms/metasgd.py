@@ -66,4 +66,5 @@ def register_recipes() -> PackageRecipes:
     return {
         ("sinusoid", "*"): {"metasgd": {"test_steps": 1}},
         ("omniglot", "*"): {"metasgd": images},
+        ("mini-imagenet", "*"): {"metasgd": {**images, "inner_lr": 0.01}},
     }

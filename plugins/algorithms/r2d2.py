@@ -69,4 +69,5 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 @hookimpl
 def register_recipes() -> PackageRecipes:
     """arXiv 1805.08136, section 4.2, without its halving of the rate and on the suite's own ways."""
-    return {("omniglot", "*"): {"r2d2": {"outer_lr": 5e-3}}}
+    rate = {"r2d2": {"outer_lr": 5e-3}}
+    return {("omniglot", "*"): rate, ("mini-imagenet", "*"): rate}

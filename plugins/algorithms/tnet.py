@@ -94,4 +94,4 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 @hookimpl
 def register_recipes() -> PackageRecipes:
     """MAML's settings, which it builds on, and no more test steps than step sizes were learnt for."""
-    return {("sinusoid", "*"): {"tnet": {"test_steps": 1}}}
+    return {("sinusoid", "*"): {"tnet": {"test_steps": 1}}, ("mini-imagenet", "*"): {"tnet": {"test_steps": 5}}}

@@ -73,8 +73,8 @@ def conv_pool(ways: int, filters: int = 64, channels: int = 1, image_size: int =
     """Four 3x3 convolutions, each max-pooled by 2, then linear: (n, channels, size, size) to (n, ways).
 
     The network of matching networks (arXiv 1606.04080), and with 32 filters on 84x84 MAML's for
-    mini-ImageNet. Initial weights as in MAML's code: Xavier uniform everywhere, biases zero. Raises
-    ValueError for images under 16 pixels, which four poolings leave empty.
+    mini-ImageNet; later papers call it conv4. Initial weights as in MAML's code: Xavier uniform everywhere, biases
+    zero. Raises ValueError for images under 16 pixels, which four poolings leave empty.
     """
     if image_size < 16:
         raise ValueError(f"image_size must be at least 16 for four poolings by 2, not {image_size}")
@@ -100,3 +100,51 @@ def convolutions(channels: int, filters: int, stride: int) -> OrderedDict[str, n
         if stride == 1:
             layers[f"pool{number}"] = nn.MaxPool2d(2)
     return layers
+
+
+RESNET12 = (64, 160, 320, 640)
+"""The widths of MetaOptNet's (arXiv 1904.03758), as in most later papers: 12,424,320 parameters below the head."""
+RESNET12_NARROW = (64, 128, 256, 512)
+"""Those of TADAM's (arXiv 1805.10123): 7,996,800 parameters below the head."""
+
+
+class ResidualBlock(nn.Module):
+    """Three 3x3 convolutions beside one of 1x1, max-pooled by 2: (n, before, h, w) to (n, after, h/2, w/2)."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for number, width in enumerate((before, after, after), start=1):
+            layers[f"conv{number}"] = nn.Conv2d(width, after, kernel_size=3, padding=1, bias=False)
+            layers[f"norm{number}"] = nn.BatchNorm2d(after, track_running_stats=False)
+            if number < 3:
+                layers[f"relu{number}"] = nn.LeakyReLU(0.1)
+        self.main = nn.Sequential(layers)
+        shortcut = nn.Conv2d(before, after, kernel_size=1, bias=False)
+        norm = nn.BatchNorm2d(after, track_running_stats=False)
+        self.shortcut = nn.Sequential(OrderedDict(conv=shortcut, norm=norm))
+        self.relu = nn.LeakyReLU(0.1)
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled: Tensor = self.pool(self.relu(self.main(x) + self.shortcut(x)))
+        return pooled
+
+
+def resnet12(ways: int, channels: int = 3, widths: tuple[int, ...] = RESNET12) -> nn.Module:
+    """Four residual blocks, the mean over space, linear: (n, channels, h, w) to (n, ways), h and w at least 16.
+
+    As in the code of MetaOptNet, which learn2learn and LibFewShot follow, but for two things: its mean is over
+    whatever is left (2x2 of 32x32, 5x5 of 84x84), and it drops nothing out, as random numbers in a model cannot be
+    repeated in the inner loop. Initial weights: Kaiming normal over outputs, as there.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (before, after) in enumerate(zip((channels, *widths), widths), start=1):
+        layers[f"block{number}"] = ResidualBlock(before, after)
+    layers["mean"] = MeanOverSpace()
+    layers["head"] = nn.Linear(widths[-1], ways)
+    network = nn.Sequential(layers)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="leaky_relu")
+    return network

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Annotated, Literal
 
 import torch
@@ -85,7 +86,8 @@ def load_splits(path: str, split: str, size: int, channels: int) -> Splits:
     """By split its images; raises DataError in one line that names the file."""
     try:
         with opened(locate(path)) as source:
-            images = [file for file in source.files if PurePosixPath(file).suffix.lower() in formats()[1]]
+            suffixes = formats()[1]
+            images = [file for file in source.files if splitext(file)[1].lower() in suffixes]
             if not images:
                 why = told(source.passed, source.files)
                 raise ValueError(f"it holds no images in class folders{why and f'; {why}'}")
@@ -118,7 +120,7 @@ def notes_of(source: Source, images: list[str], split: str, unused: list[str], l
 
 def classes_of(images: list[str]) -> list[str]:
     """Of each image its class: the folder that it lies in, below what all folders have in common."""
-    folders = [PurePosixPath(plain(file)).parent.parts for file in images]
+    folders = [tuple(plain(file).split("/")[:-1]) for file in images]
     common = 0
     while len({parts[common : common + 1] for parts in folders}) == 1 and all(len(p) > common + 1 for p in folders):
         common += 1

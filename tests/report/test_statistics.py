@@ -18,7 +18,7 @@ from metabench.records import store
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
 from metabench.report import statistics
-from metabench.report.analysis import findings, pairs, ranks, statistics_tables
+from metabench.report.analysis import findings, pairs, statistics_tables
 from metabench.report.collect import configurations
 from metabench.report.figures import comparisons as comparison_figures
 from metabench.report.figures import style
@@ -189,7 +189,7 @@ def test_lower_is_better_is_turned_round(tmp_path):
     assert pair.difference.mean < 0
     assert pair.better.mean > 0.9
     assert (pair.difference.mean >= 0) == pair.first.higher_is_better
-    assert ranks.over_tasks(members).names == ("a", "c")
+    assert pairs.over_tasks(members).names == ("a", "c")
 
 
 def test_ranks_friedman_and_nemenyi(three):
@@ -206,14 +206,14 @@ def test_ranks_friedman_and_nemenyi(three):
 
 def test_groups_in_a_diagram_are_the_longest_runs_without_a_finding():
     apart = {frozenset(pair) for pair in ("ac", "ad", "bd")}
-    assert ranks.runs("abcd", apart) == [(0, 1), (1, 2), (2, 3)]
-    assert ranks.runs("abcd", set()) == [(0, 3)]
-    assert ranks.runs("ab", {frozenset("ab")}) == []
+    assert pairs.runs("abcd", apart) == [(0, 1), (1, 2), (2, 3)]
+    assert pairs.runs("abcd", set()) == [(0, 3)]
+    assert pairs.runs("ab", {frozenset("ab")}) == []
 
 
 def test_suites_are_compared_only_where_there_are_enough(tmp_path):
     levels = {"a": 0.5, "b": 0.6, "c": 0.7}
-    assert ranks.over_suites(gathered(tmp_path, *made(levels, "s"))) is None
+    assert pairs.over_suites(gathered(tmp_path, *made(levels, "s"))) is None
     assert findings.across(gathered(tmp_path)) == []
     two = findings.across(gathered(tmp_path, *made(levels, "ss")))
     assert two[0] == "Average rank over 2 suites: c 1.00, b 2.00, a 3.00."

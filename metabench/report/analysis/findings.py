@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from metabench.report import formatting
-from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, contests
+from metabench.report.analysis.pairs import MIN_SUITES, Pair, all_pairs, contests, over_suites
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import power
 from metabench.report.statistics.comparisons import ALPHA
@@ -35,13 +34,13 @@ class Findings(NamedTuple):
 def findings(groups: Sequence[Configuration]) -> Findings:
     """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
     several = contests(groups)
-    found, undecided = [], []
+    decided, undecided = [], []
     for (_, protocol), members in several.items():
         pairs = all_pairs(members)
         lead = headline(members, pairs)
-        found += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(pairs)]
+        decided += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(pairs)]
         undecided += not_findings(pairs)
-    return Findings(tuple(found), tuple(undecided))
+    return Findings(tuple(decided), tuple(undecided))
 
 
 def not_findings(pairs: Sequence[Pair]) -> list[str]:
@@ -122,16 +121,16 @@ def size(value: float, metric: str) -> str:
 
 def across(groups: Sequence[Configuration]) -> list[str]:
     """Of all suites together; none where there is only one."""
-    found = ranks.over_suites(groups)
-    if found is None:
+    overall = over_suites(groups)
+    if overall is None:
         return []
-    ranking, pairs = found
+    ranking, pairs = overall
     order = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks))
     lines = [f"Average rank over {ranking.blocks} suites: {order}."]
-    if ranking.blocks < ranks.MIN_SUITES:
+    if ranking.blocks < MIN_SUITES:
         lines.append(
             f"That is not significant: with {ranking.blocks} suites not even an algorithm that wins on all "
-            f"of them is (Wilcoxon's signed ranks); at least {ranks.MIN_SUITES} suites are needed."
+            f"of them is (Wilcoxon's signed ranks); at least {MIN_SUITES} suites are needed."
         )
         return lines
     apart = [f"{first} and {second} (p = {p:.2g})" for (first, second), p in pairs.items() if p < ALPHA]

@@ -1,4 +1,4 @@
-"""Two algorithms on the same seeds and the same test tasks: what lies between them, and whether it is significant.
+"""Algorithms on the same seeds and the same test tasks: what lies between any two, whether it is significant; ranks.
 
 Every statement about a pair is a mean over cells (seed, task): of the difference of the two scores, or of 1
 where the first is better, 0 where it is worse and one half where they tie. So one interval serves them all,
@@ -9,15 +9,20 @@ Holm's correction (Scandinavian Journal of Statistics 6, 1979).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
+
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration
-from metabench.report.statistics.comparisons import ALPHA, holm, probability_of_improvement
-from metabench.report.statistics.intervals import Interval, difference, paired
+from metabench.report.statistics import comparisons
+from metabench.report.statistics.comparisons import ALPHA, Ranking, holm, ranking, signed_ranks
+from metabench.report.statistics.intervals import Interval, difference, paired, stack
 
+MIN_SUITES = 6
+"""Of which the most extreme outcome of Wilcoxon's test has p < 0.05: 2 / 2^6 = 0.03."""
 ComparisonGroup = tuple[str, str]
 """A suite and a protocol: who is compared with whom."""
 
@@ -71,6 +76,13 @@ def rank(group: Configuration) -> tuple[bool, float, str]:
     return math.isnan(gain(group)), -gain(group), group.algorithm
 
 
+def best_first(groups: Iterable[Configuration]) -> list[Configuration]:
+    """In the order of tables: by suite and the protocol that they compete under, what has no score last."""
+    return sorted(
+        groups, key=lambda group: (group.suite, group.competing_protocols[0] != "transductive", rank(group))
+    )
+
+
 def all_pairs(members: Sequence[Configuration]) -> list[Pair]:
     """Every two of a comparison group, the better one first; one family."""
     couples = list(combinations(members, 2))
@@ -86,7 +98,7 @@ def improvement(first: Configuration, second: Configuration) -> Interval | None:
     cells = paired(first.final, second.final)
     if cells is None:
         return None
-    return probability_of_improvement(cells, higher_is_better=first.higher_is_better)
+    return comparisons.probability_of_improvement(cells, higher_is_better=first.higher_is_better)
 
 
 def to_best(members: Sequence[Configuration]) -> list[Pair]:
@@ -95,3 +107,42 @@ def to_best(members: Sequence[Configuration]) -> list[Pair]:
     The family is all pairs of the group here too, for who is the best was seen from the same scores.
     """
     return [pair for pair in all_pairs(members) if pair.first is members[0]]
+
+
+def over_tasks(members: Sequence[Configuration]) -> Ranking:
+    """Of one comparison group: each task a block, its scores the means over these seeds, of which alone it speaks."""
+    tasks = min(len(scores) for group in members for scores in group.final.values())
+    means = np.stack([stack(group.final, tasks).mean(0) for group in members], 1)
+    return ranking([group.algorithm for group in members], means if members[0].higher_is_better else -means)
+
+
+def over_suites(groups: Sequence[Configuration]) -> tuple[Ranking, dict[tuple[str, str], float]] | None:
+    """Each suite a block (under its first protocol), for the algorithms that all have; None below two of either.
+
+    With it, p values of Wilcoxon's signed-rank test for every two, after Holm's correction.
+    """
+    by_suite = grouped((suite, members) for (suite, _), members in comparison_groups(groups).items())
+    blocks = [{group.algorithm: gain(group) for group in first} for first, *_ in by_suite.values()]
+    names = sorted(set.intersection(*map(set, blocks))) if blocks else []
+    if len(blocks) < 2 or len(names) < 2:
+        return None
+    gains = np.array([[block[name] for name in names] for block in blocks])
+    return ranking(names, gains), signed_ranks(names, gains)
+
+
+def together(names: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """The longest runs (first, last) of `names`, in their order, of which no two differ significantly."""
+    apart = {frozenset((pair.first.algorithm, pair.second.algorithm)) for pair in pairs if pair.significant}
+    return runs(names, apart)
+
+
+def runs(names: Sequence[str], apart: set[frozenset[str]]) -> list[tuple[int, int]]:
+    """The same from the pairs that differ significantly."""
+    longest: list[tuple[int, int]] = []
+    for first in range(len(names)):
+        last = first
+        while last + 1 < len(names) and not any({names[last + 1], name} in apart for name in names[first : last + 1]):
+            last += 1
+        if last > first and (not longest or last > longest[-1][1]):
+            longest.append((first, last))
+    return longest

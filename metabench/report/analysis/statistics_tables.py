@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import all_pairs, comparison_groups, contests
+from metabench.report.analysis.pairs import all_pairs, comparison_groups, contests, over_suites, over_tasks
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics import bootstrap
@@ -17,13 +16,13 @@ from metabench.report.statistics.intervals import Interval, paired, stack
 
 def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
     """Name -> table: `seeds`, `aggregates`, `pairs` and `ranks`; no table where it would have no row."""
-    found = {
+    rows_of = {
         "seeds": [row for group in groups for row in seeds(group)],
         "aggregates": [aggregates(group) for group in groups if group.steps],
         "pairs": list(pair_rows(groups)),
         "ranks": list(rank_rows(groups)),
     }
-    return {name: pd.DataFrame(rows) for name, rows in found.items() if rows}
+    return {name: pd.DataFrame(rows) for name, rows in rows_of.items() if rows}
 
 
 def columns(name: str, interval: Interval | None) -> dict[str, Any]:
@@ -37,8 +36,8 @@ def columns(name: str, interval: Interval | None) -> dict[str, Any]:
 
 def seeds(group: Configuration) -> Iterator[dict[str, Any]]:
     """A row per seed: the mean over tasks, with an interval over tasks."""
-    for seed, found in aggregate.within_seeds(group.final).items():
-        yield {**group.named(), "seed": seed, "tasks": found.tasks, **columns("score", found)}
+    for seed, mean in aggregate.within_seeds(group.final).items():
+        yield {**group.named(), "seed": seed, "tasks": mean.tasks, **columns("score", mean)}
 
 
 def aggregates(group: Configuration) -> dict[str, Any]:
@@ -70,8 +69,8 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
 
 def rank_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
     """Average ranks over the tasks of every suite and protocol, and over suites."""
-    rankings = [(*place, ranks.over_tasks(members)) for place, members in contests(groups).items()]
-    if overall := ranks.over_suites(groups):
+    rankings = [(*place, over_tasks(members)) for place, members in contests(groups).items()]
+    if overall := over_suites(groups):
         rankings.append(("all suites", "", overall[0]))
     for suite, protocol, ranking in rankings:
         for name, mean in zip(ranking.names, ranking.ranks):

@@ -14,7 +14,7 @@ from metabench.records.columns import COLUMNS, Column, Pooling, of_summary, of_t
 from metabench.records.frames import record_rows
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.analysis.pairs import ComparisonGroup, comparison_groups, to_best
+from metabench.report.analysis.pairs import ComparisonGroup, best_first, comparison_groups, to_best
 from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.labels import labels
 from metabench.report.statistics.intervals import Interval
@@ -34,15 +34,10 @@ POOLED: dict[Pooling, Callable[[list[Any]], Any]] = {
 
 def summary(groups: Sequence[Configuration], columns: Iterable[Column] = COLUMNS) -> pd.DataFrame:
     """A row per group, of at least one: by suite and the protocol it competes under, best first, no score last."""
-    shown = of_summary(columns)
+    shown, groups = of_summary(columns), best_first(groups)
     rows = [row(group, standing, shown) for group, standing in zip(groups, standings(groups))]
     floats = {column.name: float for column in shown if column.format in FLOATS}
-    frame = pd.DataFrame(rows, columns=[column.name for column in shown]).astype(floats)
-    sign = frame["higher_is_better"].map({True: -1.0, False: 1.0})
-    late = [group.competing_protocols[0] != "transductive" for group in groups]
-    order = frame.assign(worse=frame["score"] * sign, late=late)
-    order = order.sort_values(["suite", "late", "worse", "algorithm"], na_position="last", kind="stable")
-    return frame.loc[order.index].reset_index(drop=True)
+    return pd.DataFrame(rows, columns=[column.name for column in shown]).astype(floats)
 
 
 def row(group: Configuration, standing: Standing, columns: Sequence[Column]) -> list[Any]:
@@ -98,16 +93,16 @@ def standings(groups: Sequence[Configuration]) -> list[Standing]:
     That is after Holm's correction over all pairs of that suite and protocol, so that one among several is not
     called different by chance; one whose own interval leaves 0 out may therefore be tied.
     """
-    found: dict[tuple[ComparisonGroup, str, str], Standing] = {}
+    by_place: dict[tuple[ComparisonGroup, str, str], Standing] = {}
     for place, members in comparison_groups(groups).items():
-        found[place, members[0].algorithm, members[0].protocol] = Standing("best")
+        by_place[place, members[0].algorithm, members[0].protocol] = Standing("best")
         for pair in to_best(members):
             mark = "" if pair.significant else "tied"
-            found[place, pair.second.algorithm, pair.second.protocol] = Standing(
+            by_place[place, pair.second.algorithm, pair.second.protocol] = Standing(
                 mark, pair.difference.flipped(), pair.adjusted
             )
     keys = [((group.suite, group.competing_protocols[0]), group.algorithm, group.protocol) for group in groups]
-    return [found.get(key, Standing("")) for key in keys]
+    return [by_place.get(key, Standing("")) for key in keys]
 
 
 def trials(records: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> pd.DataFrame:

@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 from metabench.records import store
 from metabench.records.record import Record
+from metabench.report.collect import grouped
 
-Choice = tuple[str, Path, Path]
-"""Why one of two records of a trial was taken, the folder it is in, and the other's."""
 
-DIFFERENT, FAILED = "whose scores differ", "of which one failed"
+class Copy(NamedTuple):
+    """One of the records of a trial, and where it is."""
+
+    folder: Path
+    record: Record
 
 
 class Merged(NamedTuple):
@@ -33,36 +36,33 @@ class Merged(NamedTuple):
 
 def merge(folders: Iterable[str | Path]) -> Merged:
     """The records of all folders. Of two of one trial the one that is ok is taken, else the first."""
-    kept: dict[str, Record] = {}
-    roots: dict[str, Path] = {}
-    clashes: dict[Choice, list[str]] = {}
-    for folder in {os.path.realpath(each): Path(each) for each in folders}.values():
-        for record in store.records(folder):
-            if not record.trial.budget.test_tasks:  # one of tuning, which was never tested
-                continue
-            name = record.trial.id
-            if name in kept:
-                first, before = kept[name], roots[name]
-                better = record.status == "ok" and first.status != "ok"
-                if why := clash(before, first, folder, record):
-                    taken, other = (folder, before) if better else (before, folder)
-                    clashes.setdefault((why, taken, other), []).append(name)
-                if not better:
-                    continue
-            kept[name], roots[name] = record, folder
-    notes = tuple(sentence(*choice, names) for choice, names in clashes.items())
-    return Merged(tuple(kept[name] for name in sorted(kept)), roots, notes)
+    copies = grouped(
+        (record.trial.id, Copy(folder, record))
+        for folder in {os.path.realpath(each): Path(each) for each in folders}.values()
+        for record in store.records(folder)
+        if record.trial.budget.test_tasks  # one of tuning was never tested
+    )
+    kept = {name: next((one for one in same if one.record.status == "ok"), same[0]) for name, same in copies.items()}
+    clashes = grouped(
+        ((clash(kept[name], other), kept[name].folder, other.folder), name)
+        for name, same in copies.items()
+        for other in same
+        if other is not kept[name]
+    )
+    notes = tuple(sentence(*choice, names) for choice, names in clashes.items() if choice[0])
+    roots = {name: one.folder for name, one in kept.items()}
+    return Merged(tuple(kept[name].record for name in sorted(kept)), roots, notes)
 
 
-def clash(one: Path, first: Record, other: Path, second: Record) -> str:
-    """How two records of one trial differ, if they do so in what they found."""
-    if (first.status == "ok") != (second.status == "ok"):
-        return FAILED
-    if first.scores_sha256 and second.scores_sha256:
-        same = first.scores_sha256 == second.scores_sha256
+def clash(taken: Copy, other: Copy) -> str:
+    """How two records of one trial differ, if they do so in their scores."""
+    if (taken.record.status == "ok") != (other.record.status == "ok"):
+        return "of which one failed"
+    if taken.record.scores_sha256 and other.record.scores_sha256:
+        same = taken.record.scores_sha256 == other.record.scores_sha256
     else:  # from before there were checksums
-        same = store.scores(one, first) == store.scores(other, second)
-    return "" if same else DIFFERENT
+        same = store.scores(*taken) == store.scores(*other)
+    return "" if same else "whose scores differ"
 
 
 def sentence(why: str, taken: Path, other: Path, names: list[str]) -> str:

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from metabench.report import formatting
-from metabench.report.analysis import ranks
-from metabench.report.analysis.pairs import Pair, all_pairs, contests, to_best
+from metabench.report.analysis.pairs import Pair, all_pairs, contests, over_tasks, to_best, together
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import scores, style
 from metabench.report.figures.scores import Drawn, Kind
@@ -116,7 +115,7 @@ def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
     figure, axes = style.canvas(3.1)
     cells = [stack(group.final) for group in groups]
     higher, levels = groups[0].higher_is_better, aggregates.thresholds(cells)
-    middle = float(np.median(np.concatenate([each.ravel() for each in cells])))
+    middle = float(np.median(np.concatenate([values.ravel() for values in cells])))
     words = []
     for group, values in zip(groups, cells):
         shares, look = aggregates.profile(values, levels, higher_is_better=higher), looks[group.algorithm]
@@ -145,8 +144,8 @@ def critical(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
 
 def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequence[Configuration]) -> str:
     """A marker a row, the bars at the right, Nemenyi's critical difference on top."""
-    ranking = ranks.over_tasks(members)
-    joined = ranks.together(ranking.names, all_pairs(members))
+    ranking = over_tasks(members)
+    joined = together(ranking.names, all_pairs(members))
     for height, (name, mean) in enumerate(zip(ranking.names, ranking.ranks)):
         axes.scatter(mean, height, s=36, color=looks[name].color, marker=looks[name].marker, zorder=3)
     count = len(ranking.names)

@@ -6,7 +6,7 @@ do anything to be interactive but draw in these colors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import Collection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FuncFormatter
@@ -34,8 +33,12 @@ MAX_NAMED = 120
 def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
     """Give each algorithm's marks ids of the form `mark-ALGORITHM-NUMBER`; what they show, by id."""
     owners = {look.color: (index, name) for index, (name, look) in enumerate(looks.items())}
-    found = ((axes, artist, owners.get(color(artist))) for axes, artist in artists(figure))
-    owned = [(axes, artist, owner) for axes, artist, owner in found if owner]
+    owned = [
+        (axes, artist, owner)
+        for axes in figure.axes
+        for artist in (*axes.lines, *axes.collections, *axes.patches)
+        if (owner := owners.get(color(artist)))
+    ]
     named = sum(len(places(artist)) for _, artist, _ in owned) <= MAX_NAMED
     titles: Titles = {}
     for axes, artist, (number, name) in owned:
@@ -43,23 +46,13 @@ def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
         artist.set_gid(gid)
         titles[gid] = [name, *(described(axes, place, named) for place in places(artist))]
     for legend in (*figure.legends, *(each for axes in figure.axes if (each := axes.get_legend()))):
-        for handle, text in entries(legend):
-            if owner := owners.get(color(handle)):
+        for handle, text in zip(legend.legend_handles, legend.get_texts()):
+            if handle and (owner := owners.get(color(handle))):
                 for artist in (handle, text):
                     gid = f"mark-{owner[0]}-{len(titles)}"
                     artist.set_gid(gid)
                     titles[gid] = [owner[1]]
     return titles
-
-
-def artists(figure: Figure) -> Iterator[tuple[Axes, Artist]]:
-    for axes in figure.axes:
-        for artist in (*axes.lines, *axes.collections, *axes.patches):
-            yield axes, artist
-
-
-def entries(legend: Legend) -> Iterator[tuple[Artist, Artist]]:
-    yield from zip((handle for handle in legend.legend_handles if handle is not None), legend.get_texts())
 
 
 def color(artist: Any) -> str:
@@ -72,20 +65,20 @@ def color(artist: Any) -> str:
         return ""
     faces: Any = artist.get_facecolor()
     edges: Any = artist.get_edgecolor()
-    found = {to_hex(each) for each in (faces if len(faces) else edges)}
-    return found.pop() if len(found) == 1 else ""
+    colors = {to_hex(rgba) for rgba in (faces if len(faces) else edges)}
+    return colors.pop() if len(colors) == 1 else ""
 
 
 def places(artist: Artist) -> np.ndarray:
     """Where its markers are, [points, 2] in the units of the axes."""
-    found: Any = []
+    points: Any = []
     if isinstance(artist, PathCollection):
-        found = artist.get_offsets()
+        points = artist.get_offsets()
     elif isinstance(artist, Line2D) and artist.get_marker() not in (None, "None", "", " "):
         every = artist.get_markevery()
         if every is None or isinstance(every, int):
-            found = np.asarray(artist.get_xydata())[:: every or 1]
-    return np.asarray(found, dtype=float).reshape(-1, 2)
+            points = np.asarray(artist.get_xydata())[:: every or 1]
+    return np.asarray(points, dtype=float).reshape(-1, 2)
 
 
 def described(axes: Axes, place: np.ndarray, named: bool) -> str:

@@ -12,6 +12,8 @@ from metabench.records.columns import Column
 from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.analysis import findings
+from metabench.report.analysis.pairs import best_first
+from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import pairs, slugs
 from metabench.report.figures import style
@@ -81,12 +83,12 @@ class Page:
 def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...]) -> tuple[Section, ...]:
     """Every suite, from the summary table, best first, and its figures in that order."""
     looks = style.looks(group.algorithm for group in groups)
-    names = slugs(sorted({group.suite for group in groups}))
-    jobs = [Job(suite, slug, ranked(suite, groups, table), looks, formats) for suite, slug in names.items()]
-    return tuple(
-        section(job, [group for group in groups if group.suite == job.suite], table, drawn)
-        for job, drawn in zip(jobs, draw(jobs))
-    )
+    by_suite = grouped((group.suite, group) for group in best_first(groups))
+    jobs = [
+        Job(suite, slug, [group for group in by_suite[suite] if group.steps], looks, formats)
+        for suite, slug in slugs(by_suite).items()
+    ]
+    return tuple(section(job, by_suite[job.suite], table, drawn) for job, drawn in zip(jobs, draw(jobs)))
 
 
 def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
@@ -94,13 +96,6 @@ def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
     selections = ", ".join(sorted({record.selection for record in records if record.selection}))
     recorded = f" (recorded as: {selections})" if selections else ""
     return tuple((name, words.format(recorded=recorded)) for name, words in READING)
-
-
-def ranked(suite: str, groups: Sequence[Configuration], table: pd.DataFrame) -> list[Configuration]:
-    """The groups of a suite that were scored, best first."""
-    place = {(row.suite, row.algorithm, row.protocol): row.Index for row in table.itertuples()}
-    scored = (group for group in groups if group.suite == suite and group.steps)
-    return sorted(scored, key=lambda group: place[suite, group.algorithm, group.protocol])
 
 
 def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
@@ -127,13 +122,13 @@ def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     """How much was run, in one line."""
     good = len({record.trial.id for group in groups for record in group.scored_records})
     tasks = sorted({record.trial.budget.test_tasks for record in records})
-    each = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
+    of_tasks = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
     seeds = formatting.count(len({record.trial.seed for record in records}), "seed")
     algorithms = formatting.count(len({group.algorithm for group in groups}), "algorithm")
     of_suites = formatting.count(len({group.suite for group in groups}), "suite")
     ended = "all ok" if good == len(records) else f"{good:,} ok"
     trials = formatting.count(len(records), "trial")
-    return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {each} test tasks."
+    return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {of_tasks} test tasks."
 
 
 def failed(groups: Sequence[Configuration]) -> Rows:
@@ -147,15 +142,15 @@ def failed(groups: Sequence[Configuration]) -> Rows:
 
 def suites(groups: Sequence[Configuration]) -> Rows:
     """Each suite's parameters."""
-    found = {group.suite: group.records[0].trial for group in groups}
-    return [{"suite": suite, "parameters": pairs(trial.settings("suite"))} for suite, trial in found.items()]
+    trials = {group.suite: group.records[0].trial for group in groups}
+    return [{"suite": suite, "parameters": pairs(trial.settings("suite"))} for suite, trial in trials.items()]
 
 
 def compared(groups: Sequence[Configuration]) -> Rows:
     """Each configuration's parameters, and the settings of its trials: budget, protocol, precision, tuning."""
-    found = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
+    trials = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
     return [
         {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.settings("algorithm")),
          "settings": pairs(trial.settings("trial"))}
-        for (suite, algorithm), trial in found.items()
+        for (suite, algorithm), trial in trials.items()
     ]  # fmt: skip

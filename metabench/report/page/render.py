@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from metabench.records.columns import of_trials, shown_in
 from metabench.report import formatting
-from metabench.report.figures.catalogue import Picture
 from metabench.report.page import inline_svg, latex
 from metabench.report.page.model import Page
 
@@ -40,7 +39,9 @@ def html(page: Page) -> str:
     pictures = [picture for section in page.sections for picture in section.pictures]
     prefixes = {picture.file: f"f{number}" for number, picture in enumerate(pictures)}
     environment = templates(autoescape=True)
-    environment.filters["inline"] = lambda each: picture_element(each, prefixes[each.file])
+    environment.filters["inline"] = lambda picture: Markup(
+        inline_svg.element(picture.content["svg"], prefixes[picture.file], picture.alternative, picture.titles)
+    )
     script = '"use strict";\n' + "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return environment.get_template("index.html.j2").render(
         page=page,
@@ -71,11 +72,6 @@ def templates(**options: Any) -> jinja2.Environment:
     environment.filters |= {name: getattr(formatting, name) for name in ("text", "heading", "exact")}
     environment.globals |= {"shown_in": shown_in, "of_trials": of_trials}
     return environment
-
-
-def picture_element(picture: Picture, prefix: str) -> Markup:
-    """Its SVG as an element; matplotlib wrote it, and every text that is added is escaped."""
-    return Markup(inline_svg.element(picture.content["svg"], prefix, picture.alternative, picture.titles))
 
 
 def code(text: str) -> Markup:
