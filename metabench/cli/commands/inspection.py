@@ -74,13 +74,13 @@ def plugins(given: dict[str, Any]) -> None:
     missing = {entry.plugin: entry.missing for entry in (*registry.algorithms.values(), *registry.suites.values())}
     rows = (
         (
-            found.name,
-            ", ".join(found.provides),
-            found.version,
-            found.source,
-            found.problem or missing.get(found.name, ""),
+            plugin.name,
+            ", ".join(plugin.provides),
+            plugin.version,
+            plugin.source,
+            plugin.problem or missing.get(plugin.name, ""),
         )
-        for found in registry.plugins
+        for plugin in registry.plugins
     )
     console.print(plain_table(("plugin", "provides", "version", "source", "problem"), rows))
 

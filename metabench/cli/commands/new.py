@@ -124,13 +124,13 @@ def next_commands(kind: str, name: str, plugin: str, registry: Registry) -> list
 
 def company(registry: Registry) -> tuple[str, list[str]]:
     """The installed suite with the smallest model that has a quick comparison, and two algorithms of that."""
-    found = []
+    candidates = []
     for entry in registry.suites.values():
         try:
             suite = entry.factory()
             compared = [a for a in suite.recipes["quick"].compare if a in registry.algorithms]
-            found.append((sum(w.numel() for w in suite.model().parameters()), entry.name, compared[:2]))
+            candidates.append((sum(w.numel() for w in suite.model().parameters()), entry.name, compared[:2]))
         except Exception:  # a stranger's suite that needs something else is no reason to stop
             continue
-    _, name, compared = min((one for one in found if one[2]), default=(0, "SUITE", ["ALGORITHM"]))
+    _, name, compared = min((one for one in candidates if one[2]), default=(0, "SUITE", ["ALGORITHM"]))
     return name, compared
