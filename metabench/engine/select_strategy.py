@@ -12,7 +12,6 @@ import msgspec
 import torch
 
 from metabench.api import Algorithm, Task
-from metabench.api.datasets import cache_dir
 from metabench.engine.blocks.build import NoBlocksError, library_path
 from metabench.engine.environment import cpu_name
 from metabench.engine.learner import BatchedLearner
@@ -20,6 +19,7 @@ from metabench.engine.measure import synchronise
 from metabench.engine.problem import DTYPES
 from metabench.engine.strategies import STRATEGIES, make_strategy
 from metabench.engine.strategies.base import by_rule
+from metabench.records.files import cache_dir
 from metabench.records.provenance import StrategyChoice
 from metabench.records.trials import Execution, Trial
 
