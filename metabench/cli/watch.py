@@ -35,23 +35,23 @@ class View(NamedTuple):
 
 def look(root: Path, width: int) -> View:
     """How far the trials are, and the scores of those that have ended. Raises UserError for no results folder."""
-    found = folder_status(root)
+    status = folder_status(root)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged record is a trial that is left
         summary = summary_table(store.records(root), root)
-    parts: list[RenderableType] = [Text(headline(root, found))]
-    if found.running:
-        parts.append(plain_table(("running or interrupted", "where", "updates", "computed for"), found.running))
+    parts: list[RenderableType] = [Text(headline(root, status))]
+    if status.running:
+        parts.append(plain_table(("running or interrupted", "where", "updates", "computed for"), status.running))
     if summary.rows:
         parts.append(results_table(summary, width))
-    return View(Group(*parts), not found.left and not running(root))
+    return View(Group(*parts), not status.left and not running(root))
 
 
-def headline(root: Path, found: FolderStatus) -> str:
+def headline(root: Path, status: FolderStatus) -> str:
     """`results/one: 3 ok, 1 running; 2 left of 6, about 5 min of computing.`"""
-    counts = ", ".join(f"{number} {name}" for name, number in found.counts.items())
-    rest = f", about {describe(found.seconds)} of computing" if found.seconds else ""
-    return f"{root}: {counts}; {found.left} left of {found.planned}{rest}."
+    counts = ", ".join(f"{number} {name}" for name, number in status.counts.items())
+    rest = f", about {describe(status.seconds)} of computing" if status.seconds else ""
+    return f"{root}: {counts}; {status.left} left of {status.planned}{rest}."
 
 
 def step_back() -> None:

@@ -187,12 +187,12 @@ class Row(NamedTuple):
 @cache
 def rows(table: type[Options] = Options) -> tuple[Row, ...]:
     """The table of options, row by row."""
-    found = []
+    table_rows = []
     for field in msgspec.structs.fields(table):
         kind, option = get_args(field.type)
         default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-        found.append(Row(field.name, kind, default, option))
-    return tuple(found)
+        table_rows.append(Row(field.name, kind, default, option))
+    return tuple(table_rows)
 
 
 def as_tuple(seeds: int | tuple[int, ...]) -> tuple[int, ...]:

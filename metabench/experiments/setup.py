@@ -123,7 +123,7 @@ def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str,
     notes: list[str] = []
     for trial in trials:
         suite = builder.build(trial.suite, trial.suite_parameters)
-        if any(suite is each for each in prepared):
+        if any(suite is other for other in prepared):
             continue
         prepared.append(suite)
         try:

@@ -69,13 +69,13 @@ def folder_status(root: Path) -> FolderStatus:
 
 def usual_seconds(records: Iterable[Record]) -> dict[tuple[str, str], float]:
     """The mean time of a finished trial by suite and algorithm; under ("", "") of all."""
-    found: dict[tuple[str, str], list[float]] = {}
+    by_pair: dict[tuple[str, str], list[float]] = {}
     for record in records:
         names = [name for name in Record.__struct_fields__ if name.endswith("_seconds")]
         whole = sum(getattr(record, name) for name in names)
         for key in ((record.trial.suite, record.trial.algorithm), ("", "")):
-            found.setdefault(key, []).append(whole)
-    return {key: statistics.fmean(values) for key, values in found.items()}
+            by_pair.setdefault(key, []).append(whole)
+    return {key: statistics.fmean(values) for key, values in by_pair.items()}
 
 
 def clean(root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials: list[str], dry: bool) -> list[Path]:

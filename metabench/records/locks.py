@@ -90,14 +90,14 @@ def lock_on(path: Path) -> BaseFileLock:
 
 def running(root: Path) -> set[str]:
     """The ids of the trials that some driver has at this moment."""
-    found = set()
+    ids = set()
     for path in (root / LOCKS).glob("*.lock"):
         lock = lock_on(path)
         try:
             with lock.acquire(timeout=0):
                 pass
         except Timeout:
-            found.add(path.stem)
+            ids.add(path.stem)
         except OSError:
             pass
-    return found
+    return ids

@@ -189,13 +189,13 @@ def rectangular(scores: Scores) -> Scores:
 
 def requested_trials(root: Path) -> tuple[Trial, ...]:
     """The trials that were ever asked for in this folder; none where that is not known."""
-    found: dict[str, Trial] = {}
+    requested: dict[str, Trial] = {}
     for path in sorted((root / PLANS).glob("*.json")):
         try:
-            found |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
+            requested |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
         except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
             warnings.warn(f"Skipped '{path}', which cannot be used: {error}", stacklevel=2)
-    return tuple(found.values())
+    return tuple(requested.values())
 
 
 def record_request(root: Path, trials: Iterable[Trial]) -> None:

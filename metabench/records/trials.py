@@ -28,12 +28,12 @@ def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     So a field that is added renames no trial that was run before there was one; nor does another name in Python:
     fields go by their names on disk.
     """
-    found = {}
+    hashed = {}
     for field in msgspec.structs.fields(part):
         value, name = getattr(part, field.name), field.encode_name
         if name in part.first_fields or (value != field.default and field.name not in NOT_HASHED):
-            found[name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
-    return found
+            hashed[name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
+    return hashed
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -95,10 +95,10 @@ class Registry(NamedTuple):
 
     def named(self, name: str) -> list[Entry]:
         """The algorithm or the suite of that name, or both; raises UserError as `get` does."""
-        found = [entries[name] for entries in (self.algorithms, self.suites) if name in entries]
-        if not found:
+        matches = [entries[name] for entries in (self.algorithms, self.suites) if name in entries]
+        if not matches:
             raise self.unknown("algorithm or suite", name, (*self.algorithms, *self.suites))
-        return found
+        return matches
 
     def unknown(self, kind: str, name: str, available: Iterable[str]) -> UserError:
         """The error for a name that nobody registers: the nearest one, and the plugins that failed."""

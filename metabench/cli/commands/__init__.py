@@ -41,12 +41,12 @@ def command(name: str) -> Callable[[Command], Command]:
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
-            function({each.name: values.pop(each.name) for each in shared}, **values)
+            function({option.name: values.pop(option.name) for option in shared}, **values)
 
-        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*shared, *own)]
+        parameters = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in (*shared, *own)]
         made: Any = run
         made.__signature__ = inspect.Signature(parameters)
-        made.__annotations__ = {each.name: each.annotation for each in parameters}
+        made.__annotations__ = {option.name: option.annotation for option in parameters}
         app.command(name)(run)
         return function
 

@@ -82,13 +82,13 @@ def plugins(
         return
     rows = (
         (
-            found.name,
-            ", ".join(found.provides),
-            found.version,
-            found.source,
-            found.problem or missing.get(found.name, ""),
+            plugin.name,
+            ", ".join(plugin.provides),
+            plugin.version,
+            plugin.source,
+            plugin.problem or missing.get(plugin.name, ""),
         )
-        for found in known.plugins
+        for plugin in known.plugins
     )
     console.print(plain_table(("plugin", "provides", "version", "source", "problem"), rows))
 

@@ -124,10 +124,10 @@ def next_commands(kind: str, name: str, plugin: str, known: Catalogue) -> list[s
 
 def company(known: Catalogue) -> tuple[str, list[str]]:
     """The installed suite with the smallest model that has a quick comparison, and two algorithms of that."""
-    found = []
+    candidates = []
     for suite in known.suites.values():
         compared = [name for name in suite.compare if name in known.algorithms]
         if suite.weights and compared:
-            found.append((suite.weights, suite.name, compared[:2]))
-    _, name, compared = min(found, default=(0, "SUITE", ["ALGORITHM"]))
+            candidates.append((suite.weights, suite.name, compared[:2]))
+    _, name, compared = min(candidates, default=(0, "SUITE", ["ALGORITHM"]))
     return name, compared

@@ -51,17 +51,17 @@ def compare(
     from metabench.report.compare import rows
     from metabench.report.compare.verdicts import compare as compared
 
-    found = compared(merge([before]), merge([after]))
-    content = rows.encoded(found, out) if out else b""
-    console.print(plain_table(rows.HEADINGS, rows.rows(found)))
-    say(rows.headline(found))
-    for note in rows.notes(found):
+    comparison = compared(merge([before]), merge([after]))
+    content = rows.encoded(comparison, out) if out else b""
+    console.print(plain_table(rows.HEADINGS, rows.rows(comparison)))
+    say(rows.headline(comparison))
+    for note in rows.notes(comparison):
         say(f"Note: {note}")
     if out:
         with attempt(f"write to '{out}'"):
             write_atomically(out, content)
         say(f"Comparison: {out}")
-    if fail_if_worse and found.worse:
+    if fail_if_worse and comparison.worse:
         raise typer.Exit(1)
 
 
@@ -92,15 +92,15 @@ def status(results: Results) -> None:
     from metabench.records.folder import folder_status
     from metabench.units import describe
 
-    found = folder_status(results)
-    counts = ", ".join(f"{number} {name}" for name, number in found.counts.items())
-    say(f"{results}: {counts}; {found.left} left of {found.planned}.")
-    for line in found.failures:
+    folder = folder_status(results)
+    counts = ", ".join(f"{number} {name}" for name, number in folder.counts.items())
+    say(f"{results}: {counts}; {folder.left} left of {folder.planned}.")
+    for line in folder.failures:
         say(f"  {line}")
-    if found.running:
-        console.print(plain_table(("running or interrupted", "where", "updates", "computed for"), found.running))
-    if found.seconds is not None:
-        say(f"About {describe(found.seconds)} of computing are left, one trial at a time.")
+    if folder.running:
+        console.print(plain_table(("running or interrupted", "where", "updates", "computed for"), folder.running))
+    if folder.seconds is not None:
+        say(f"About {describe(folder.seconds)} of computing are left, one trial at a time.")
 
 
 @app.command()
@@ -136,7 +136,7 @@ def verify(
     from metabench.experiments.read_options import read_options
     from metabench.experiments.verify import verify as compare
 
-    found = list(compare(results, sample, jobs, read_options(None, given)))
-    console.print(plain_table(("trial", "result", "what was seen"), found))
-    if any(each.result == "differs" for each in found):
+    verdicts = list(compare(results, sample, jobs, read_options(None, given)))
+    console.print(plain_table(("trial", "result", "what was seen"), verdicts))
+    if any(verdict.result == "differs" for verdict in verdicts):
         raise typer.Exit(1)

@@ -78,7 +78,7 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
         both = sorted(fixed.keys() & request.space.get(base.algorithm, {}).keys())
         if both:
             raise UserError(f"'{base.algorithm}.{both[0]}' is in both --set and --space: which of the two?")
-        space = {name: each for name, each in space.items() if name not in fixed}
+        space = {name: dimension for name, dimension in space.items() if name not in fixed}
         if not space:
             raise UserError(f"There is nothing to tune in '{base.algorithm}': name a parameter with --space.")
         if not base.budget.validations:
@@ -95,10 +95,10 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
 
 def refuse_unequal(bases: list[Trial]) -> None:
     """Raise UserError if two algorithms would be tuned with different numbers of updates on one suite."""
-    found: dict[str, dict[int, str]] = {}
+    by_suite: dict[str, dict[int, str]] = {}
     for base in bases:
-        found.setdefault(base.suite, {})[base.budget.updates] = base.algorithm
-    for suite, updates in found.items():
+        by_suite.setdefault(base.suite, {})[base.budget.updates] = base.algorithm
+    for suite, updates in by_suite.items():
         if len(updates) > 1:
             listed = ", ".join(f"{name} {number:,}" for number, name in updates.items())
             raise UserError(

@@ -62,7 +62,7 @@ class Configuration:
         alone = all(len(record.tests) == 1 for record in self.scored_records)
         if self.protocol not in asked:
             return asked
-        return (self.protocol, *(each for each in asked if alone and each != self.protocol))
+        return (self.protocol, *(other for other in asked if alone and other != self.protocol))
 
     def score(self) -> Interval:
         """The mean test score; of NaN where no trial can be counted."""
@@ -130,11 +130,11 @@ def read_scores(results: Path, record: Record) -> Scores:
 
 def shortfalls(groups: Iterable[Configuration]) -> list[tuple[Configuration, Record, str]]:
     """The trials that no score counts, each once, with the reason."""
-    found: dict[str, tuple[Configuration, Record, str]] = {}
+    missing: dict[str, tuple[Configuration, Record, str]] = {}
     for group in groups:
         for record in group.records:
             if record.trial.seed not in group.steps:
                 ok = record.status == "ok"
                 reason = "its per-task scores are missing or not finite" if ok else record.reason
-                found.setdefault(record.trial.id, (group, record, reason or "no reason was recorded"))
-    return list(found.values())
+                missing.setdefault(record.trial.id, (group, record, reason or "no reason was recorded"))
+    return list(missing.values())

@@ -64,11 +64,11 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 def slugs(names: Iterable[str]) -> dict[str, str]:
     """Name -> a part of a file name, all different: `omniglot (ways=20)` -> `omniglot-ways-20`."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for name in names:
         base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-") or "suite"
-        taken, slug, number = set(found.values()), base, 2
+        taken, slug, number = set(by_name.values()), base, 2
         while slug in taken:
             slug, number = f"{base}-{number}", number + 1
-        found[name] = slug
-    return found
+        by_name[name] = slug
+    return by_name
