@@ -40,11 +40,16 @@ def list_(
         print(gallery(known).rstrip())
     else:
         for title, entries in (("algorithm", known.algorithms), ("suite", known.suites)):
-            rows = ((entries[one].name, entries[one].missing or entries[one].summary) for one in sorted(entries))
+            rows = ((name, line_of(entries[name])) for name in sorted(entries))
             console.print(short_table((title, "what it is"), rows))
         say("metabench list NAME tells all of one: its parameters, with --set.")
         for broken in known.broken:
             say(f"Plugin '{broken.name}' could not be loaded: {broken.problem}.")
+
+
+def line_of(entry: Listed) -> str:
+    """What it is, or why it cannot be used."""
+    return f"Not usable: {entry.missing}" if entry.missing else entry.summary
 
 
 def show(entry: Listed) -> None:
