@@ -10,10 +10,13 @@ import torch
 from metabench.api import Algorithm, Learner, Suite
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
-from metabench.engine.evaluate import DivergedError, test
+from metabench.engine.divergence import DivergedError
+from metabench.engine.evaluate import test
 from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
 from metabench.engine.outcome import Ending, outcome_of
+from metabench.engine.rehearsal import rehearse
+from metabench.engine.second_order import explained
 from metabench.engine.seeds import seed_everything, set_random_state
 from metabench.engine.select_strategy import ready_learner
 from metabench.engine.state import Heartbeat, OnProgress, TrialRun, TrialState
@@ -70,7 +73,7 @@ def run_trial(
     except tuple(ENDINGS) as error:
         ending = Ending(next(status for kind, status in ENDINGS.items() if isinstance(error, kind)), str(error))
     except (Exception, SystemExit) as error:
-        ending = Ending("error", one_line(error), traceback.format_exc())
+        ending = Ending("error", explained(run, error) or one_line(error), traceback.format_exc())
     return outcome_of(run, state, ending, tested, checkpoints.notice if checkpoints else "")
 
 
@@ -97,9 +100,10 @@ def build(run: TrialRun, state: TrialState) -> tuple[Suite, Learner]:
         clocks = dict(state.seconds) if state.resumed else state.seconds  # what is prepared twice is counted once
         with timed(clocks, "prepare", execution.device):
             tasks = training_tasks(run, suite, 0)
-            learner, state.choice = ready_learner(made, tasks, trial, execution, state.choice)
+            learner, state.choice = ready_learner(run, suite, made, tasks, state.choice)
     else:  # learners of other libraries manage their own threads
         learner = made
+        rehearse(learner, suite, training_tasks(run, suite, 0), f"Algorithm '{trial.algorithm}'")
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
     state.strategy, state.layers = strategy_of(learner), layers_of(learner)
     state.higher_is_better = suite.higher_is_better

@@ -84,6 +84,10 @@ class TrialState:
     memory_mb: float = 0.0
     """The peak before the last checkpoint that it went on from."""
     choice: StrategyChoice | None = None
+    depends: bool = False
+    """Whether a prediction was seen to depend on the other query points; then it holds for the whole trial."""
+    not_finite: tuple[str, ...] = ()
+    """Of each validation whose score was no finite number: at which update, and how far it was."""
     resumed: tuple[int, ...] = ()
     """The updates at which it went on from a checkpoint."""
     strategy: str = ""
@@ -125,6 +129,7 @@ class TrialState:
                 "curve": msgspec.convert(state["curve"], list[ValidationPoint]),
                 "choice": msgspec.convert(state["choice"], StrategyChoice | None),
                 "resumed": tuple(state["resumed"]),
+                "not_finite": tuple(state.get("not_finite", ())),
                 "losses": [] if losses is None else list(losses.to(device).unbind()),
                 "best": None if best is None else Best(*best),
             }

@@ -57,5 +57,5 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bits: str | None = None
     """What is promised to whoever runs the trial again."""
     notice: str = ""
-    """What went wrong with a checkpoint and was survived."""
+    """What went wrong and was survived: with a checkpoint, or at a validation."""
     plugins: PluginOrigins = PluginOrigins()

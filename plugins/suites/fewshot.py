@@ -120,8 +120,8 @@ def distinct(rows: int, count: int, population: int | Tensor, generator: Generat
 
 
 def as_input(pixels: Tensor) -> Tensor:
-    """uint8 pixels to what a network reads: float32 in [0, 1]."""
-    return pixels.float().div_(255)
+    """uint8 pixels to what a network reads, float32 in [0, 1]; features of float32 as they are."""
+    return pixels if pixels.is_floating_point() else pixels.float().div_(255)
 
 
 def pool_of(images: Images) -> Pool:

@@ -16,7 +16,7 @@ class Images(NamedTuple):
 
     pixels: Tensor
     """uint8 (images, channels, height, width), all of a class in a row; mapped from disk where they are many. It may
-    hold images of other splits too."""
+    hold images of other splits too. Or features, float32 (images, dimensions)."""
     names: tuple[str, ...]
     """What each class was made from. Two classes may share a name: rotations of one character."""
     starts: Tensor
