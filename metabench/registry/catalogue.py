@@ -26,6 +26,7 @@ class ListedParameter(NamedTuple):
     name: str
     kind: str
     default: Any
+    """As JSON has it."""
     help: str
 
 
@@ -162,7 +163,10 @@ def made_of(files: tuple[str, ...]) -> Catalogue:
 
 def listed(entry: Entry, origin: str) -> Listed:
     """An entry as plain data."""
-    parameters = tuple(ListedParameter(p.name, p.kind, p.default, p.help) for p in entry.parameters.values())
+    parameters = tuple(
+        ListedParameter(p.name, p.kind, msgspec.json.decode(msgspec.json.encode(p.default)), p.help)
+        for p in entry.parameters.values()
+    )
     plain = Listed(entry.kind, entry.name, entry.plugin, origin, entry.description, entry.requires, parameters)
     if entry.kind == "suite":
         with suppress(Exception):  # a stranger's suite that needs a path, say

@@ -46,7 +46,7 @@ def test_it_says_what_the_registry_says(registry):
         assert listed.keys() == entries.keys()
         for name, entry in entries.items():
             assert (listed[name].description, listed[name].plugin) == (entry.description, entry.plugin)
-            seen = [(p.name, p.kind, p.default, p.help) for p in entry.parameters.values()]
+            seen = [(p.name, p.kind, json.loads(json.dumps(p.default)), p.help) for p in entry.parameters.values()]
             assert [tuple(parameter) for parameter in listed[name].parameters] == seen
             assert listed[name].missing == entry.missing
     assert known.plugins == registry.plugins
