@@ -41,8 +41,8 @@ def dataset_suite(
 ) -> Suite:
     """Few-shot classification on data sets of (image, class), or functions that make them, read when first needed.
 
-    Images are tensors or arrays (channels, height, width), PIL images, or vectors of features, all of one shape; bytes
-    become 0 to 1, other numbers stay as they are. Without `validation` and `test` the classes of `train` are split by
+    Images are tensors or arrays (channels, height, width), PIL images, or vectors of features, of one shape. Bytes
+    become 0 to 1, other numbers stay. Without `validation` and `test` the classes of `train` are split by
     the hash of their names, 60%, 20% and 20%. A class is called as the data set's `classes` say, or by its number;
     three data sets that number their classes each from 0 need `own_numbers`.
 
@@ -74,9 +74,8 @@ def dataset_suite(
         given = {"train": train, "validation": validation, "test": test}
         return Splits({split: read(each, f"{split} " if own_numbers else "") for split, each in given.items()})
 
-    return image_suite(
-        name, Shape(ways, shots, queries), load, model, recipes or {}, "drop" if min_images == "drop" else None
-    )
+    small: Literal["drop"] | None = "drop" if min_images == "drop" else None
+    return image_suite(name, Shape(ways, shots, queries), load, model, recipes or {}, small)
 
 
 def read(given: Pairs | Callable[[], Pairs], prefix: str) -> Images:
