@@ -15,8 +15,6 @@ from metabench.report.collect.labels import text
 from metabench.report.collect.provenance import FIELDS, TIMES, Field
 from metabench.report.formatting import shortened
 
-AT_TEST = ("test_steps",)
-"""Fields of the budget without which two scores are not of the same thing; the first test tasks are common."""
 MEANT = ("metabench", "git commit", "the algorithm's plugin", "strategy")
 """Facts in which a difference may be the change itself: it is told, and nothing is said against it."""
 
@@ -71,17 +69,13 @@ def by_name(group: Configuration) -> Hashable:
 def couple(before: Configuration, after: Configuration) -> BeforeAfter:
     """The two, with what differs."""
     one, two = before.records[0].trial, after.records[0].trial
-    changed = differences(one, two)
-    reasons = []
-    if one.suite_parameters != two.suite_parameters:
-        reasons.append("other test tasks")
-    if before.protocol != after.protocol:
-        reasons.append(f"{before.protocol} before, {after.protocol} after")
-    if any(getattr(one.budget, name) != getattr(two.budget, name) for name in AT_TEST):
-        reasons.append("scored after other numbers of inner steps")
-    if before.steps and after.steps and before.metric != after.metric:
-        reasons.append(f"{before.metric} before, {after.metric} after")
-    return BeforeAfter(before, after, changed, "; ".join(reasons))
+    obstacles = {
+        "other test tasks": one.suite_parameters != two.suite_parameters,
+        f"{before.protocol} before, {after.protocol} after": before.protocol != after.protocol,
+        "scored after other numbers of inner steps": one.budget.test_steps != two.budget.test_steps,
+        f"{before.metric} before, {after.metric} after": len({before.metric, after.metric} - {""}) > 1,
+    }
+    return BeforeAfter(before, after, differences(one, two), "; ".join(why for why, so in obstacles.items() if so))
 
 
 def differences(one: Trial, two: Trial) -> tuple[str, ...]:
