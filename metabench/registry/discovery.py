@@ -46,10 +46,15 @@ class Entry(NamedTuple):
         return description_of(self.factory)
 
     @property
-    def missing(self) -> str:
-        """The module that it needs and that is not installed, with the command that installs it; mostly empty."""
+    def requires(self) -> tuple[str, str]:
+        """The module that it needs besides, and the command that installs it; mostly empty."""
         module, install = getattr(self.factory, "metabench_requires", ("", ""))
-        return f"{module} is not installed: {install}" if module and not is_installed(module) else ""
+        return module, install
+
+    @property
+    def missing(self) -> str:
+        """See reason_missing."""
+        return reason_missing(*self.requires)
 
     def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
         """Every parameter with its value; raises UserError for what does not fit."""
@@ -101,8 +106,7 @@ class Registry(NamedTuple):
 
     def unknown(self, kind: str, name: str, available: Iterable[str]) -> UserError:
         """The error for a name that nobody registers: the nearest one, and the plugins that failed."""
-        broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in self.broken)
-        return UserError(unknown(kind, name, available) + broken)
+        return unknown_name(kind, name, available, self.broken)
 
     def origin(self, kind: str, name: str) -> str:
         """The distribution or file that a name comes from, with its version; empty for an unknown one."""
@@ -132,6 +136,17 @@ def load_registry(files: tuple[str, ...] = ()) -> Registry:
     for found in discover(files):
         registry = add(registry, manager, found)
     return registry
+
+
+def unknown_name(kind: str, name: str, available: Iterable[str], broken: Iterable[Plugin]) -> UserError:
+    """The error for a name that nobody registers: the nearest one, and the plugins that failed."""
+    failed = "".join(f" Plugin '{plugin.name}' could not be loaded: {plugin.problem}." for plugin in broken)
+    return UserError(unknown(kind, name, available) + failed)
+
+
+def reason_missing(module: str, install: str) -> str:
+    """The module that is not installed, with the command that installs it; empty where it is, or none is needed."""
+    return f"{module} is not installed: {install}" if module and not is_installed(module) else ""
 
 
 def is_installed(module: str) -> bool:
