@@ -14,7 +14,7 @@ from metabench.experiments.execution import plan_execution, run_trial
 from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.registry import ExecutorSetup, make_executor
 from metabench.experiments.options import Options
-from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data
+from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data, with_names
 from metabench.experiments.stale import outdated
 from metabench.records import store
 from metabench.records.files import DamagedError
@@ -75,7 +75,7 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
     A dry one touches neither the results folder nor the data.
     """
     use_data(options)
-    return check_in_subprocess(check, options, dry)
+    return check_in_subprocess(check, with_names(options), dry)
 
 
 def check(options: Options, dry: bool) -> Experiment:

@@ -14,9 +14,22 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 
-from metabench.api import DataError, Range, Size, Suite, SuiteFactory, fetch, hookimpl, mapped_array, read_member
-from metabench_plugins.suites.fewshot import image_suite
-from metabench_plugins.suites.images import Shape, Splits, check_classes, of_classes
+from metabench.api import (
+    DataError,
+    Range,
+    Shape,
+    Size,
+    Splits,
+    Suite,
+    SuiteFactory,
+    check_classes,
+    fetch,
+    hookimpl,
+    image_suite,
+    mapped_array,
+    of_classes,
+    read_member,
+)
 from metabench_plugins.suites.omniglot import network
 from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes
 from metabench_plugins.suites.own_data import locate

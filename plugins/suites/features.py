@@ -9,12 +9,23 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 
-from metabench.api import DataError, Range, Recipe, Size, Suite, SuiteFactory, hookimpl
+from metabench.api import (
+    DataError,
+    Range,
+    Recipe,
+    Shape,
+    Size,
+    Splits,
+    Suite,
+    SuiteFactory,
+    hookimpl,
+    image_suite,
+    of_classes,
+    split_by_hash,
+)
 from metabench_plugins.suites.backbones import mlp
 from metabench_plugins.suites.csv_file import digest_of
-from metabench_plugins.suites.fewshot import image_suite
-from metabench_plugins.suites.images import Shape, Splits, of_classes
-from metabench_plugins.suites.own_data import ALIASES, SPLITS, by_hash, given_split, locate, members, plain
+from metabench_plugins.suites.own_data import ALIASES, SPLITS, given_split, locate, members, plain
 
 Scale = Literal["train", "unit", "none"]
 LARGEST = 1e30
@@ -127,7 +138,7 @@ def splits_of(names: list[str], given: list[str], split: str) -> dict[str, str]:
             )
         return found
     if not given:
-        return by_hash(set(names))
+        return split_by_hash(set(names))
     of: dict[str, str] = {}
     for name, each in zip(names, given):
         if each.lower() not in ALIASES:
