@@ -34,7 +34,7 @@ from metabench.api.contract import (
     hookimpl,
     requires,
 )
-from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, read_member
+from metabench.api.datasets import DataError, cached_arrays, fetch, read_member
 from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.few_shot import classification_scores, cross_entropy, distinct, image_suite
@@ -44,6 +44,7 @@ from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.torch_data import dataset_suite
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
+from metabench.records.files import cache_dir
 from metabench.records.recipe import PackageRecipes, Recipe
 
 __all__ = [
