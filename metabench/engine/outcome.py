@@ -57,7 +57,7 @@ def unfinished(state: TrialState) -> str:
         return ""
     first, *more = state.not_finite
     others = f" (and {len(more)} more)" if more else ""
-    return f"a validation score was not finite, and was passed over: {first}{others}"
+    return f"a validation score was not finite, and was skipped: {first}{others}"
 
 
 def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str, device: str) -> Provenance:

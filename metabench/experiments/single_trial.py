@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from metabench.experiments.execution import make_execution, run_trial, usable_de
 from metabench.experiments.interrupts import asked_to_stop
 from metabench.experiments.options import Options
 from metabench.experiments.setup import open_registry, use_data
+from metabench.processes import one_thread_per_library
 from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
@@ -51,8 +51,7 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
 
 def run_and_write(trial: Trial, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
     """See run_trial_file."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    one_thread_per_library()
     execution = make_execution(options, usable_device(options), threads)
     keeper = FolderCheckpointStore(place.parent)
     trains = threading.Event()

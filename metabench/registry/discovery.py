@@ -84,14 +84,18 @@ class Registry(NamedTuple):
         """See package_settings."""
         return package_settings(self.recipes, suites, recipe, algorithm)
 
+    def of(self, kind: str) -> dict[str, Entry]:
+        """The algorithms or the suites."""
+        return self.algorithms if kind == "algorithm" else self.suites
+
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
-        entries = self.algorithms if kind == "algorithm" else self.suites
-        if name in entries:
-            if missing := entries[name].missing:
-                raise UserError(f"Cannot use {entries[name].owner}: {missing}")
-            return entries[name]
-        raise self.unknown(kind, name, entries)
+        entry = self.of(kind).get(name)
+        if entry is None:
+            raise self.unknown(kind, name, self.of(kind))
+        if entry.missing:
+            raise UserError(f"Cannot use {entry.owner}: {entry.missing}")
+        return entry
 
     def named(self, name: str) -> list[Entry]:
         """The algorithm or the suite of that name, or both; raises UserError as `get` does."""
@@ -106,7 +110,7 @@ class Registry(NamedTuple):
 
     def origin(self, kind: str, name: str) -> str:
         """The distribution or file that a name comes from, with its version; empty for an unknown one."""
-        entry = (self.algorithms if kind == "algorithm" else self.suites).get(name)
+        entry = self.of(kind).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         return f"{plugin.version} ({Path(plugin.source).name})".strip() if plugin else ""
 
@@ -204,8 +208,7 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
                     f"{kind} name {name!r} must be 1 to 40 lower-case letters, digits, '-', '_' or '+', and "
                     "none that Windows reserves"
                 )
-            taken = (registry.algorithms if kind == "algorithm" else registry.suites).get(name)
-            if taken:
+            if taken := registry.of(kind).get(name):
                 raise ValueError(f"{kind} '{name}' is registered already by plugin '{taken.plugin}'; rename yours")
             try:
                 schema = signature_of(factory, positional)
@@ -217,9 +220,5 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
 
 def reason_of(error: BaseException) -> str:
     """One line about an exception."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # a stranger's exception, which fails even at that
-        return type(error).__name__
     plain = isinstance(error, UserError | ValueError | pluggy.PluginValidationError | FileNotFoundError)
-    return text if plain and text else one_line(error)
+    return one_line(error).removeprefix(f"{type(error).__name__}: ") if plain else one_line(error)
