@@ -44,7 +44,7 @@ def main() -> None:
         command = error.ctx.command_path if error.ctx else "metabench"
         message = " ".join(error.format_message().split()).rstrip(".")
         if "unexpected extra argument" in message:
-            message += ": several names are given with commas, as in --algos maml,reptile"
+            message += ": several names are given with commas, as in --algos one,other"
         refuse(f"{message}. See `{command} --help`.")
     except typer.Abort:
         sys.exit(130)
