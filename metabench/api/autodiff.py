@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -37,9 +38,30 @@ def value_and_grad(function: Callable[..., Tensor]) -> Callable[..., tuple[Tenso
             gradients = torch.autograd.grad(
                 value, leaves, create_graph=differentiable, allow_unused=True, materialize_grads=True
             )
+        if differentiable and watched.get():
+            refuse_once_differentiable(gradients)
         return value if differentiable else value.detach(), unflatten(list(gradients), spec)
 
     return differentiated
+
+
+watched: ContextVar[bool] = ContextVar("watched", default=False)
+"""Whether gradients that are differentiated again are looked through for what torch passes over in silence."""
+
+
+def refuse_once_differentiable(gradients: Iterable[Tensor]) -> None:
+    """Raise RuntimeError where a function marked `once_differentiable` is on the way.
+
+    torch raises where the derivative is asked for by itself; among others it takes such a gradient for a constant.
+    """
+    waiting, seen = [gradient.grad_fn for gradient in gradients], set()
+    while waiting:
+        node = waiting.pop()
+        if type(node).__name__ == "Error":
+            raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [each for each, _ in node.next_functions]
 
 
 def grad(function: Callable[..., Tensor]) -> Callable[..., Tree]:

@@ -54,16 +54,16 @@ class LiveScores:
 
 def means(records: Iterable[Record]) -> str:
     """`accuracy 95.30% (3 seeds)`, under each protocol; then how many failed."""
-    found: dict[str, list[Record]] = {}
+    scored: dict[str, list[Record]] = {}
     failed = 0
     for record in records:
         failed += record.is_failure
         for protocol in record.tests if record.status == "ok" else ():
-            found.setdefault(protocol, []).append(record)
+            scored.setdefault(protocol, []).append(record)
     parts = []
-    for protocol, known in found.items():
+    for protocol, known in scored.items():
         metric = known[0].metric
         mean = statistics.fmean(record.tests[protocol].score for record in known)
-        under = f" {protocol}" if len(found) > 1 else ""
+        under = f" {protocol}" if len(scored) > 1 else ""
         parts.append(f"{metric} {score(mean, metric)}{under} ({len(known)} seed{'s' * (len(known) != 1)})")
     return "; ".join(parts + ([f"{failed} failed"] if failed else []))

@@ -14,6 +14,8 @@ from torch import Tensor
 from metabench.api import Batch, Learner, Predict, Suite, Task
 from metabench.api.trees import leading_axis, map_tree
 from metabench.engine import problem
+from metabench.engine.dependence import depends_on_batch
+from metabench.engine.divergence import refuse_divergence
 from metabench.engine.examples import examples
 from metabench.engine.learner import adapt_fully, map_tasks
 from metabench.engine.measure import synchronise, timed
@@ -21,10 +23,6 @@ from metabench.engine.state import TrialRun, TrialState
 from metabench.engine.tasks import common_tasks
 from metabench.records.record import Examples, Scores, StoppedError, TestScore
 from metabench.records.trials import Protocol
-
-
-class DivergedError(Exception):
-    """A loss or a score that is not a finite number."""
 
 
 class Tested(NamedTuple):
@@ -45,7 +43,8 @@ def test(run: TrialRun, suite: Suite, learner: Learner, state: TrialState) -> Te
     """
     budget = run.trial.budget
     blocks = common_tasks(run, suite, "test", budget.test_tasks)
-    inductive = protocols_to_score(run.trial.protocol, depends_on_batch(suite, learner, blocks[0]))
+    state.depends = state.depends or depends_on_batch(suite, learner, blocks[0], budget.test_steps)
+    inductive = protocols_to_score(run.trial.protocol, state.depends)
     scores: Scores = {}
     with timed(state.seconds, "test", run.execution.device):
         for number in range(len(blocks)):
@@ -53,7 +52,7 @@ def test(run: TrialRun, suite: Suite, learner: Learner, state: TrialState) -> Te
                 raise StoppedError
             add_scores(scores, score_block(suite, learner, blocks[number], budget.test_steps, inductive))
             run.heartbeat("test", number + 1, len(blocks))
-    refuse_infinite(scores)
+    refuse_divergence(scores)
     shown = next(iter(inductive))
     metric = next(iter(scores[shown]))
     return Tested(
@@ -114,33 +113,28 @@ def final_scores_of_block(suite: Suite, learner: Learner, block: Task, steps: in
 
 
 def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, inductive: bool) -> dict[str, Tensor]:
-    """The suite's metrics of every task, each a tensor (n,)."""
+    """The suite's metrics of every task, each a tensor (n,).
+
+    NaN where an output is: an accuracy would take such a point for one of the first class.
+    """
 
     def one(predict: Predict, support: Batch, query: Batch) -> dict[str, Tensor]:
-        found = suite.metrics(problem.inductive(predict, support.x) if inductive else predict, query)
+        spoilt: list[Tensor] = []
+        asked = problem.inductive(predict, support.x) if inductive else predict
+
+        def listening(x: Tensor) -> Tensor:
+            outputs = asked(x)
+            spoilt.append(outputs.isnan().any())
+            return outputs
+
+        found = suite.metrics(listening, query)
         if not all(isinstance(name, str) for name in found):
             raise TypeError(f"metrics must be a dict of name -> scalar, not of {', '.join(map(repr, found))}")
-        return found
+        bad = torch.stack(spoilt).any() if spoilt else torch.tensor(False)
+        return {name: torch.where(bad, math.nan, value) for name, value in found.items()}
 
     metrics: dict[str, Tensor] = map_tasks(adapted, one, tasks.support, tasks.query)
     return metrics
-
-
-@torch.no_grad()
-def depends_on_batch(suite: Suite, learner: Learner, block: Task) -> bool:
-    """Whether the output for a point changes with the other points of the batch that the suite's metrics ask for."""
-    one = map_tree(lambda leaf: leaf[:1], block)
-    predict = next(iter(learner.adapt(one.support, 0)))[0]
-    inputs: list[Tensor] = []
-
-    def listening(x: Tensor) -> Tensor:
-        inputs.append(x)
-        return predict(x)
-
-    suite.metrics(listening, map_tree(lambda leaf: leaf[0], one.query))
-    x = inputs[0]
-    among, elsewhere = predict(x)[0], predict(torch.cat([x[:1], 2 * x[1:] + 1]))[0]
-    return not torch.allclose(among, elsewhere, rtol=1e-3, atol=1e-3 * float(among.abs().max()))
 
 
 @torch.no_grad()
@@ -174,18 +168,6 @@ def add_scores(total: Scores, more: Scores) -> None:
             rows = total.setdefault(protocol, {}).setdefault(metric, [[] for _ in steps])
             for row, values in zip(rows, steps, strict=True):
                 row += values
-
-
-def refuse_infinite(scores: Scores) -> None:
-    """Raise DivergedError if a test task has a score that is not a finite number."""
-    for metrics in scores.values():
-        for metric, steps in metrics.items():
-            for step, values in enumerate(steps):
-                bad = sum(not math.isfinite(value) for value in values)
-                if bad:
-                    raise DivergedError(
-                        f"{bad} of {len(values)} test tasks have no finite {metric} after {step} inner steps"
-                    )
 
 
 def shortest_floats(values: Tensor) -> list[float]:

@@ -42,13 +42,22 @@ def outcome_of(run: TrialRun, state: TrialState, ending: Ending, tested: Tested 
         adapt_ms=tested.adapt_ms if tested else None,
         peak_memory_mb=round(max(state.memory_mb, peak_memory_mb(device)), 1),
         strategy=state.strategy,
-        provenance=provenance_of(run, state, ending, notice, device),
+        provenance=provenance_of(run, state, ending, "; ".join(filter(None, (notice, unfinished(state)))), device),
     )
     clocks = {f"{name}_seconds": round(seconds, 4) for name, seconds in state.seconds.items()}
     record = msgspec.structs.replace(record, **clocks)
     if tested and ending.status == "ok":
         return Outcome(record, tested.scores, tested.examples)
     return Outcome(record, {})
+
+
+def unfinished(state: TrialState) -> str:
+    """What to say of validations without a finite score, where others have one; empty if there were none."""
+    if not state.best or not state.not_finite:
+        return ""
+    first, *more = state.not_finite
+    others = f" (and {len(more)} more)" if more else ""
+    return f"a validation score was not finite, and was skipped: {first}{others}"
 
 
 def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str, device: str) -> Provenance:
@@ -65,5 +74,6 @@ def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str,
         plain_layers=execution.plain_layers,
         bits=bits(device, execution.deterministic, state.strategy, state.layers),
         notice=notice,
+        digests=run.digests,
         plugins=PluginOrigins(origin("algorithm", trial.algorithm), origin("suite", trial.suite)),
     )

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
 from metabench.api.trees import Shaped, map_tree
+from metabench.engine.attention import Attention
 from metabench.engine.blocks.fuse import fuse
 from metabench.engine.functional import FunctionalModule
 from metabench.engine.guards import refuse_lost, refuse_unsteady
@@ -124,7 +125,8 @@ def problem_around(
 def forward(module: nn.Module, x: Tensor) -> Tensor:
     """Outputs whose graph tells what is made of the inputs and what of weights alone, unless inputs are integers."""
     x = x.detach()
-    outputs: Tensor = module(x.requires_grad_() + 0 if x.is_floating_point() else x)
+    with Attention():
+        outputs: Tensor = module(x.requires_grad_() + 0 if x.is_floating_point() else x)
     return outputs
 
 
@@ -189,4 +191,14 @@ def inductive(predict: Predict, support_x: Tensor) -> Predict:
     def alone(point: Tensor) -> Tensor:
         return predict(torch.cat([support_x, point[None]]))[-1]
 
-    return torch.vmap(alone, chunk_size=64)
+    batched = torch.vmap(alone, chunk_size=64)
+
+    def each(x: Tensor) -> Tensor:
+        try:
+            return batched(x)
+        except RuntimeError:  # such as a recurrent layer, which has no batching rule
+            if torch._C._are_functorch_transforms_active():
+                raise
+            return torch.stack([alone(point) for point in x])
+
+    return each

@@ -11,15 +11,18 @@ from pathlib import Path
 import msgspec
 import torch
 
-from metabench.api import Algorithm, Task
-from metabench.api.datasets import cache_dir
+from metabench.api import Algorithm, Suite, Task
 from metabench.engine.blocks.build import NoBlocksError, library_path
 from metabench.engine.environment import cpu_name
 from metabench.engine.learner import BatchedLearner
 from metabench.engine.measure import synchronise
 from metabench.engine.problem import DTYPES
+from metabench.engine.rehearsal import rehearse
+from metabench.engine.state import TrialRun
 from metabench.engine.strategies import STRATEGIES, make_strategy
 from metabench.engine.strategies.base import by_rule
+from metabench.errors import NotApplicableError, UserError, one_line
+from metabench.records.files import cache_dir
 from metabench.records.provenance import StrategyChoice
 from metabench.records.trials import Execution, Trial
 
@@ -52,25 +55,40 @@ def select_strategy(made: Algorithm, tasks: Task, trial: Trial, execution: Execu
 
 
 def ready_learner(
-    made: Algorithm, tasks: Task, trial: Trial, execution: Execution, choice: StrategyChoice | None = None
+    run: TrialRun, suite: Suite, made: Algorithm, tasks: Task, choice: StrategyChoice | None = None
 ) -> tuple[BatchedLearner, StrategyChoice]:
     """The algorithm under the strategy that was asked for or chosen, ready for such tasks; and why that one.
 
-    A `choice` that was made before, when the trial began, is kept to. A deterministic trial measures nothing.
+    A `choice` that was made before, when the trial began, is kept to. A deterministic trial measures nothing. Where
+    one was chosen that cannot run this algorithm on this model, the next is tried, and the choice says why.
     """
+    trial, execution = run.trial, run.execution
     if execution.strategy != "auto":
         choice = StrategyChoice(execution.strategy, {}, "asked for")
     elif choice is None and execution.deterministic:
         choice = StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: deterministic")
     choice = choice or select_strategy(made, tasks, trial, execution)
-    learner = BatchedLearner(
-        made,
-        make_strategy(choice.strategy, execution.threads, execution.rematerialise, execution.plain_layers),
-    )
-    learner.prepare(tasks)
-    if learner.strategy.problem:
-        choice = msgspec.structs.replace(choice, reason=f"not {choice.strategy}: {learner.strategy.problem}")
-    return learner, choice
+    others = [name for name, kind in STRATEGIES.items() if name != choice.strategy and not kind.costly]
+    failures: dict[str, Exception] = {}
+    for name in (choice.strategy, *(others if execution.strategy == "auto" else ())):
+        try:
+            learner = BatchedLearner(
+                made, make_strategy(name, execution.threads, execution.rematerialise, execution.plain_layers)
+            )
+            rehearse(learner, suite, tasks, f"Algorithm '{trial.algorithm}'")
+            learner.prepare(tasks)
+        except (UserError, NotApplicableError):
+            raise
+        except Exception as error:  # of a batching rule that there is not, say; or of the plugin, under each of them
+            failures[name] = error
+            continue
+        reasons = [f"not {failed}: {one_line(error)[:300]}" for failed, error in failures.items()]
+        if learner.strategy.problem:
+            reasons.append(f"not {name}: {learner.strategy.problem}")
+        if reasons:
+            choice = msgspec.structs.replace(choice, strategy=name, reason="; ".join(reasons))
+        return learner, choice
+    raise failures[list(failures)[-1]]
 
 
 def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
@@ -82,7 +100,14 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
         learner = BatchedLearner(made, make_strategy(name, execution.threads, plain_layers=execution.plain_layers))
         strategy, best = learner.strategy, min(seconds.values(), default=float("inf"))
         if not strategy.costly:
-            learner.prepare(tasks)
+            try:
+                learner.prepare(tasks)
+                learner.direction(tasks, 0.0)
+            except Exception as error:
+                reasons.append(f"not {name}: {one_line(error)[:300]}")
+                continue
+        elif not seconds:
+            continue
         elif reason := strategy.not_worth(learner.task_meta_grad, learner.outer, tasks, best, updates):
             reasons.append(reason)
             continue
@@ -93,7 +118,7 @@ def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) ->
         seconds[name] = timed
         if strategy.costly:
             reasons.append(f"{name} too")
-    quickest_one = min(seconds, key=lambda name: seconds[name])
+    quickest_one = min(seconds, key=lambda name: seconds[name], default=likely)
     milliseconds = {name: round(1000 * value, 4) for name, value in seconds.items()}
     return StrategyChoice(quickest_one, milliseconds, f"measured; {', '.join(reasons)}")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from metabench.api import Learner
 from metabench.engine.problem import DTYPES
 from metabench.records.checkpoints import CheckpointStore
-from metabench.records.provenance import StrategyChoice
+from metabench.records.provenance import Digests, StrategyChoice
 from metabench.records.record import Progress, ValidationPoint
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry
@@ -54,6 +54,8 @@ class TrialRun(NamedTuple):
     keeper: CheckpointStore
     stopping: Callable[[], bool]
     """Whether it is asked to stop."""
+    digests: Digests = Digests()
+    """Of what it is computed from; of the data once they are prepared."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -84,6 +86,10 @@ class TrialState:
     memory_mb: float = 0.0
     """The peak before the last checkpoint that it went on from."""
     choice: StrategyChoice | None = None
+    depends: bool = False
+    """Whether a prediction was seen to depend on the other query points; then it holds for the whole trial."""
+    not_finite: tuple[str, ...] = ()
+    """Of each validation whose score was no finite number: at which update, and how far it was."""
     resumed: tuple[int, ...] = ()
     """The updates at which it went on from a checkpoint."""
     strategy: str = ""
@@ -125,6 +131,7 @@ class TrialState:
                 "curve": msgspec.convert(state["curve"], list[ValidationPoint]),
                 "choice": msgspec.convert(state["choice"], StrategyChoice | None),
                 "resumed": tuple(state["resumed"]),
+                "not_finite": tuple(state.get("not_finite", ())),
                 "losses": [] if losses is None else list(losses.to(device).unbind()),
                 "best": None if best is None else Best(*best),
             }

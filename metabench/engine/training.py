@@ -9,11 +9,13 @@ import torch
 
 from metabench.api import Learner, Suite, Task
 from metabench.engine.checkpointing import Checkpoints
-from metabench.engine.evaluate import DivergedError, depends_on_batch, final_scores, mean_and_ci95
+from metabench.engine.dependence import depends_on_batch
+from metabench.engine.divergence import DivergedError, divergence
+from metabench.engine.evaluate import add_scores, final_scores, mean_and_ci95, score_block
 from metabench.engine.measure import timed
 from metabench.engine.state import TrialRun, TrialState
 from metabench.engine.tasks import common_tasks, training_tasks
-from metabench.records.record import StoppedError, ValidationPoint
+from metabench.records.record import Scores, StoppedError, ValidationPoint
 
 CHECK_EVERY = 20
 """Updates between looks at the loss, each of which waits for the device."""
@@ -26,8 +28,11 @@ class PrunedError(Exception):
 def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, checkpoints: Checkpoints) -> None:
     """Meta-train to the end of the budget; the learner then has the state that was best on the validation tasks.
 
-    Raises DivergedError, PrunedError, and StoppedError after a checkpoint.
+    Raises DivergedError where a training loss, or every validation score, is not finite, PrunedError, and
+    StoppedError after a checkpoint.
     """
+    if state.selection:  # it was trained to the end before, and is here for its test
+        return
     budget, device = run.trial.budget, run.execution.device
     updates = budget.updates if learner.trainable else 0
     points = validation_points(updates, budget.validations)
@@ -36,17 +41,20 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
     while True:
         if state.update in points:
             with timed(state.seconds, "validation", device):
-                score, ci95 = validate(run, suite, learner, blocks)
-            state.add_point(new_point(state, score, ci95), learner)
-            run.heartbeat("train", state.update, updates, score=score)
+                score, ci95 = validate(run, suite, learner, blocks, state)
+            if math.isfinite(score):
+                state.add_point(new_point(state, score, ci95), learner)
+                run.heartbeat("train", state.update, updates, score=score)
             prune(run, state)
         if state.update == updates:
             break
         with timed(state.seconds, "sample", device):
             tasks = training_tasks(run, suite, state.update)
         with timed(state.seconds, "train", device):
-            state.losses.append(learner.update(tasks, state.update / updates))
+            checkpoints.torn = True
+            state.losses.append(learner.update(tasks, state.update / updates).detach())
         state.update += 1
+        checkpoints.torn = False
         if state.update % CHECK_EVERY == 0 or state.update == updates:
             loss = float(state.losses[-1])
             if not math.isfinite(loss):
@@ -57,6 +65,8 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
             checkpoints.save(state, learner)
         if stop:
             raise StoppedError
+    if state.not_finite and not state.best:
+        raise DivergedError(f"no validation score was finite: {state.not_finite[-1]}")
     if state.best:
         learner.load_state_dict(state.best.learner)
     state.selection = "initial" if not updates else "best on validation" if state.best else "last"
@@ -68,16 +78,29 @@ def validation_points(updates: int, validations: int) -> set[int]:
     return {round(i * updates / validations) for i in range(validations + 1)} if validations else set()
 
 
-def validate(run: TrialRun, suite: Suite, learner: Learner, blocks: Sequence[Task]) -> tuple[float, float]:
-    """The score on the validation tasks and its interval, under the trial's protocol."""
-    inductive = run.trial.protocol == "inductive" and depends_on_batch(suite, learner, blocks[0])
-    return mean_and_ci95(final_scores(suite, learner, blocks, run.trial.budget.test_steps, inductive))
+def validate(
+    run: TrialRun, suite: Suite, learner: Learner, blocks: Sequence[Task], state: TrialState
+) -> tuple[float, float]:
+    """The score on the validation tasks and its interval, under the trial's protocol.
+
+    Where it is not finite both are NaN, and the state says how far it was: a trial may have a better state, before or
+    after, and goes on.
+    """
+    steps = run.trial.budget.test_steps
+    if run.trial.protocol == "inductive":
+        state.depends = state.depends or depends_on_batch(suite, learner, blocks[0], steps)
+    inductive = run.trial.protocol == "inductive" and state.depends
+    score, ci95 = mean_and_ci95(final_scores(suite, learner, blocks, steps, inductive))
+    if not math.isfinite(score):
+        every: Scores = {}
+        for number in range(len(blocks)):
+            add_scores(every, score_block(suite, learner, blocks[number], steps, {"": inductive}))
+        state.not_finite += (f"at update {state.update} {divergence(every)}",)
+    return score, ci95
 
 
 def new_point(state: TrialState, score: float, ci95: float) -> ValidationPoint:
-    """A point of the curve, with the mean training loss since the one before; raises DivergedError."""
-    if not math.isfinite(score):
-        raise DivergedError(f"the validation score was {score} at update {state.update}")
+    """A point of the curve, with the mean training loss since the one before."""
     return ValidationPoint(
         update=state.update,
         train_seconds=round(state.seconds["train"], 4),
@@ -90,7 +113,6 @@ def new_point(state: TrialState, score: float, ci95: float) -> ValidationPoint:
 def prune(run: TrialRun, state: TrialState) -> None:
     """Raise PrunedError if there is a threshold at this update, and the best score so far is worse."""
     for update, threshold in run.trial.pruning_thresholds:
-        if update == state.update and state.best and state.is_better(threshold, than=state.best.score):
-            raise PrunedError(
-                f"its best validation score was {state.best.score:.4g} at update {update}, the median {threshold:.4g}"
-            )
+        if update == state.update and (not state.best or state.is_better(threshold, than=state.best.score)):
+            best = f"{state.best.score:.4g}" if state.best else "not finite"
+            raise PrunedError(f"its best validation score was {best} at update {update}, the median {threshold:.4g}")

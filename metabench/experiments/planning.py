@@ -174,18 +174,18 @@ def trials_of(options: Options, suite: SuitePlan, algorithm: Entry, settings: Se
     )
     trials = (msgspec.structs.replace(trial, seed=seed) for seed in as_tuple(options.seeds))
     file = suite.file
-    return tuple(msgspec.structs.replace(each, tuning=file.tuning(each)) if file else each for each in trials)
+    return tuple(msgspec.structs.replace(one, tuning=file.tuning(one)) if file else one for one in trials)
 
 
 def limits(of: str, budget: Mapping[str, Any]) -> Budget:
     """A budget, checked; raises UserError that says whose it is."""
     try:
-        found = msgspec.convert(budget, Budget)
-        if not found.test_tasks:
+        checked = msgspec.convert(budget, Budget)
+        if not checked.test_tasks:
             raise msgspec.ValidationError("test_tasks must be at least 2, not 0")
-        for name, number in msgspec.structs.asdict(found).items():
+        for name, number in msgspec.structs.asdict(checked).items():
             if number > LARGEST:
                 raise msgspec.ValidationError(f"{name} must be at most {LARGEST:,}, not {shown(number)}")
     except msgspec.ValidationError as error:
         raise UserError(f"Cannot use the budget of {of}: {error}.") from None
-    return found
+    return checked

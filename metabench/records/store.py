@@ -9,7 +9,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 
 from metabench.errors import UserError, attempt
 from metabench.records.checkpoints import NAME as CHECKPOINT
-from metabench.records.files import DamagedError, checksum, set_aside, write_atomically
+from metabench.records.files import DamagedError, DamageWarning, checksum, set_aside, write_atomically
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
 from metabench.records.trials import Trial
 
@@ -90,8 +90,20 @@ def decode(content: bytes, path: Path, named: bool = True) -> Record:
         if named and record.trial.id != path.parent.name:
             raise DamagedError(f"it is the record of '{record.trial.id}'")
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-        raise DamagedError(str(error)) from None
+        raise DamagedError(in_our_words(error, content)) from None
     return record
+
+
+def in_our_words(error: Exception, content: bytes) -> str:
+    """What is wrong with a file of JSON, for who does not know how it is read."""
+    if isinstance(error, msgspec.ValidationError):
+        where = str(error).rpartition("`$.")[2].rstrip("`")
+        return f"its '{where}' is not what a record has there" if " - at `$." in str(error) else "it is no record"
+    if not content.strip():
+        return "it is empty"
+    if "truncated" in str(error):
+        return "it is cut short"
+    return "it is no JSON"
 
 
 def record_of(root: Path, trial_id: str) -> Record | None:
@@ -127,7 +139,18 @@ def records(root: str | Path) -> Iterator[Record]:
         try:
             yield decode(path.read_bytes(), path)
         except (DamagedError, OSError) as error:
-            warnings.warn(f"Skipped '{path}', which cannot be used: {error}", stacklevel=2)
+            warnings.warn(f"Skipped '{path}', which cannot be used: {error}", DamageWarning, stacklevel=2)
+
+
+def damaged(root: str | Path) -> dict[str, str]:
+    """By trial id, in order: what is wrong with a record, or with its scores."""
+    found = {}
+    for path in sorted(existing(root).glob("*/record.json")):
+        try:
+            record_of(path.parent.parent, path.parent.name)
+        except DamagedError as error:
+            found[path.parent.name] = str(error)
+    return found
 
 
 def existing(root: str | Path) -> Path:
@@ -155,27 +178,33 @@ def read_scores(root: str | Path, record: Record) -> bytes:
     return content
 
 
+@contextmanager
+def skipping(what: str) -> Iterator[None]:
+    """A warning where `what` is damaged, in place of an error."""
+    try:
+        yield
+    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, DamagedError) else in_our_words(error, b"?")
+        warnings.warn(f"Skipped {what}: {reason}", DamageWarning, stacklevel=4)
+
+
 def scores(root: str | Path, record: Record) -> Scores:
     """The per-task scores of one trial; empty for one that failed, or, with a warning, where they are damaged."""
-    try:
+    with skipping(f"the scores of '{record.trial.id}'"):
         return rectangular(msgspec.json.decode(read_scores(root, record), type=Scores))
-    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        warnings.warn(f"Skipped the scores of '{record.trial.id}': {error}", stacklevel=2)
-        return {}
+    return {}
 
 
 def examples(root: str | Path, record: Record) -> Examples | None:
     """The test tasks of a trial that can be shown; None where there are none or they are not what was written."""
     if not record.examples_sha256:
         return None
-    try:
+    with skipping(f"the examples of '{record.trial.id}'"):
         content = read(Path(root) / record.trial.id / EXAMPLES)
         if content is None or checksum(content) != record.examples_sha256:
             raise DamagedError("they are not what was written")
         return msgspec.json.decode(content, type=Examples)
-    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        warnings.warn(f"Skipped the examples of '{record.trial.id}': {error}", stacklevel=2)
-        return None
+    return None
 
 
 def rectangular(scores: Scores) -> Scores:
@@ -189,13 +218,13 @@ def rectangular(scores: Scores) -> Scores:
 
 def requested_trials(root: Path) -> tuple[Trial, ...]:
     """The trials that were ever asked for in this folder; none where that is not known."""
-    found: dict[str, Trial] = {}
+    requested: dict[str, Trial] = {}
     for path in sorted((root / PLANS).glob("*.json")):
         try:
-            found |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
+            requested |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
         except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
             warnings.warn(f"Skipped '{path}', which cannot be used: {error}", stacklevel=2)
-    return tuple(found.values())
+    return tuple(requested.values())
 
 
 def record_request(root: Path, trials: Iterable[Trial]) -> None:

@@ -43,9 +43,9 @@ class Parameter(NamedTuple):
     @property
     def ends(self) -> tuple[float, float]:
         """The lowest and the highest number that it may be; infinite where nothing is said."""
-        found = next(iter(ranges_of(self.declared)), msgspec.Meta())
-        low = found.ge if found.ge is not None else found.gt
-        high = found.le if found.le is not None else found.lt
+        limits = next(iter(ranges_of(self.declared)), msgspec.Meta())
+        low = limits.ge if limits.ge is not None else limits.gt
+        high = limits.le if limits.le is not None else limits.lt
         return -math.inf if low is None else low, math.inf if high is None else high
 
     @property
@@ -63,7 +63,7 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
     """
     hints = typing.get_type_hints(factory, include_extras=True)
     help_texts = arguments_of(factory)
-    found: dict[str, Parameter] = {}
+    schema: dict[str, Parameter] = {}
     plain = 0
     for name, parameter in inspect.signature(factory).parameters.items():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
@@ -78,11 +78,11 @@ def signature_of(factory: Callable[..., Any], positional: int) -> dict[str, Para
                 default = as_json(msgspec.convert(parameter.default, declared))
             except (msgspec.ValidationError, TypeError, ValueError) as error:
                 raise ValueError(f"the default of parameter '{name}' does not fit its type: {error}") from None
-            found[name] = Parameter(name, bare(declared), default, help_texts.get(name, ""), declared)
+            schema[name] = Parameter(name, bare(declared), default, help_texts.get(name, ""), declared)
     if plain != positional:
         expected = "(problem, *, ...)" if positional else "(*, ...)"
         raise ValueError(f"takes {plain} positional parameters; a factory looks like {expected}")
-    return found
+    return schema
 
 
 def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,15 +98,15 @@ def installed() -> list[Path]:
     """The published.toml of every package that registers plugins."""
     points = importlib.metadata.entry_points(group="metabench")
     packages = {point.module.split(".")[0] for point in points}
-    found = []
+    files = []
     for name in sorted(packages):
         try:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError):  # half uninstalled: `metabench plugins` says so
             continue
         places = (spec.submodule_search_locations if spec else None) or ()
-        found += [path for place in places if (path := Path(place) / NAME).is_file()]
-    return found
+        files += [path for place in places if (path := Path(place) / NAME).is_file()]
+    return files
 
 
 def read(path: Path) -> File:

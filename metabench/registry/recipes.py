@@ -32,7 +32,7 @@ def read_settings(returned: Any, taken: Mapping[Key, PackageSettings], plugin: s
         tables = msgspec.convert(returned, PackageRecipes)
     except msgspec.ValidationError as error:
         raise ValueError(f"register_recipes must return {FORM}; {error}") from None
-    found: dict[Key, PackageSettings] = {}
+    settings: dict[Key, PackageSettings] = {}
     for (suite, recipe), algorithms in tables.items():
         for algorithm, values in algorithms.items():
             key = (suite, recipe, algorithm)
@@ -41,8 +41,8 @@ def read_settings(returned: Any, taken: Mapping[Key, PackageSettings], plugin: s
                     f"the settings of '{algorithm}' for suite '{suite}', recipe '{recipe}', are registered already "
                     f"by plugin '{taken[key].plugin}'"
                 )
-            found[key] = PackageSettings(values, plugin)
-    return found
+            settings[key] = PackageSettings(values, plugin)
+    return settings
 
 
 def package_settings(
@@ -50,8 +50,8 @@ def package_settings(
 ) -> dict[str, Any]:
     """What packages say of an algorithm under a recipe. The last of `suites` goes before the others, and any suite
     after them; for the same suite, the recipe goes before any recipe."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key in product((ANY, *suites), (ANY, recipe), (algorithm,)):
         if key in table:
-            found |= table[key].values
-    return found
+            settings |= table[key].values
+    return settings

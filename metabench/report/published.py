@@ -67,7 +67,7 @@ def same_problem(group: Configuration, number: Number) -> bool:
         return False
     parameters = trial.suite_parameters
     return all(
-        name in parameters and any(alike(parameters[name], each) for each in values)
+        name in parameters and any(alike(parameters[name], value) for value in values)
         for name, wanted in number.setting.items()
         for values in [wanted if isinstance(wanted, list) else [wanted]]
     )
@@ -78,7 +78,7 @@ def is_nearest(group: Configuration, groups: Iterable[Configuration], number: Nu
     wanted = number.protocol.get("transductive")
     if wanted is None or transductive(group) == wanted:
         return True
-    twins = (each for each in groups if (each.suite, each.algorithm) == (group.suite, group.algorithm))
+    twins = (other for other in groups if (other.suite, other.algorithm) == (group.suite, group.algorithm))
     return not any(twin.steps and transductive(twin) == wanted for twin in twins)
 
 

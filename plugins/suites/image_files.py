@@ -31,8 +31,11 @@ def small_images(source: Source, files: list[str], size: int, channels: int) -> 
     return mapped_array(f"image-folder-{key}", shape, functools.partial(fill, source, files)), content[:16]
 
 
-def content_of(source: Source, files: list[str]) -> str:
-    """A digest of the names and the content of files; read anew only where a time stamp or a size has changed."""
+def content_of(source: Source, files: list[str], limit: int = 0) -> str:
+    """A digest of the names and the content of files; read anew only where a time stamp or a size has changed.
+
+    `limit` is that of a file's size, in bytes, where it is not FILE_LIMIT.
+    """
     stamps = [source.stamp(file) for file in files]
     listed = hashlib.sha256(repr((source.place, list(zip(files, stamps)))).encode()).hexdigest()[:32]
     known = cache_dir() / "image-folder-files" / listed
@@ -42,7 +45,7 @@ def content_of(source: Source, files: list[str]) -> str:
         pass
 
     def digest(part: list[str]) -> bytes:
-        return b"".join(hashlib.sha256(source.read(file, FILE_LIMIT)).digest() for file in part)
+        return b"".join(hashlib.sha256(source.read(file, limit or FILE_LIMIT)).digest() for file in part)
 
     whole = hashlib.sha256(repr(files).encode())
     for digests in in_parallel(digest, chunks(files), f"Reading {len(files):,} images"):

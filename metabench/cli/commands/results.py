@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from metabench.cli.commands import app, command, console, say
 from metabench.errors import attempt
+from metabench.records.files import DamageWarning
 
 Results = Annotated[Path, typer.Argument(help="A results folder.")]
 
@@ -28,7 +30,8 @@ def report(
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
 
-    built = build_report(results, against, formats=[form for form in formats.split(",") if form])
+    with warnings.catch_warnings(action="ignore", category=DamageWarning):  # its notes say so
+        built = build_report(results, against, formats=[form for form in formats.split(",") if form])
     for note in built.notes:
         say(f"Note: {note}")
     if built.published:
@@ -51,17 +54,17 @@ def compare(
     from metabench.report.compare import rows
     from metabench.report.compare.verdicts import compare as compared
 
-    found = compared(merge([before]), merge([after]))
-    content = rows.encoded(found, out) if out else b""
-    console.print(plain_table(rows.HEADINGS, rows.rows(found)))
-    say(rows.headline(found))
-    for note in rows.notes(found):
+    comparison = compared(merge([before]), merge([after]))
+    content = rows.encoded(comparison, out) if out else b""
+    console.print(plain_table(rows.HEADINGS, rows.rows(comparison)))
+    say(rows.headline(comparison))
+    for note in rows.notes(comparison):
         say(f"Note: {note}")
     if out:
         with attempt(f"write to '{out}'"):
             write_atomically(out, content)
         say(f"Comparison: {out}")
-    if fail_if_worse and found.worse:
+    if fail_if_worse and comparison.worse:
         raise typer.Exit(1)
 
 
@@ -90,17 +93,13 @@ def status(results: Results) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
     from metabench.cli.terminal import plain_table
     from metabench.records.folder import folder_status
-    from metabench.units import describe
 
-    found = folder_status(results)
-    counts = ", ".join(f"{number} {name}" for name, number in found.counts.items())
-    say(f"{results}: {counts}; {found.left} left of {found.planned}.")
-    for line in found.failures:
+    folder = folder_status(results)
+    say(folder.headline(results))
+    for line in folder.failures:
         say(f"  {line}")
-    if found.running:
-        console.print(plain_table(("running or interrupted", "where", "updates", "computed for"), found.running))
-    if found.seconds is not None:
-        say(f"About {describe(found.seconds)} of computing are left, one trial at a time.")
+    if folder.running:
+        console.print(plain_table(("running or interrupted", "where", "updates", "computed for"), folder.running))
 
 
 @app.command()
@@ -136,7 +135,7 @@ def verify(
     from metabench.experiments.read_options import read_options
     from metabench.experiments.verify import verify as compare
 
-    found = list(compare(results, sample, jobs, read_options(None, given)))
-    console.print(plain_table(("trial", "result", "what was seen"), found))
-    if any(each.result == "differs" for each in found):
+    verdicts = list(compare(results, sample, jobs, read_options(None, given)))
+    console.print(plain_table(("trial", "result", "what was seen"), verdicts))
+    if any(verdict.result == "differs" for verdict in verdicts):
         raise typer.Exit(1)

@@ -54,7 +54,7 @@ def finish(tuning: Any, path: Path) -> None:
     whole = sum(spec.trials for spec in plan.specs)
     say(f"{whole} candidates on validation tasks{before}, {plan.jobs} at once, on {plan.execution.device}.")
     for spec in plan.specs:
-        space = ", ".join(f"{name} {each}" for name, each in spec.space.items())
+        space = ", ".join(f"{name} {dimension}" for name, dimension in spec.space.items())
         say(f"  {spec.name}: {spec.trials} trials of {spec.base.budget.updates:,} updates; {space}")
     with stoppable(plan.out) as asked, live(console, TuningView(tuning)) as (on_progress, on_record):
         tuning.run(first, on_progress, on_record, asked)

@@ -79,19 +79,19 @@ class TuningRun:
 
     def write(self, path: Path) -> list[Search]:
         """Write the recipe file; the searches in which no candidate has a score. Raises UserError."""
-        found: dict[str, dict[str, Tuned]] = {}
+        by_suite: dict[str, dict[str, Tuned]] = {}
         without = []
         for search in self.searches:
             if (tuned := search.tuned()) is None:
                 without.append(search)
             else:
-                found.setdefault(search.spec.base.suite, {})[search.spec.base.algorithm] = tuned
+                by_suite.setdefault(search.spec.base.suite, {})[search.spec.base.algorithm] = tuned
         bases = [search.spec.base for search in self.searches]
         parameters = {base.suite: without_null(base.suite_parameters) for base in bases}
         start = self.plan.options.recipe or "quick"
         suites = {
             suite: TunedSuite(base=start, parameters=parameters[suite], algorithms=algorithms)
-            for suite, algorithms in found.items()
+            for suite, algorithms in by_suite.items()
         }
         if suites:
             with attempt(f"write the recipe '{path}'"):

@@ -43,9 +43,9 @@ class Search:
         self.spec = spec
         self.sign = 1 if spec.higher_is_better else -1
         self.study = optuna.create_study(direction="maximize" if spec.higher_is_better else "minimize")
-        self.distributions = {name: distribution(each) for name, each in spec.space.items()}
+        self.distributions = {name: distribution(dimension) for name, dimension in spec.space.items()}
         start = {name: spec.base.algorithm_parameters[name] for name in spec.space}
-        self.untuned = start if all(each.holds(start[name]) for name, each in spec.space.items()) else None
+        self.untuned = start if all(dimension.holds(start[name]) for name, dimension in spec.space.items()) else None
         """The first candidate, unless the space leaves it out."""
         if self.untuned:
             self.study.enqueue_trial(self.untuned)
@@ -58,14 +58,14 @@ class Search:
     @property
     def done(self) -> bool:
         """Whether every candidate is over."""
-        return len(self.candidates) == self.spec.trials and all(each.over for each in self.candidates)
+        return len(self.candidates) == self.spec.trials and all(candidate.over for candidate in self.candidates)
 
     def ask(self) -> list[Trial]:
         """The first trials of the next round in which there is anything to run; none when all have been proposed."""
         opened: list[Trial] = []
         while not opened and len(self.candidates) < self.spec.trials:
-            for each in self.candidates[self.told :]:
-                self.tell(each)
+            for candidate in self.candidates[self.told :]:
+                self.tell(candidate)
             self.told = len(self.candidates)
             opened = self.propose()
         return opened
@@ -80,7 +80,7 @@ class Search:
             parameters = {name: round_digits(value) for name, value in optuna_trial.params.items()}
             if number == 0 and self.untuned:
                 parameters = self.untuned
-            earlier = next((each for each in self.candidates if each.parameters == parameters), None)
+            earlier = next((other for other in self.candidates if other.parameters == parameters), None)
             candidate = Candidate(optuna_trial, parameters, earlier)
             self.candidates.append(candidate)
             if earlier:
@@ -99,7 +99,7 @@ class Search:
         candidate.records.append(record)
         if not candidate.over:
             return [candidate.seeds_left.pop(0)]
-        return self.ask() if all(each.over for each in self.candidates) else []
+        return self.ask() if all(other.over for other in self.candidates) else []
 
     def tell(self, candidate: Candidate) -> None:
         """Let Optuna know; what was pruned or failed stands behind all that has a score."""
@@ -123,8 +123,8 @@ class Search:
     def pruning_thresholds(self) -> tuple[tuple[int, float], ...]:
         """At each later validation the median, over the candidates that were trained to their end in earlier rounds,
         of the best score so far: Optuna's median rule."""
-        ended = [each for each in self.candidates if each.status == "ok" and not each.repeats]
-        curves = [self.best_so_far(each.records[0]) for each in ended]
+        ended = [candidate for candidate in self.candidates if candidate.status == "ok" and not candidate.repeats]
+        curves = [self.best_so_far(candidate.records[0]) for candidate in ended]
         if len(curves) < MIN_ENDED:
             return ()
         updates = self.spec.base.budget.updates
@@ -133,12 +133,12 @@ class Search:
 
     def best_so_far(self, record: Record) -> dict[int, float]:
         """By update."""
-        found: dict[int, float] = {}
+        curve: dict[int, float] = {}
         best: float | None = None
         for point in record.curve:
             best = point.score if best is None or self.sign * point.score > self.sign * best else best
-            found[point.update] = best
-        return found
+            curve[point.update] = best
+        return curve
 
     def score(self, candidate: Candidate) -> float:
         """The mean over seeds of the best validation score: that of the state that a trial would test."""
@@ -147,12 +147,12 @@ class Search:
 
     def best(self) -> Candidate | None:
         """The best candidate so far, the earliest of equals; None where none has a score."""
-        scored = [each for each in self.candidates if each.status == "ok"]
-        return max(scored, key=lambda each: self.sign * self.score(each), default=None)
+        scored = [candidate for candidate in self.candidates if candidate.status == "ok"]
+        return max(scored, key=lambda candidate: self.sign * self.score(candidate), default=None)
 
     def count(self, status: str) -> int:
         """How many candidates ended so."""
-        return sum(each.status == status for each in self.candidates)
+        return sum(candidate.status == status for candidate in self.candidates)
 
     def seed(self, number: int) -> int:
         """Of the sampler, for one candidate."""
@@ -172,7 +172,7 @@ class Search:
             return None
         budget = msgspec.structs.asdict(self.spec.base.budget)
         del budget["test_tasks"]
-        records = [record for each in self.candidates if not each.repeats for record in each.records]
+        records = [record for candidate in self.candidates if not candidate.repeats for record in candidate.records]
         spent = sum(max((point.update for point in record.curve), default=0) for record in records)
         return Tuned(
             trials=len(self.candidates),
@@ -187,7 +187,7 @@ class Search:
             sampler=f"optuna {optuna.__version__} TPESampler, seed {self.spec.sampler_seed}, rounds of {ROUND}",
             parameters=without_null({**self.spec.base.algorithm_parameters, **best.parameters}),
             budget=budget,
-            space={name: str(each) for name, each in self.spec.space.items()},
+            space={name: str(dimension) for name, dimension in self.spec.space.items()},
         )
 
 

@@ -32,14 +32,14 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         if self.kind == "choice":
-            return ",".join(each if isinstance(each, str) else json.dumps(each) for each in self.choices)
+            return ",".join(choice if isinstance(choice, str) else json.dumps(choice) for choice in self.choices)
         low, high = (f"{end:.6g}" if self.kind == "float" else f"{end:.0f}" for end in (self.low, self.high))
         return f"{low}:{high}" + (":log" if self.log else "")
 
     def holds(self, value: Any) -> bool:
         """Whether a value is in it."""
         if self.kind == "choice":
-            return any(value == each and type(value) is type(each) for each in self.choices)
+            return any(value == choice and type(value) is type(choice) for choice in self.choices)
         return isinstance(value, int | float) and self.low <= value <= self.high
 
 
@@ -49,50 +49,50 @@ Space = dict[str, Dimension]
 def default_space(parameters: Mapping[str, Parameter], start: Mapping[str, Any]) -> Space:
     """Around `start`: step sizes (`lr`, `*_lr`) log-uniform by a factor of 30 either way; counts of steps (`*_steps`)
     from 1 to twice as many, 5 at least; every choice of a Literal, and both of a bool. The rest stays as it is."""
-    found: Space = {}
+    space: Space = {}
     for name, parameter in parameters.items():
         value = start[name]
         if typing.get_origin(parameter.type) is Literal:
-            found[name] = Dimension(kind="choice", choices=typing.get_args(parameter.type))
+            space[name] = Dimension(kind="choice", choices=typing.get_args(parameter.type))
         elif parameter.type is bool:
-            found[name] = Dimension(kind="choice", choices=(False, True))
+            space[name] = Dimension(kind="choice", choices=(False, True))
         elif parameter.type is float and (name == "lr" or name.endswith("_lr")) and value > 0:
             high = min(value * FACTOR, parameter.ends[1])
-            found[name] = Dimension(kind="float", low=max(value / FACTOR, parameter.ends[0]), high=high, log=True)
+            space[name] = Dimension(kind="float", low=max(value / FACTOR, parameter.ends[0]), high=high, log=True)
         elif parameter.type is int and name.endswith("_steps") and value > 0:
             ends = max(1, parameter.ends[0]), min(max(MIN_STEPS, 2 * value), parameter.ends[1])
-            found[name] = Dimension(kind="int", low=ends[0], high=ends[1])
-    return found
+            space[name] = Dimension(kind="int", low=ends[0], high=ends[1])
+    return space
 
 
 def spaces(texts: list[str]) -> dict[str, dict[str, str]]:
     """`NAME.inner_lr=0.01:1:log` as nested dicts."""
-    found: dict[str, dict[str, str]] = {}
+    by_algorithm: dict[str, dict[str, str]] = {}
     for text in texts:
         path, equals, value = text.partition("=")
         name, dot, parameter = path.partition(".")
         if not (equals and dot and name and parameter and value):
             raise UserError(f"Cannot read --space '{text}'. It looks like {EXAMPLE}.")
-        found.setdefault(name, {})[parameter] = value
-    return found
+        by_algorithm.setdefault(name, {})[parameter] = value
+    return by_algorithm
 
 
 def given_space(entry: Entry, texts: Mapping[str, str]) -> Space:
     """What the user says of an algorithm's parameters; raises UserError."""
-    found: Space = {}
+    space: Space = {}
     for name, text in texts.items():
         if name not in entry.parameters:
             raise UserError(missing(f"Cannot use --space: {entry.owner} has no parameter", name, entry.parameters))
         parameter = entry.parameters[name]
         try:
-            found[name] = dimension(text, parameter)
-            for value in found[name].choices or (found[name].low, found[name].high):
-                entry.resolve({name: int(value) if found[name].kind == "int" else value})
+            space[name] = dimension(text, parameter)
+            for value in space[name].choices or (space[name].low, space[name].high):
+                entry.resolve({name: int(value) if space[name].kind == "int" else value})
         except (ValueError, OverflowError, RecursionError) as error:
             raise UserError(
                 f"Cannot read --space {entry.name}.{name}={text}: {one_line(error)}. See {EXAMPLE}."
             ) from None
-    return found
+    return space
 
 
 def dimension(text: str, parameter: Parameter) -> Dimension:

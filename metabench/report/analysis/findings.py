@@ -34,13 +34,13 @@ class Findings(NamedTuple):
 def findings(groups: Sequence[Configuration]) -> Findings:
     """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
     several = contests(groups)
-    found, undecided = [], []
+    decided, undecided = [], []
     for (_, protocol), members in several.items():
         pairs = all_pairs(members)
         lead = headline(members, pairs)
-        found += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(pairs)]
+        decided += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(pairs)]
         undecided += not_findings(pairs)
-    return Findings(tuple(found), tuple(undecided))
+    return Findings(tuple(decided), tuple(undecided))
 
 
 def not_findings(pairs: Sequence[Pair]) -> list[str]:

@@ -27,8 +27,8 @@ SHARES = (0.5, 0.75, 0.9)
 
 def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
     """Name -> table: `speed`, `targets` and `equal_time`; no table where it would have no row."""
-    found = {"speed": table(groups), "targets": targets(groups), "equal_time": equal_time(groups)}
-    return {name: frame for name, frame in found.items() if len(frame)}
+    frames = {"speed": table(groups), "targets": targets(groups), "equal_time": equal_time(groups)}
+    return {name: frame for name, frame in frames.items() if len(frame)}
 
 
 def table(groups: Sequence[Configuration]) -> pd.DataFrame:
@@ -61,12 +61,12 @@ def row(group: Configuration, members: Sequence[Configuration], limits: tuple[fl
         "validation_at_equal_updates": best_within(group, updates=updates),
     }
     for share, target in targets_of(members).items():
-        found, percent = [reached(record, target) for record in validated(group)], round(100 * share)
+        hits, percent = [reached(record, target) for record in validated(group)], round(100 * share)
         values |= {
             f"target_{percent}": target,
-            f"reached_{percent}": sum(point is not None for point in found),
-            f"seconds_to_{percent}": median(point.train_seconds if point else None for point in found),
-            f"updates_to_{percent}": median(point.update if point else None for point in found),
+            f"reached_{percent}": sum(point is not None for point in hits),
+            f"seconds_to_{percent}": median(point.train_seconds if point else None for point in hits),
+            f"updates_to_{percent}": median(point.update if point else None for point in hits),
         }
     return values
 
@@ -93,8 +93,8 @@ def equal_time(groups: Sequence[Configuration]) -> pd.DataFrame:
         for clock in filter(is_trained, members):
             seconds, _ = spent(clock)
             for group in members:
-                found = best_within(group, seconds=seconds)
-                rows.append((suite, clock.algorithm, seconds, group.algorithm, found))
+                best = best_within(group, seconds=seconds)
+                rows.append((suite, clock.algorithm, seconds, group.algorithm, best))
     return pd.DataFrame(rows, columns=["suite", "time_of", "seconds", "algorithm", "validation"])
 
 
@@ -162,9 +162,9 @@ def spent_updates(record: Record) -> int:
     return 0 if record.selection == "initial" else record.trial.budget.updates
 
 
-def rate(record: Record, each: int) -> float:
+def rate(record: Record, per_update: int) -> float:
     """So many for each meta-update, a second of training."""
-    return each * spent_updates(record) / record.train_seconds if record.train_seconds > 0 else math.nan
+    return per_update * spent_updates(record) / record.train_seconds if record.train_seconds > 0 else math.nan
 
 
 def tasks_per_second(group: Configuration) -> float:
@@ -185,5 +185,5 @@ def mean(values: Iterable[float | None]) -> float:
 
 def median(values: Iterable[float | None]) -> float:
     """With None as longer than any other; NaN if half of them or more are."""
-    found = float(np.median([math.inf if value is None else value for value in values] or [math.nan]))
-    return found if math.isfinite(found) else math.nan
+    middle = float(np.median([math.inf if value is None else value for value in values] or [math.nan]))
+    return middle if math.isfinite(middle) else math.nan

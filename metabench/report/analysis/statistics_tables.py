@@ -16,13 +16,13 @@ from metabench.report.statistics.intervals import Interval, paired, stack
 
 def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
     """Name -> table: `seeds`, `aggregates`, `pairs` and `ranks`; no table where it would have no row."""
-    found = {
+    rows_of = {
         "seeds": [row for group in groups for row in seeds(group)],
         "aggregates": [aggregates(group) for group in groups if group.steps],
         "pairs": list(pair_rows(groups)),
         "ranks": list(rank_rows(groups)),
     }
-    return {name: pd.DataFrame(rows) for name, rows in found.items() if rows}
+    return {name: pd.DataFrame(rows) for name, rows in rows_of.items() if rows}
 
 
 def columns(name: str, interval: Interval | None) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def columns(name: str, interval: Interval | None) -> dict[str, Any]:
 
 def seeds(group: Configuration) -> Iterator[dict[str, Any]]:
     """A row per seed: the mean over tasks, with an interval over tasks."""
-    for seed, found in aggregate.within_seeds(group.final).items():
-        yield {**group.named(), "seed": seed, "tasks": found.tasks, **columns("score", found)}
+    for seed, mean in aggregate.within_seeds(group.final).items():
+        yield {**group.named(), "seed": seed, "tasks": mean.tasks, **columns("score", mean)}
 
 
 def aggregates(group: Configuration) -> dict[str, Any]:

@@ -93,16 +93,16 @@ def standings(groups: Sequence[Configuration]) -> list[Standing]:
     That is after Holm's correction over all pairs of that suite and protocol, so that one among several is not
     called different by chance; one whose own interval leaves 0 out may therefore be tied.
     """
-    found: dict[tuple[ComparisonGroup, str, str], Standing] = {}
+    by_place: dict[tuple[ComparisonGroup, str, str], Standing] = {}
     for place, members in comparison_groups(groups).items():
-        found[place, members[0].algorithm, members[0].protocol] = Standing("best")
+        by_place[place, members[0].algorithm, members[0].protocol] = Standing("best")
         for pair in to_best(members):
             mark = "" if pair.significant else "tied"
-            found[place, pair.second.algorithm, pair.second.protocol] = Standing(
+            by_place[place, pair.second.algorithm, pair.second.protocol] = Standing(
                 mark, pair.difference.flipped(), pair.adjusted
             )
     keys = [((group.suite, group.competing_protocols[0]), group.algorithm, group.protocol) for group in groups]
-    return [found.get(key, Standing("")) for key in keys]
+    return [by_place.get(key, Standing("")) for key in keys]
 
 
 def trials(records: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> pd.DataFrame:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from metabench.records import store
-from metabench.records.record import Examples, Record, Scores
+from metabench.records.record import Examples, Record
 from metabench.report.collect import grouped
 from metabench.report.collect.labels import Label, labels
 from metabench.report.statistics.intervals import Array, Interval, interval, stack
@@ -62,7 +61,7 @@ class Configuration:
         alone = all(len(record.tests) == 1 for record in self.scored_records)
         if self.protocol not in asked:
             return asked
-        return (self.protocol, *(each for each in asked if alone and each != self.protocol))
+        return (self.protocol, *(other for other in asked if alone and other != self.protocol))
 
     def score(self) -> Interval:
         """The mean test score; of NaN where no trial can be counted."""
@@ -92,7 +91,7 @@ def collect(records: Iterable[Record], results: Path | Mapping[str, Path]) -> tu
 
 def of_label(label: Label, records: Sequence[Record], roots: Mapping[str, Path]) -> Iterator[Configuration]:
     """The configurations of one label, one for each protocol."""
-    scores = {r.trial.seed: read_scores(roots[r.trial.id], r) if r.status == "ok" else {} for r in records}
+    scores = {r.trial.seed: store.scores(roots[r.trial.id], r) if r.status == "ok" else {} for r in records}
     first = next((record for record in records if scores[record.trial.seed]), None)
     examples = store.examples(roots[first.trial.id], first) if first else None
     tested = next((tuple(record.tests) for record in reversed(records) if record.tests), protocols(records[0]))
@@ -120,21 +119,13 @@ def protocols(record: Record) -> tuple[str, ...]:
     return (record.trial.protocol,)
 
 
-def read_scores(results: Path, record: Record) -> Scores:
-    """The per-task scores; none where the file is missing or holds no numbers (a NaN is stored as null)."""
-    try:
-        return store.scores(results, record)
-    except (msgspec.DecodeError, OSError):
-        return {}
-
-
 def shortfalls(groups: Iterable[Configuration]) -> list[tuple[Configuration, Record, str]]:
     """The trials that no score counts, each once, with the reason."""
-    found: dict[str, tuple[Configuration, Record, str]] = {}
+    missing: dict[str, tuple[Configuration, Record, str]] = {}
     for group in groups:
         for record in group.records:
             if record.trial.seed not in group.steps:
                 ok = record.status == "ok"
                 reason = "its per-task scores are missing or not finite" if ok else record.reason
-                found.setdefault(record.trial.id, (group, record, reason or "no reason was recorded"))
-    return list(found.values())
+                missing.setdefault(record.trial.id, (group, record, reason or "no reason was recorded"))
+    return list(missing.values())

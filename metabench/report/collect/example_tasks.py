@@ -37,21 +37,21 @@ class ExampleTask(NamedTuple):
 
 def of_suite(groups: Sequence[Configuration], *, images: bool) -> list[AlgorithmExamples]:
     """Those of the algorithms that have examples of this sort, in the order of the groups: once for each."""
-    found: dict[str, AlgorithmExamples] = {}
+    members: dict[str, AlgorithmExamples] = {}
     for group in groups:
         kept = group.examples
-        if kept and group.steps and bool(kept.shape) == images and group.algorithm not in found:
+        if kept and group.steps and bool(kept.shape) == images and group.algorithm not in members:
             try:
-                found[group.algorithm] = shown(group, kept)
+                members[group.algorithm] = shown(group, kept)
             except (ValueError, IndexError, binascii.Error, zlib.error):
                 continue  # they are not of the form that is written; the scores still count
-    return list(found.values())
+    return list(members.values())
 
 
 def shown(group: Configuration, kept: Examples) -> AlgorithmExamples:
     """Raises ValueError or IndexError for what does not fit together."""
     scores = group.steps[min(group.steps)][kept.steps]
-    tasks = tuple(examined(each, kept, scores[:, index]) for index, each in enumerate(kept.tasks))
+    tasks = tuple(examined(task, kept, scores[:, index]) for index, task in enumerate(kept.tasks))
     if not tasks or not kept.steps:
         raise ValueError("no task, or no step")
     return AlgorithmExamples(group.algorithm, tuple(kept.steps), tasks)
@@ -78,7 +78,7 @@ def points(values: list[float] | str, count: int, shape: Sequence[int]) -> Array
         content = zlib.decompressobj().decompress(base64.b64decode(values), size + 1)
         pixels = np.frombuffer(content, np.uint8).reshape(count, channels, height, width)
         return pixels.transpose(0, 2, 3, 1) / 255
-    found = np.asarray(values, dtype=float)
-    if found.shape != (count,):
+    numbers = np.asarray(values, dtype=float)
+    if numbers.shape != (count,):
         raise ValueError("not a number for each target")
-    return found
+    return numbers

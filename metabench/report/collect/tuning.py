@@ -12,8 +12,8 @@ from metabench.report.collect.configurations import Configuration
 
 def tunings(groups: Iterable[Configuration]) -> dict[str, dict[str, Tuning | None]]:
     """By suite, in which anything was tuned, and by algorithm."""
-    found = grouped((group.suite, (group.algorithm, group.records[0].trial.tuning)) for group in groups)
-    return {suite: dict(known) for suite, known in found.items() if any(tuning for _, tuning in known)}
+    by_suite = grouped((group.suite, (group.algorithm, group.records[0].trial.tuning)) for group in groups)
+    return {suite: dict(known) for suite, known in by_suite.items() if any(tuning for _, tuning in known)}
 
 
 def lines(groups: Sequence[Configuration]) -> list[dict[str, str]]:

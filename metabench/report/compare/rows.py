@@ -48,14 +48,14 @@ def headline(comparison: Comparison) -> str:
 
 def notes(comparison: Comparison) -> list[str]:
     """What the table does not say."""
-    found = [
+    lines = [
         f"{change.algorithm} on {change.suite}: {', '.join(change.changed)}."
         for change in comparison.changes
         if change.changed
     ]
     if any(change.difference and change.difference.seeds == 1 for change in comparison.changes):
-        found.append("1 seed: the interval is over tasks only, and does not say how another seed would have changed.")
-    return list(dict.fromkeys((*comparison.notes, *found)))
+        lines.append("1 seed: the interval is over tasks only, and does not say how another seed would have changed.")
+    return list(dict.fromkeys((*comparison.notes, *lines)))
 
 
 def markdown(comparison: Comparison) -> str:

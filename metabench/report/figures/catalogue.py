@@ -55,8 +55,8 @@ class Job(NamedTuple):
 def kinds() -> list[Kind]:
     """Every sort of figure, in the order of the page: a module beside this one is found by its KINDS."""
     names = [f"{figures.__name__}.{info.name}" for info in pkgutil.iter_modules(figures.__path__)]
-    found = [kind for name in names for kind in getattr(import_module(name), "KINDS", ())]
-    return sorted(found, key=lambda kind: kind.section)
+    known = [kind for name in names for kind in getattr(import_module(name), "KINDS", ())]
+    return sorted(known, key=lambda kind: kind.section)
 
 
 def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
@@ -72,7 +72,7 @@ def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:
 def pictures(job: Job) -> tuple[Picture, ...]:
     """The figures of a suite; none where nothing was scored."""
     drawn = (picture(kind, job) for kind in (kinds() if job.groups else ()))
-    return tuple(each for each in drawn if each)
+    return tuple(shown for shown in drawn if shown)
 
 
 def picture(kind: Kind, job: Job) -> Picture | None:

@@ -115,7 +115,7 @@ def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
     figure, axes = style.canvas(3.1)
     cells = [stack(group.final) for group in groups]
     higher, levels = groups[0].higher_is_better, aggregates.thresholds(cells)
-    middle = float(np.median(np.concatenate([each.ravel() for each in cells])))
+    middle = float(np.median(np.concatenate([values.ravel() for values in cells])))
     words = []
     for group, values in zip(groups, cells):
         shares, look = aggregates.profile(values, levels, higher_is_better=higher), looks[group.algorithm]

@@ -39,21 +39,21 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn 
     members = of_suite(groups, images=False)[:ROWS]
     if not members:
         return None
-    count = min(CURVES, *(len(each.tasks) for each in members))
+    count = min(CURVES, *(len(member.tasks) for member in members))
     figure, panels = style.panels(len(members), count, 0.9 + 0.95 * len(members), share_x="col", share_y="col")
-    drawn = sorted({step for each in members for step in each.steps})
+    drawn = sorted({step for member in members for step in member.steps})
     strokes = {step: stroke(index, len(drawn)) for index, step in enumerate(drawn)}
     metric = groups[0].metric
-    for row, each in zip(panels, members):
-        for axes, task in zip(row, each.tasks):
-            fitted(axes, each.steps, task, strokes)
+    for row, member in zip(panels, members):
+        for axes, task in zip(row, member.tasks):
+            fitted(axes, member.steps, task, strokes)
             told = formatting.score(float(task.scores[-1]), metric)
             paper = {"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
             axes.annotate(told, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=6, bbox=paper)
-        row[0].set_ylabel(style.wrap(each.algorithm, 16), fontsize=style.SMALL)
+        row[0].set_ylabel(style.wrap(member.algorithm, 16), fontsize=style.SMALL)
     for index, axes in enumerate(panels[0]):
         style.title(axes, f"test task {index + 1}")
-        framed(axes, [each.tasks[index] for each in members])
+        framed(axes, [member.tasks[index] for member in members])
     handles = [
         Line2D([], [], color=style.INK, linewidth=0.9, label="true"),
         Line2D([], [], color=style.INK, marker="o", linestyle="", markersize=3, label="support"),
@@ -99,9 +99,9 @@ def after(step: int) -> str:
 def worded(members: Sequence[AlgorithmExamples], count: int, metric: str) -> str:
     """The scores that the panels show, before the first step and after the last."""
     words = []
-    for each in members:
-        ends = ([formatting.score(float(task.scores[end]), metric) for end in (0, -1)] for task in each.tasks[:count])
-        words.append(f"{each.algorithm} {', '.join(' to '.join(pair) for pair in ends)}")
+    for member in members:
+        scores = [[formatting.score(float(score), metric) for score in task.scores] for task in member.tasks[:count]]
+        words.append(f"{member.algorithm} {', '.join(f'{of_task[0]} to {of_task[-1]}' for of_task in scores)}")
     last = members[0].steps[-1]
     start = "before the first" if members[0].steps[0] == 0 else after(members[0].steps[0])
     return f"{metric} of test tasks 1 to {count} {start} inner step to after {last}: {'; '.join(words)}"
@@ -110,7 +110,7 @@ def worded(members: Sequence[AlgorithmExamples], count: int, metric: str) -> str
 def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """For each task: its support images, some query images, and below them what each algorithm took them for."""
     members = of_suite(groups, images=True)[:ROWS]
-    members = [each for each in members if same(each, members[0])]
+    members = [member for member in members if same(member, members[0])]
     if not members:
         return None
     tasks = members[0].tasks[:SHEETS]
@@ -125,10 +125,11 @@ def sheet(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
         style.title(axes, f"test task {index + 1}")
         below = images(axes, task.support_x, task.support_y, 0.0, "support")
         below = images(axes, task.query_x, task.query_y, below + 0.2, "query")
-        for row, each in enumerate(members):
-            predictions(axes, each, index, below + LINE * (row + 0.5))
-            right = int((each.tasks[index].predicted[-1] == task.query_y).sum())
-            words.append(f"test task {index + 1}: {each.algorithm} {right} of {len(task.query_y)} query images right")
+        for row, member in enumerate(members):
+            predictions(axes, member, index, below + LINE * (row + 0.5))
+            right = int((member.tasks[index].predicted[-1] == task.query_y).sum())
+            count = f"{right} of {len(task.query_y)} query images right"
+            words.append(f"test task {index + 1}: {member.algorithm} {count}")
     return figure, "; ".join(words)
 
 
@@ -162,10 +163,10 @@ def images(axes: Axes, pixels: Array, classes: Array, top: float, label: str) ->
     return top
 
 
-def predictions(axes: Axes, each: AlgorithmExamples, index: int, middle: float) -> None:
+def predictions(axes: Axes, member: AlgorithmExamples, index: int, middle: float) -> None:
     """One algorithm's line: the class it predicts after its last step, boxed where it is wrong."""
-    task = each.tasks[index]
-    beside(axes, style.wrap(each.algorithm, 18).partition("\n")[0], middle)
+    task = member.tasks[index]
+    beside(axes, style.wrap(member.algorithm, 18).partition("\n")[0], middle)
     for column, (value, true) in enumerate(zip(task.predicted[-1], task.query_y[:COLUMNS])):
         box = {"boxstyle": "round,pad=0.18", "facecolor": WRONG, "edgecolor": "none"}
         wrong: dict[str, Any] = {"color": style.PAPER, "bbox": box} if value != true else {}

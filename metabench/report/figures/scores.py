@@ -56,8 +56,8 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     means, words, longest = [], [], 1
     for group in groups:
         after, look = group.adaptation(), looks[group.algorithm]
-        steps, middle = np.arange(len(after)), np.array([each.mean for each in after])
-        band(axes, steps, [each.low for each in after], [each.high for each in after], look)
+        steps, middle = np.arange(len(after)), np.array([score.mean for score in after])
+        band(axes, steps, [score.low for score in after], [score.high for score in after], look)
         line(axes, steps, middle, look, name(group, groups), dashed=second(group, groups))
         means += list(middle)
         longest = max(longest, len(after) - 1)
@@ -141,7 +141,7 @@ def second(group: Configuration, groups: Sequence[Configuration]) -> bool:
 
 
 def under_both(groups: Sequence[Configuration]) -> bool:
-    return len({each.competing_protocols[0] for each in groups}) > 1
+    return len({group.competing_protocols[0] for group in groups}) > 1
 
 
 def listed(groups: Sequence[Configuration]) -> str:

@@ -67,7 +67,10 @@ def looks(algorithms: Iterable[str]) -> dict[str, Look]:
 
     To the eye, that is: the colors that come again are a shade off, so that a color belongs to one algorithm.
     """
-    colors = [each for each in sns.color_palette("colorblind").as_hex() if each not in PALE] + [OLIVE, WINE]
+    colors = [hue for hue in sns.color_palette("colorblind").as_hex() if hue not in PALE] + [
+        OLIVE,
+        WINE,
+    ]
     return {
         name: Look(
             shade(colors[index % len(colors)], index // len(colors)),
@@ -105,8 +108,8 @@ def panels(
     """An empty figure of `height` inches, and its axes [rows, columns]; `heights` of rows that differ."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y, height_ratios=heights)
-    for each in axes.flat:
-        sns.despine(ax=each)
+    for panel in axes.flat:
+        sns.despine(ax=panel)
     return figure, axes
 
 

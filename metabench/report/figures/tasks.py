@@ -111,7 +111,7 @@ def common(a: Configuration, b: Configuration) -> tuple[Array, Array]:
     """The scores of two on the tasks of both: means over the seeds of both, or of each where there is none."""
     seeds = a.final.keys() & b.final.keys()
     tasks = min(len(values) for values in (*a.final.values(), *b.final.values()))
-    one, other = (stack({s: v for s, v in each.final.items() if not seeds or s in seeds}, tasks) for each in (a, b))
+    one, other = (stack({s: v for s, v in group.final.items() if not seeds or s in seeds}, tasks) for group in (a, b))
     return one.mean(0), other.mean(0)
 
 

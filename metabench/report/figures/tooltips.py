@@ -65,20 +65,20 @@ def color(artist: Any) -> str:
         return ""
     faces: Any = artist.get_facecolor()
     edges: Any = artist.get_edgecolor()
-    found = {to_hex(each) for each in (faces if len(faces) else edges)}
-    return found.pop() if len(found) == 1 else ""
+    colors = {to_hex(rgba) for rgba in (faces if len(faces) else edges)}
+    return colors.pop() if len(colors) == 1 else ""
 
 
 def places(artist: Artist) -> np.ndarray:
     """Where its markers are, [points, 2] in the units of the axes."""
-    found: Any = []
+    points: Any = []
     if isinstance(artist, PathCollection):
-        found = artist.get_offsets()
+        points = artist.get_offsets()
     elif isinstance(artist, Line2D) and artist.get_marker() not in (None, "None", "", " "):
         every = artist.get_markevery()
         if every is None or isinstance(every, int):
-            found = np.asarray(artist.get_xydata())[:: every or 1]
-    return np.asarray(found, dtype=float).reshape(-1, 2)
+            points = np.asarray(artist.get_xydata())[:: every or 1]
+    return np.asarray(points, dtype=float).reshape(-1, 2)
 
 
 def described(axes: Axes, place: np.ndarray, named: bool) -> str:

@@ -46,27 +46,27 @@ def element(svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequ
 
 def letters(svgs: Sequence[bytes]) -> str:
     """The shapes of all letters in these files, each once: `<defs>` for the page."""
-    found: dict[str, str] = {}
+    shapes: dict[str, str] = {}
     for svg in svgs:
-        for each in LETTER.finditer(svg.decode()):
-            found.setdefault(each[1], re.sub(r"\s*\n\s*", " ", each[0].strip()))
-    return "\n".join(found[name] for name in sorted(found)).replace('id="DejaVuSans-', 'id="D-')
+        for letter in LETTER.finditer(svg.decode()):
+            shapes.setdefault(letter[1], re.sub(r"\s*\n\s*", " ", letter[0].strip()))
+    return "\n".join(shapes[name] for name in sorted(shapes)).replace('id="DejaVuSans-', 'id="D-')
 
 
-def marked(found: re.Match[str], titles: Mapping[str, Sequence[str]]) -> str:
+def marked(mark: re.Match[str], titles: Mapping[str, Sequence[str]]) -> str:
     """A mark with its algorithm's number, and its titles: on each point where the points are known one by one."""
-    gid, number, content = found.groups()
-    whole, *points = (str(escape(each)) for each in titles.get(gid, ("",)))
+    gid, number, content = mark.groups()
+    whole, *points = (str(escape(words)) for words in titles.get(gid, ("",)))
     uses = USE.findall(content)
     shared = ""
     if points and len(points) == len(uses):
-        each = iter(points)
+        words = iter(points)
         styles = {style for _, style in uses}
         shared = f" {styles.pop()}" if len(styles) == 1 else ""
 
         def titled(use: re.Match[str]) -> str:
             own = "" if shared else f" {use[2] or ''}"
-            return f"{use[1]}{own}><title>{next(each)}</title></use>"
+            return f"{use[1]}{own}><title>{next(words)}</title></use>"
 
         content = USE.sub(titled, content)
     return f'<g data-mark="{number}"{shared}><title>{whole}</title>{content}'

@@ -50,9 +50,9 @@ def escaped(value: Any) -> str:
     return "".join(map(letter, re.sub(r"\s+", " ", str(value))))
 
 
-def letter(each: str) -> str:
-    if each in SPECIAL:
-        return SPECIAL[each]
-    if " " <= each <= "~" or ("À" <= each <= "ÿ" and unicodedata.category(each).startswith("L")):
-        return each
-    return f"{{[}}U+{ord(each):04X}{{]}}"  # bare, it would be an argument of the \\ before it
+def letter(character: str) -> str:
+    if character in SPECIAL:
+        return SPECIAL[character]
+    if " " <= character <= "~" or ("À" <= character <= "ÿ" and unicodedata.category(character).startswith("L")):
+        return character
+    return f"{{[}}U+{ord(character):04X}{{]}}"  # bare, it would be an argument of the \\ before it

@@ -122,13 +122,13 @@ def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     """How much was run, in one line."""
     good = len({record.trial.id for group in groups for record in group.scored_records})
     tasks = sorted({record.trial.budget.test_tasks for record in records})
-    each = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
+    of_tasks = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
     seeds = formatting.count(len({record.trial.seed for record in records}), "seed")
     algorithms = formatting.count(len({group.algorithm for group in groups}), "algorithm")
     of_suites = formatting.count(len({group.suite for group in groups}), "suite")
     ended = "all ok" if good == len(records) else f"{good:,} ok"
     trials = formatting.count(len(records), "trial")
-    return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {each} test tasks."
+    return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {of_tasks} test tasks."
 
 
 def failed(groups: Sequence[Configuration]) -> Rows:
@@ -142,15 +142,15 @@ def failed(groups: Sequence[Configuration]) -> Rows:
 
 def suites(groups: Sequence[Configuration]) -> Rows:
     """Each suite's parameters."""
-    found = {group.suite: group.records[0].trial for group in groups}
-    return [{"suite": suite, "parameters": pairs(trial.settings("suite"))} for suite, trial in found.items()]
+    trials = {group.suite: group.records[0].trial for group in groups}
+    return [{"suite": suite, "parameters": pairs(trial.settings("suite"))} for suite, trial in trials.items()]
 
 
 def compared(groups: Sequence[Configuration]) -> Rows:
     """Each configuration's parameters, and the settings of its trials: budget, protocol, precision, tuning."""
-    found = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
+    trials = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
     return [
         {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.settings("algorithm")),
          "settings": pairs(trial.settings("trial"))}
-        for (suite, algorithm), trial in found.items()
+        for (suite, algorithm), trial in trials.items()
     ]  # fmt: skip

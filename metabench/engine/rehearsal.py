@@ -1,0 +1,48 @@
+"""One task before the first update: whether a learner runs at all, and leaves the task and itself as they were."""
+
+from __future__ import annotations
+
+import torch
+
+from metabench.api import Learner, Suite, Task
+from metabench.api.autodiff import watched
+from metabench.api.trees import map_tree
+from metabench.engine.evaluate import score
+from metabench.engine.guards import TOLERANCE, copy_of, same
+from metabench.engine.learner import BatchedLearner, adapt_fully
+from metabench.errors import UserError
+
+STEPS = 1
+"""Inner steps that are taken."""
+
+
+@torch.no_grad()
+def rehearse(learner: Learner, suite: Suite, tasks: Task, who: str) -> None:
+    """Adapt to the first of `tasks` and score it, twice; take the direction on it, where there is one.
+
+    Raises whatever the learner raises, and UserError that begins with `who` where it writes into the task, into its
+    own state, or predicts differently the second time.
+    """
+    task = map_tree(lambda leaf: leaf[:1].clone(), tasks)
+    given, state = copy_of(task), copy_of(learner.state_dict())
+    found = []
+    for _ in range(2):
+        adapted = adapt_fully(learner, task.support, STEPS)
+        score(suite, adapted, task, inductive=False)
+        found.append(adapted[0](task.query.x[0]).detach().clone())
+    if isinstance(learner, BatchedLearner) and learner.trainable:
+        token = watched.set(True)
+        try:
+            learner.direction(task, 0.0)
+        finally:
+            watched.reset(token)
+    if not same(task, given):
+        raise UserError(f"{who} writes into the task that it is given. Write x + noise, not x += noise.")
+    if not same(copy_of(learner.state_dict()), state):
+        raise UserError(f"{who} changes its own state when it adapts to a task: the next task would feel it.")
+    gap = float((found[0] - found[1]).abs().nan_to_num().max())
+    if gap > TOLERANCE * max(1.0, float(found[1].abs().nan_to_num().max())):
+        raise UserError(
+            f"{who} adapts to the same task twice and predicts differently, by up to {gap:.2g}: it draws random "
+            "numbers, or keeps something from task to task."
+        )
