@@ -60,6 +60,8 @@ def test_every_number_has_a_source_and_is_plausible(number):
         assert 1 / number.setting["ways"] < number.value < 1
         assert number.half is None or 0 < number.half < 0.03
         assert number.setting["shots"] in (1, 5)
+    elif number.metric == "return":
+        assert -400 < number.value < 0
     else:
         assert number.metric == "mse"
         assert 0 < number.value < 5
