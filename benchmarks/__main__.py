@@ -25,7 +25,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads whose name contains this")
     parser.add_argument("--contenders", default="", metavar="TEXT", help="contenders whose name contains this")
     parser.add_argument("--tasks", type=int, default=0, metavar="N", help="at most N tasks in every workload")
-    parser.add_argument("--minutes", type=float, default=12.0, help="for everything; sets how many repeats there are")
+    parser.add_argument("--minutes", type=float, default=8.0, help="to spread over the repeats beyond the least")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="cores that a contender may use")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="where the results go")
     return parser.parse_args()
@@ -57,16 +57,18 @@ def main() -> None:
 
     from benchmarks import figure, floor, table
 
-    rate = floor.sgemm_rate(given.threads)
-    say(f"sgemm {rate / 1e9:.0f} GFLOP/s on {given.threads} threads")
-    floors = {each.id: floor.flops(each, make_arrays(each)) / rate for each in picked}
-    plan = Plan(threads=given.threads, rounds=3 if given.quick else 5)
+    rates = {threads: floor.rates(threads) for threads in {1, given.threads}}
+    for threads, rate in rates.items():
+        say(f"{threads} threads: sgemm {rate.flops / 1e9:.0f} GFLOP/s, copies {rate.bytes / 1e9:.0f} GB/s")
+    works = {each.id: floor.work(each, make_arrays(each)) for each in picked}
+    floors = {name: {n: rate.seconds(work) for n, rate in rates.items()} for name, work in works.items()}
+    plan = Plan(threads=given.threads, least=(3, 1) if given.quick else Plan.least)
     until = began + 60 * (1.0 if given.quick else given.minutes)
     results = []
     for number, workload in enumerate(picked):
         seconds = (until - time.monotonic()) / (len(picked) - number)
         results.append(contest(workload, entries, plan, seconds, say))
-        rows = table.frame(flatten(results), floors, machine(rate))
+        rows = table.frame(flatten(results), floors, machine(rates[given.threads].flops))
         given.out.mkdir(parents=True, exist_ok=True)
         rows.to_csv(given.out / "table.csv", index=False, float_format="%.6g")
     table.show(rows, Console(width=None if sys.stdout.isatty() else 160))
@@ -74,7 +76,7 @@ def main() -> None:
     (given.out / "table.md").write_text(text, encoding="utf-8")
     figure.draw(rows, given.out / "performance.svg")
     if len(picked) == len(WORKLOADS) and len(entries) == len(ENTRIES) and not given.tasks:
-        table.insert(ROOT / "docs" / "performance.md", text)
+        table.insert(ROOT / "docs" / "performance.md", table.summary(rows))
         figure.draw(rows, ROOT / "docs" / "figures" / "performance.svg")
     say(f"written to {given.out}")
 

@@ -33,6 +33,8 @@ class Result:
     memory: float | None = None
     tensors: float | None = None
     adapt: float | None = None
+    alone: float | None = None
+    """The median of an update while no other contender is there; of the peer only."""
 
     @property
     def median(self) -> float | None:
@@ -49,49 +51,78 @@ class Plan:
     """How long to measure."""
 
     threads: int
-    rounds: int = 5
-    limit: float = 90.0
+    rounds: int = 9
+    least: tuple[int, int] = (9, 3)
+    """Timed updates at least: of the main contenders, of the others."""
+    limit: float = 120.0
     """Seconds that any one command may take, but for the first update."""
     compiling: float = 240.0
     """Seconds that the first update may take."""
-    least: float = 1.0
-    """Seconds of timed updates that a contender gets even where time is up."""
     most: int = 10
     """Updates in one turn at most."""
+
+
+Pair = tuple[Result, Remote]
 
 
 def contest(
     workload: Workload, entries: Sequence[contenders.Entry], plan: Plan, seconds: float, say: Callable[[str], None]
 ) -> list[Result]:
-    """The results of a workload in about `seconds`; at least two timed updates each, whatever they take."""
+    """The results of a workload in about `seconds`, or what the least number of updates takes."""
     until = time.monotonic() + seconds
     path = workloads_folder() / f"{workload.id}.npz"
     arrays = workloads.save(workload, path)
-    reference = None
-    results = []
-    taking_part = [entry for entry in entries if workload.memory_only or not entry.memory_only]
-    threads = 1 if workload.memory_only else plan.threads  # each thread of ours has a task's graph alive
-    for group in [[entry] for entry in taking_part] if workload.memory_only else [taking_part]:
-        pairs = [(Result(workload, entry.name), Remote(entry, path, threads)) for entry in group]
-        try:
-            if reference is None:  # while the workers import their libraries
-                say(f"{workload.id}: float64 reference")
-                reference = check.reference(workload, arrays, plan.threads)
-            for result, remote in pairs:
+    taking_part = [entry for entry in entries if entry.takes_part(workload)]
+    pairs = [(Result(workload, entry.name), Remote(entry, path, plan.threads)) for entry in taking_part]
+    try:
+        say(f"{workload.id}: float64 reference")
+        reference = check.reference(workload, arrays, plan.threads)  # while the workers import their libraries
+        for result, remote in pairs:
+            with absent_is_a_note(result):
+                remote.ask("ready", plan.limit)
+        for result, remote in pairs:
+            if result.note:
+                continue
+            with absent_is_a_note(result):
+                prepare(result, remote, reference, arrays, plan)
+            say(f"{workload.id}: {result.contender}: {summary(result)}")
+        measure(pairs, {entry.name for entry in taking_part if entry.main}, plan, until, say)
+        alone(pairs, plan, say)
+    finally:
+        for _, remote in pairs:
+            remote.close()
+    if workload.image_size:
+        for (result, _), entry in zip(pairs, taking_part, strict=True):
+            if result.updates and entry.torch:
                 with absent_is_a_note(result):
-                    remote.ask("ready", plan.limit)
-            for result, remote in pairs:
-                if result.note:
-                    continue
-                with absent_is_a_note(result):
-                    prepare(result, remote, reference, arrays, plan)
-                say(f"{workload.id}: {result.contender}: {summary(result)}")
-            measure(pairs, plan, until, say)
-        finally:
-            for _, remote in pairs:
-                remote.close()
-        results += [result for result, _ in pairs]
-    return results
+                    result.tensors = tensors_on_one_thread(entry, path, plan)
+    return [result for result, _ in pairs]
+
+
+def tensors_on_one_thread(entry: contenders.Entry, path: Path, plan: Plan) -> float | None:
+    """MB of tensors at an update's peak, in a process with one thread: each thread has a task's graph alive."""
+    remote = Remote(entry, path, 1)
+    try:
+        remote.ask("load", plan.compiling)
+        peak: float | None = remote.ask("tensors", plan.limit)["peak"]
+    finally:
+        remote.close()
+    return peak
+
+
+def alone(pairs: list[Pair], plan: Plan, say: Callable[[str], None]) -> None:
+    """Time the peer once more after the others have ended: what it does at its own best setting."""
+    from benchmarks.table import PEERS
+
+    timed = [pair for name in PEERS for pair in pairs if pair[0].contender == name and pair[0].updates]
+    for pair in pairs:
+        if pair not in timed[:1]:
+            pair[1].close()
+    for result, remote in timed[:1]:
+        with absent_is_a_note(result):
+            again = remote.ask("time", plan.limit, n=3 if result.updates[0] > 1 else plan.most)["seconds"]
+            result.alone = statistics.median(again)
+            say(f"{result.workload.id}: {result.contender} alone: {1e3 * result.alone:.2f} ms")
 
 
 def prepare(result: Result, remote: Remote, reference: check.Reference, arrays: workloads.Arrays, plan: Plan) -> None:
@@ -108,37 +139,31 @@ def prepare(result: Result, remote: Remote, reference: check.Reference, arrays: 
     result.threads = remote.ask("settle", plan.limit)["threads"]
 
 
-def measure(pairs: list[tuple[Result, Remote]], plan: Plan, until: float, say: Callable[[str], None]) -> None:
+def measure(pairs: list[Pair], main: set[str], plan: Plan, until: float, say: Callable[[str], None]) -> None:
     """Time the contenders in turn: one update each, then rounds that share the time left, then the rest."""
     alive = [(result, remote) for result, remote in pairs if result.check == "passed"]
     for result, remote in alive:
         with absent_is_a_note(result):
             result.updates += remote.ask("time", plan.limit, n=1)["seconds"]
-    share = max(plan.least, (until - time.monotonic()) / max(1, len(alive)))
-    if not alive or alive[0][0].workload.memory_only:
-        share = 0.0
+    share = max(0.0, (until - time.monotonic()) / max(1, len(alive)))
+    totals = {}
+    for result, _ in alive:
+        if result.updates:
+            least = plan.least[result.contender not in main] - 1
+            totals[result.contender] = min(max(least, int(share / result.updates[0])), plan.most * plan.rounds)
     for number in range(plan.rounds):
         for result, remote in alive:
-            if not result.updates or result.note:
-                continue
-            due = repeats(result.updates[0], share, plan, number)
-            if due:
+            total = totals.get(result.contender, 0)
+            due = total * (number + 1) // plan.rounds - total * number // plan.rounds
+            if due and not result.note:
                 with absent_is_a_note(result):
-                    result.updates += remote.ask("time", plan.limit * due, n=due)["seconds"]
+                    result.updates += remote.ask("time", plan.limit, n=due)["seconds"]
     for result, remote in alive:
         with absent_is_a_note(result):
             sizes = remote.ask("memory", plan.limit)
             result.memory = sizes["peak"] - sizes["resident"]
-            if result.workload.memory_only:
-                result.tensors = remote.ask("tensors", plan.limit)["peak"]
-            result.adapt = statistics.median(remote.ask("adapt", plan.limit, n=5)["seconds"])
+            result.adapt = statistics.median(remote.ask("adapt", plan.limit, n=9)["seconds"])
         say(f"{result.workload.id}: {result.contender}: {summary(result)}")
-
-
-def repeats(update: float, share: float, plan: Plan, number: int) -> int:
-    """How many updates a contender does in round `number`, so that all rounds take its share of the time."""
-    total = min(max(1, int(share / update)), plan.most * plan.rounds)
-    return total * (number + 1) // plan.rounds - total * number // plan.rounds
 
 
 class absent_is_a_note(suppress):  # noqa: N801

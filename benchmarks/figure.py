@@ -46,7 +46,7 @@ def panel(axes: Axes, rows: pd.DataFrame, names: list[str], palette: dict[str, s
         place = names.index(row["contender"])
         axes.plot([row["update_ms_q1"], row["update_ms_q3"]], [place, place], color=colour, linewidth=3, alpha=0.5)
         axes.plot(row["update_ms"], place, "o", color=colour, markersize=5)
-    axes.axvline(rows["floor_ms"].iloc[0], color="#262626", linestyle="--", linewidth=1)
+    axes.axvline(rows["floor_ms"].min(), color="#262626", linestyle="--", linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")

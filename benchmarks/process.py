@@ -14,6 +14,9 @@ from typing import Any
 from benchmarks.contenders import Entry
 from benchmarks.install import BENCH
 
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
+"""What `metabench.engine.measure.keep_freed_memory` sets, for everybody: glibc reads it when a process starts."""
+
 
 class Absent(Exception):  # noqa: N818
     """A contender has no figures for this work; the message is what its row says."""
@@ -26,7 +29,7 @@ class Remote:
         self.name = entry.name
         self.log = BENCH / "logs" / f"{path.stem}-{entry.name.replace(' ', '-')}.txt"
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = dict(os.environ)
+        environment = {**os.environ, **KEEP_FREED_MEMORY}
         if entry.folder:
             environment["PYTHONPATH"] = str(BENCH / entry.folder)
         command = [sys.executable, "-m", "benchmarks.worker", entry.name, str(path), "--threads", str(threads)]

@@ -16,6 +16,17 @@ from benchmarks.contest import Result
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 PEERS = ("learn2learn", "PyTorch loop")
 """Whose update is 1 in the column `ratio to peer`: the first of them that does the work."""
+AIMS = {
+    ("sinusoid", "maml"): 1 / 30,
+    ("omniglot-5w1s", "maml"): 0.40,
+    ("omniglot-5w1s", "fomaml"): 0.45,
+    ("omniglot-5w1s-5steps", "maml"): 0.50,
+    ("omniglot-20w5s", "maml"): 0.50,
+    ("miniimagenet-5w1s", "maml"): 0.35,
+}
+"""The project's own, of metabench's quickest strategy to learn2learn."""
+WIDE = 0.1
+"""Of the median, between the quartiles: from there on a figure says little, and a row says so."""
 
 SHOWN = {
     "contender": "contender",
@@ -23,6 +34,7 @@ SHOWN = {
     "update_ms": "update ms (quartiles)",
     "ratio_to_peer": "ratio to peer",
     "ratio_to_floor": "ratio to floor",
+    "ratio_to_memory_floor": "to memory floor",
     "tasks_per_second": "tasks/s",
     "first_update_s": "first update s",
     "peak_mb": "peak MB",
@@ -33,14 +45,19 @@ SHOWN = {
 """Columns of the readable tables and what they are called there."""
 
 
-def frame(results: Iterable[Result], floors: dict[str, float], machine: dict[str, Any]) -> pd.DataFrame:
-    """A row a contender and workload; `floors` are seconds by the workload's id. No figure: NaN and a note."""
+Floors = dict[str, dict[int, tuple[float, float]]]
+"""Seconds of arithmetic and of memory, by the workload's id and the number of threads."""
+
+
+def frame(results: Iterable[Result], floors: Floors, machine: dict[str, Any]) -> pd.DataFrame:
+    """A row a contender and workload, beside the floors for its threads. No figure: NaN and a note."""
     results = list(results)
     rows = []
     for result in results:
         workload, median = result.workload, result.median
         peer = peer_of([other for other in results if other.workload == workload])
-        floor = floors.get(workload.id)
+        known = floors.get(workload.id, {})
+        floor, memory_floor = known.get(result.threads or 0) or known.get(max(known, default=0)) or (None, None)
         row: dict[str, Any] = {
             "workload": workload.name,
             "algorithm": workload.algorithm,
@@ -57,6 +74,9 @@ def frame(results: Iterable[Result], floors: dict[str, float], machine: dict[str
             "ratio_to_peer": ratio(median, peer.median if peer else None),
             "floor_ms": scaled(floor, 1e3),
             "ratio_to_floor": ratio(median, floor),
+            "memory_floor_ms": scaled(memory_floor, 1e3),
+            "ratio_to_memory_floor": ratio(median, memory_floor),
+            "alone_ms": scaled(result.alone, 1e3),
             "peak_mb": result.memory,
             "tensors_mb": result.tensors,
             "adapt_ms": scaled(result.adapt, 1e3),
@@ -93,6 +113,7 @@ def readable(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             )
             continue
         spread = f"{digits(row['update_ms'])} ({digits(row['update_ms_q1'])}–{digits(row['update_ms_q3'])})"
+        spread += " ±" * (row["update_ms_q3"] - row["update_ms_q1"] > WIDE * row["update_ms"])
         rest = [digits(row[name]) for name in list(SHOWN)[3:]]
         cells.append([row["contender"], f"{row['gradient_error']:.0e}", spread, *rest])
     return list(SHOWN.values()), cells
@@ -109,8 +130,10 @@ def headline(rows: pd.DataFrame) -> str:
     """What a table is about."""
     first = rows.iloc[0]
     peer = f"; ratio to {first['peer']}" if first["peer"] else ""
-    floor = f"; floor {digits(first['floor_ms'])} ms" if not pd.isna(first["floor_ms"]) else ""
-    return f"{first['workload']}, {first['algorithm']}{peer}{floor}"
+    floors = [digits(rows[name].min()) for name in ("floor_ms", "memory_floor_ms")]
+    return (
+        f"{first['workload']}, {first['algorithm']}{peer}; floors {floors[0]} ms of arithmetic, {floors[1]} of memory"
+    )
 
 
 def groups(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -137,7 +160,8 @@ def markdown(table: pd.DataFrame) -> str:
         f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, sgemm {digits(first['sgemm_gflops'])} "
         f"GFLOP/s, {first['date']}. Times are medians with quartiles; *peak MB* is resident memory above that before "
         "the contender was made, *tensors MB* what torch itself had allocated at an update's peak on one thread; "
-        "*first update* includes making it, and compiling what is not on disk yet."
+        "*first update* includes making it, and compiling what is not on disk yet. Floors are those of a row's own "
+        f"number of threads. ± stands where the quartiles are more than {100 * WIDE:.0f}% of the median apart."
     )
     parts = [about]
     for rows in groups(table):
@@ -148,6 +172,45 @@ def markdown(table: pd.DataFrame) -> str:
         ]
         parts += [f"### {headline(rows)}", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
+
+
+def summary(table: pd.DataFrame) -> str:
+    """A row a workload: metabench's quickest strategy beside its peer."""
+    first = table.iloc[0]
+    headings = [
+        "work", "metabench", "update ms", "peer's ms (alone)", "ratio", "aim", "to floor", "tensors MB, both",
+        "peak MB, both", "one task, ratio",
+    ]  # fmt: skip
+    lines = [headings, ["---", "---", *["---:"] * (len(headings) - 2)]]
+    for rows in groups(table):
+        ours = rows[rows["contender"].str.startswith("metabench") & (rows["repeats"] > 0)]
+        peers = rows[(rows["contender"] == rows["peer"]) & (rows["repeats"] > 0)]
+        if len(ours) and len(peers):
+            lines.append(compared(ours.loc[ours["update_ms"].idxmin()], peers.iloc[0]))
+    about = (
+        f"{first['cpu']}, {first['cores']} cores, torch {first['torch']}, sgemm {digits(first['sgemm_gflops'])} "
+        f"GFLOP/s, {first['date']}. All contenders: `benchmarks/results/table.md`."
+    )
+    return about + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def compared(ours: Any, peer: Any) -> list[str]:
+    """The cells of one workload in the summary."""
+    wide = any(row["update_ms_q3"] - row["update_ms_q1"] > WIDE * row["update_ms"] for row in (ours, peer))
+    aim = AIMS.get((ours["workload"], ours["algorithm"]))
+    alone = f" ({digits(peer['alone_ms'])})" if digits(peer["alone_ms"]) else ""
+    named = "" if peer["contender"] == PEERS[0] else f", {peer['contender']}"
+    return [
+        f"{ours['workload']} {ours['algorithm']}",
+        ours["contender"].removeprefix("metabench "),
+        digits(ours["update_ms"]),
+        digits(peer["update_ms"]) + alone + named,
+        digits(ours["ratio_to_peer"]) + " ±" * wide,
+        digits(aim),
+        digits(ours["ratio_to_floor"]),
+        *(f"{digits(ours[name])} / {digits(peer[name])}" for name in ("tensors_mb", "peak_mb")),
+        digits(ratio(ours["adapt_ms"], peer["adapt_ms"])),
+    ]
 
 
 def insert(page: Path, text: str) -> bool:

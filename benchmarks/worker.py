@@ -24,9 +24,6 @@ import numpy as np
 
 from benchmarks import contenders, workloads
 
-SLOW = 1.0
-"""Seconds of an update from which the number of threads is not tried out: there is enough to do for all."""
-
 
 class Worker:
     """A contender and what its commands do."""
@@ -37,7 +34,6 @@ class Worker:
         self.contender: Any = None
         self.resident = 0.0
         self.watching = False
-        self.usual = 0.0
 
     def ready(self) -> dict[str, Any]:
         """Its libraries were imported before the first command; what torch imports late would look like memory."""
@@ -55,16 +51,11 @@ class Worker:
 
     def gradient(self, path: str) -> dict[str, Any]:
         """Write the direction at the initial weights."""
-        began = time.perf_counter()
-        direction = self.contender.gradient()
-        self.usual = time.perf_counter() - began
-        np.savez(path, **direction)
+        np.savez(path, **self.contender.gradient())
         return {}
 
     def settle(self) -> dict[str, Any]:
-        """Let the contender choose its number of threads; where the gradient took over a second it keeps all."""
-        if self.usual > SLOW:
-            return {"threads": getattr(self.contender, "threads", self.threads)}
+        """Let the contender choose its number of threads."""
         settle = getattr(self.contender, "settle", lambda: self.threads)
         return {"threads": settle()}
 

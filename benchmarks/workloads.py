@@ -29,7 +29,7 @@ class Workload(NamedTuple):
     algorithm: str
     """`maml` (second order), `fomaml` or `reptile` (full-batch gradient descent on the support set)."""
     network: str
-    """`mlp`, `conv_strided` or `conv_pool`; see `network`."""
+    """See `network`."""
     tasks: int
     ways: int
     """Classes; 0 for regression."""
@@ -41,8 +41,12 @@ class Workload(NamedTuple):
     channels: int
     inner_lr: float
     inner_steps: int
-    memory_only: bool = False
-    """Whether peak memory is the point: contenders then run one after the other, few updates each."""
+    filters: int = 0
+    """Of each convolution of `conv_strided` and `conv_pool`."""
+    rematerialised: bool = False
+    """Whether metabench with `rematerialise` takes part too."""
+    few: bool = False
+    """Whether only the main contenders take part: an update takes seconds."""
 
     @property
     def id(self) -> str:
@@ -57,17 +61,32 @@ def sinusoid(algorithm: str, steps: int) -> Workload:
 
 def omniglot(algorithm: str, steps: int) -> Workload:
     """5-way 1-shot, 64 strided filters, 32 tasks (MAML, section 5.2 and appendix A.1)."""
-    return Workload("omniglot-5w1s", algorithm, "conv_strided", 32, 5, 1, 15, 28, 1, 0.4, steps)
+    return Workload("omniglot-5w1s", algorithm, "conv_strided", 32, 5, 1, 15, 28, 1, 0.4, steps, 64)
 
 
 def omniglot20(algorithm: str) -> Workload:
     """20-way 5-shot with five inner steps (MAML, appendix A.1, which takes one step of 0.1)."""
-    return Workload("omniglot-20w5s", algorithm, "conv_strided", 4, 20, 5, 5, 28, 1, 0.1, 5)
+    return Workload("omniglot-20w5s", algorithm, "conv_strided", 4, 20, 5, 5, 28, 1, 0.1, 5, 64)
 
 
 def miniimagenet(algorithm: str) -> Workload:
     """5-way 1-shot on 84x84 colour images, 32 filters, max-pooling, five inner steps (MAML, section 5.2)."""
-    return Workload("miniimagenet-5w1s", algorithm, "conv_pool", 4, 5, 1, 15, 84, 3, 0.01, 5)
+    return Workload("miniimagenet-5w1s", algorithm, "conv_pool", 4, 5, 1, 15, 84, 3, 0.01, 5, 32)
+
+
+def omniglot_mlp(algorithm: str) -> Workload:
+    """5-way 1-shot by the network without convolutions: 256-128-64-64 (MAML, section 5.2)."""
+    return Workload("omniglot-5w1s-mlp", algorithm, "mlp_normalised", 32, 5, 1, 15, 28, 1, 0.4, 1)
+
+
+def cifar(algorithm: str) -> Workload:
+    """5-way 1-shot on 32x32 colour images, 64 filters, max-pooling, five inner steps (as on CIFAR-FS and FC100)."""
+    return Workload("cifar-5w1s", algorithm, "conv_pool", 4, 5, 1, 15, 32, 3, 0.01, 5, 64)
+
+
+def residual(algorithm: str) -> Workload:
+    """5-way 1-shot on 32x32 colour images by ResNet-12, one inner step, two tasks."""
+    return Workload("resnet12-5w1s", algorithm, "resnet12", 2, 5, 1, 5, 32, 3, 0.01, 1, few=True)
 
 
 WORKLOADS = (
@@ -79,7 +98,10 @@ WORKLOADS = (
     omniglot("reptile", 5),
     omniglot20("maml"),
     miniimagenet("maml"),
-    omniglot("maml", 5)._replace(name="omniglot-5w1s-5steps", memory_only=True),
+    omniglot("maml", 5)._replace(name="omniglot-5w1s-5steps", rematerialised=True),
+    omniglot_mlp("maml"),
+    cifar("maml"),
+    residual("maml"),
 )
 
 
@@ -87,14 +109,19 @@ def network(workload: Workload) -> Any:
     """The torch module of a workload, freshly initialised from a fixed seed."""
     import torch
 
-    from metabench_plugins.suites.backbones import conv_pool, conv_strided, mlp
+    from benchmarks.residual import resnet12
+    from metabench_plugins.suites.backbones import FULLY_CONNECTED, conv_pool, conv_strided, mlp, mlp_normalised
 
+    ways, filters, channels, size = workload.ways, workload.filters, workload.channels, workload.image_size
+    networks = {
+        "mlp": lambda: mlp(1, (40, 40), 1),
+        "mlp_normalised": lambda: mlp_normalised(channels * size * size, FULLY_CONNECTED, ways),
+        "conv_strided": lambda: conv_strided(ways, filters, channels),
+        "conv_pool": lambda: conv_pool(ways, filters, channels, size),
+        "resnet12": lambda: resnet12(ways, channels),
+    }
     torch.manual_seed(SEED)
-    if workload.network == "mlp":
-        return mlp(1, (40, 40), 1)
-    if workload.network == "conv_strided":
-        return conv_strided(workload.ways, 64, workload.channels)
-    return conv_pool(workload.ways, 32, workload.channels, workload.image_size)
+    return networks[workload.network]()
 
 
 def make_arrays(workload: Workload) -> Arrays:

@@ -101,6 +101,11 @@ def init_child() -> None:
         os.setpgrp()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    one_thread_per_library()
+
+
+def one_thread_per_library() -> None:
+    """Keep numeric libraries that are imported later from starting threads, unless the user has said how many."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 

@@ -12,7 +12,7 @@ bin=$work/venv/bin
 "$bin/pip" wheel --quiet --no-deps --wheel-dir "$work" .
 listing=$("$bin/python" -m zipfile --list "$work"/metabench-*.whl)
 for file in metabench/py.typed metabench_plugins/published.toml licenses/LICENSE \
-  metabench/report/page/templates/ metabench/cli/templates/pyproject.toml; do
+  metabench/report/page/templates/ metabench/cli/templates/pyproject.toml metabench/engine/blocks/block.cpp; do
   grep --quiet --fixed-strings "$file" <<<"$listing" || { echo "The wheel has no $file."; exit 1; }
 done
 

@@ -40,22 +40,31 @@ class Entry(NamedTuple):
     place: str
     """`module:Class` in this package."""
     folder: str = ""
-    memory_only: bool = False
-    """Whether it takes part only where peak memory is the point."""
+    main: bool = False
+    """Whether the comparison is about it: it takes part everywhere, with more timed updates than the others."""
+    torch: bool = True
+    """Whether torch allocates its tensors, so that their peak can be measured."""
+
+    def takes_part(self, workload: Workload) -> bool:
+        """Whether it is compared on a workload; some are left out where they would say nothing new."""
+        if workload.few and not self.main:
+            return False
+        return workload.rematerialised or self.name != "metabench rematerialised"
 
 
 ENTRIES = (
     Entry("metabench vectorised", "metabench:Vectorised"),
     Entry("metabench compiled", "metabench:Compiled"),
-    Entry("metabench threaded", "metabench:Threaded"),
-    Entry("metabench rematerialised", "metabench:Rematerialised", memory_only=True),
-    Entry("learn2learn", "learn2learn:Learn2learn"),
+    Entry("metabench threaded", "metabench:Threaded", main=True),
+    Entry("metabench plain layers", "metabench:PlainLayers"),
+    Entry("metabench rematerialised", "metabench:Rematerialised"),
+    Entry("learn2learn", "learn2learn:Learn2learn", main=True),
     Entry("PyTorch loop", "handwritten:Loop"),
     Entry("torch.func", "handwritten:Vmap"),
     Entry("parallel-metalearn vmap", "parallel_metalearn:Vmap", "parallel-metalearn"),
     Entry("parallel-metalearn sequential", "parallel_metalearn:Sequential", "parallel-metalearn"),
-    Entry("JAX vmap", "jax_contender:Vmap", "jax"),
-    Entry("JAX loop", "jax_contender:Loop", "jax"),
+    Entry("JAX vmap", "jax_contender:Vmap", "jax", torch=False),
+    Entry("JAX loop", "jax_contender:Loop", "jax", torch=False),
 )
 
 

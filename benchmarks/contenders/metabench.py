@@ -13,7 +13,6 @@ from benchmarks.workloads import Arrays, Workload
 from metabench.api import Algorithm, Batch, Predict, Problem, Suite, Task
 from metabench.api.trees import map_tree
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner
-from metabench.engine.measure import keep_freed_memory
 from metabench.engine.problem import build_problem
 from metabench_plugins.algorithms.fomaml import fomaml
 from metabench_plugins.algorithms.maml import maml
@@ -24,10 +23,9 @@ class Metabench:
     """A plugin's algorithm, lifted as in a trial: torch's kernels have one thread, whole tasks may have more."""
 
     strategy = ""
-    rematerialise = False
+    rematerialise = plain_layers = False
 
     def __init__(self, workload: Workload, arrays: Arrays, threads: int) -> None:
-        keep_freed_memory()
         torch.set_num_threads(1)
         self.workload = workload
         tasks = tensors.Tasks(arrays)
@@ -40,7 +38,7 @@ class Metabench:
 
     def lifted(self, made: Algorithm, threads: int) -> BatchedLearner:
         """The learner, ready to be timed. Raises Unsupported where the strategy gave way to another one."""
-        learner = as_learner(made, self.strategy, threads, self.rematerialise)
+        learner = as_learner(made, self.strategy, threads, self.rematerialise, self.plain_layers)
         assert isinstance(learner, BatchedLearner)
         learner.prepare(self.tasks)
         if learner.strategy.problem:
@@ -101,6 +99,19 @@ class Threaded(Metabench):
     strategy = "threaded"
 
 
+class PlainLayers(Threaded):
+    """A task a thread, without blocks. Raises Unsupported where there are none anyway."""
+
+    plain_layers = True
+
+    def lifted(self, made: Algorithm, threads: int) -> BatchedLearner:
+        """See Metabench."""
+        learner = super().lifted(made, threads)
+        if not learner.strategy.layers:
+            raise Unsupported("the same as threaded")
+        return learner
+
+
 class Rematerialised(Threaded):
     """A task a thread, inner steps computed twice rather than kept."""
 
@@ -131,6 +142,7 @@ def problem(workload: Workload, arrays: Arrays) -> Problem:
         loss=loss,
         metrics=lambda predict, batch: {"loss": loss(predict, batch)},
         higher_is_better=False,
+        ways=workload.ways or None,
     )
     return build_problem(suite, seed=0)
 

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from benchmarks import workloads
 from benchmarks.workloads import Arrays, Workload
 
+SLOW = 1.0
+"""Seconds of an update from which setting up threads is nothing beside it."""
 OUTER_LR = 1e-3
 """Adam's step size in every meta-update."""
 
@@ -26,11 +28,14 @@ class OnTorch:
         raise NotImplementedError
 
     def settle(self) -> int:
-        """All threads or one, whichever is quicker by the best of two updates each; the number kept."""
+        """All threads or one, whichever is quicker by the best of two updates each (of one, if slow); that number."""
         best = dict.fromkeys((self.threads, 1), float("inf"))
-        for threads in 2 * list(best):
+        for number, threads in enumerate(2 * list(best)):
+            if number >= len(best) and min(best.values()) > SLOW:
+                break
             torch.set_num_threads(threads)
-            self.update()  # the first after a change may set threads up
+            if min(best.values()) < SLOW or number == 0:
+                self.update()  # the first after a change may set threads up
             began = time.perf_counter()
             self.update()
             best[threads] = min(best[threads], time.perf_counter() - began)

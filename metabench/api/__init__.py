@@ -5,6 +5,16 @@ write them.
 """
 
 from metabench.api.autodiff import grad, value_and_grad
+from metabench.api.classes import (
+    Images,
+    Shape,
+    Splits,
+    check_classes,
+    check_drawings,
+    of_classes,
+    split_by_hash,
+    stacked,
+)
 from metabench.api.contract import (
     Algorithm,
     AlgorithmFactory,
@@ -24,14 +34,17 @@ from metabench.api.contract import (
     hookimpl,
     requires,
 )
-from metabench.api.datasets import DataError, cache_dir, cached_arrays, fetch, read_member
+from metabench.api.datasets import DataError, cached_arrays, fetch, read_member
 from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
+from metabench.api.few_shot import classification_scores, cross_entropy, distinct, image_suite
 from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.mapped import in_parallel, mapped_array
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
+from metabench.api.torch_data import dataset_suite
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
+from metabench.records.files import cache_dir
 from metabench.records.recipe import PackageRecipes, Recipe
 
 __all__ = [
@@ -40,6 +53,7 @@ __all__ = [
     "AlgorithmFactory",
     "Batch",
     "DataError",
+    "Images",
     "InnerLoop",
     "Learner",
     "Meta",
@@ -55,8 +69,10 @@ __all__ = [
     "Range",
     "Rate",
     "Recipe",
+    "Shape",
     "Share",
     "Size",
+    "Splits",
     "Steps",
     "Suite",
     "SuiteFactory",
@@ -64,17 +80,27 @@ __all__ = [
     "adam",
     "cache_dir",
     "cached_arrays",
+    "check_classes",
+    "check_drawings",
+    "classification_scores",
+    "cross_entropy",
+    "dataset_suite",
+    "distinct",
     "fetch",
     "grad",
     "hookimpl",
+    "image_suite",
     "in_parallel",
     "map_tree",
     "mapped_array",
+    "of_classes",
     "partial_sgd",
     "query_loss",
     "read_member",
     "requires",
     "sgd",
+    "split_by_hash",
+    "stacked",
     "trajectory",
     "unroll",
     "value_and_grad",

@@ -13,9 +13,9 @@ from typing import Any
 from urllib.parse import urljoin
 
 import numpy as np
-import platformdirs
 
 from metabench.errors import UserError
+from metabench.records.files import cache_dir
 
 CHECKSUM = re.compile(r"(?:md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 RETRIES = 2
@@ -24,11 +24,6 @@ RETRIES = 2
 
 class DataError(UserError):
     """Data that is missing or cannot be read; says where it was looked for and what to do."""
-
-
-def cache_dir() -> Path:
-    """`METABENCH_CACHE`, or the user's cache folder of the platform."""
-    return Path(os.environ.get("METABENCH_CACHE") or platformdirs.user_cache_dir("metabench"))
 
 
 def fetch(suite: str, name: str, url: str, checksum: str) -> Path:

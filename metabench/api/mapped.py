@@ -16,7 +16,8 @@ from typing import TypeVar
 import numpy as np
 from filelock import FileLock
 
-from metabench.api.datasets import DataError, cache_dir, plain_name
+from metabench.api.datasets import DataError, plain_name
+from metabench.records.files import cache_dir
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -146,3 +146,12 @@ def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def short_table(columns: tuple[str, str], rows: Iterable[tuple[str, str]]) -> Table:
+    """A table of names and what they are, a line each: cut where the line ends."""
+    table = Table(*columns[:1], box=None, padding=(0, 2, 0, 0))
+    table.add_column(columns[1], no_wrap=True, overflow="ellipsis")
+    for name, text in rows:
+        table.add_row(Text(name, style="bold"), Text(text))
+    return table

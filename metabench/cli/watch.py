@@ -16,10 +16,9 @@ from rich.text import Text
 
 from metabench.cli.terminal import plain_table, results_table
 from metabench.records import store
-from metabench.records.folder import FolderStatus, folder_status
+from metabench.records.folder import folder_status
 from metabench.records.locks import running
 from metabench.report.analysis.summary import summary_table
-from metabench.units import describe
 
 SHARE = 20
 """Looking takes at most one part in so many of the time."""
@@ -39,19 +38,12 @@ def look(root: Path, width: int) -> View:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged record is a trial that is left
         summary = summary_table(store.records(root), root)
-    parts: list[RenderableType] = [Text(headline(root, status))]
+    parts: list[RenderableType] = [Text(status.headline(root))]
     if status.running:
         parts.append(plain_table(("running or interrupted", "where", "updates", "computed for"), status.running))
     if summary.rows:
         parts.append(results_table(summary, width))
     return View(Group(*parts), not status.left and not running(root))
-
-
-def headline(root: Path, status: FolderStatus) -> str:
-    """`results/one: 3 ok, 1 running; 2 left of 6, about 5 min of computing.`"""
-    counts = ", ".join(f"{number} {name}" for name, number in status.counts.items())
-    rest = f", about {describe(status.seconds)} of computing" if status.seconds else ""
-    return f"{root}: {counts}; {status.left} left of {status.planned}{rest}."
 
 
 def step_back() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -51,6 +51,11 @@ class BatchedLearner:
         self.outer = OuterLoop(algorithm)
         strategy.configure(self.meta)
 
+    @cached_property
+    def for_one_task(self) -> Strategy:
+        """The strategy for a task alone: there is nothing to batch, and vmap would cost twice the time."""
+        return self.strategy if self.strategy.name == "threaded" else make_strategy("threaded", plain_layers=True)
+
     @property
     def meta(self) -> Meta:
         """The meta-parameters as the algorithm shaped them."""
@@ -78,10 +83,11 @@ class BatchedLearner:
     def adapt(self, support: Batch, steps: int) -> Iterator[AdaptedBatch]:
         """See Learner."""
         inner, meta = self.algorithm.inner, self.meta
-        fast = self.strategy.map(lambda batch: inner.start(meta, batch), support)
+        strategy = self.for_one_task if leading_axis(support) == 1 else self.strategy
+        fast = strategy.map(lambda batch: inner.start(meta, batch), support)
         yield AdaptedBatch(self, fast)
         for i in range(steps):
-            fast = self.strategy.map(lambda one, batch, i=i: inner.step(meta, one, batch, i), fast, support)
+            fast = strategy.map(lambda one, batch, i=i: inner.step(meta, one, batch, i), fast, support)
             yield AdaptedBatch(self, fast)
 
     def state_dict(self) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def set_deterministic(enabled: bool, device: str) -> None:
     """Have torch refuse kernels whose results may differ from run to run, or allow them again."""
     if enabled and device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    torch.use_deterministic_algorithms(enabled)
+    if torch.are_deterministic_algorithms_enabled() != enabled:  # it imports torch's compiler, for seconds
+        torch.use_deterministic_algorithms(enabled)
 
 
 def reset_peak_memory(device: str) -> None:

@@ -57,7 +57,7 @@ def unfinished(state: TrialState) -> str:
         return ""
     first, *more = state.not_finite
     others = f" (and {len(more)} more)" if more else ""
-    return f"a validation score was not finite, and was passed over: {first}{others}"
+    return f"a validation score was not finite, and was skipped: {first}{others}"
 
 
 def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str, device: str) -> Provenance:
@@ -74,5 +74,6 @@ def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str,
         plain_layers=execution.plain_layers,
         bits=bits(device, execution.deterministic, state.strategy, state.layers),
         notice=notice,
+        digests=run.digests,
         plugins=PluginOrigins(origin("algorithm", trial.algorithm), origin("suite", trial.suite)),
     )

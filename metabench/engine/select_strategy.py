@@ -12,7 +12,6 @@ import msgspec
 import torch
 
 from metabench.api import Algorithm, Suite, Task
-from metabench.api.datasets import cache_dir
 from metabench.engine.blocks.build import NoBlocksError, library_path
 from metabench.engine.environment import cpu_name
 from metabench.engine.learner import BatchedLearner
@@ -23,6 +22,7 @@ from metabench.engine.state import TrialRun
 from metabench.engine.strategies import STRATEGIES, make_strategy
 from metabench.engine.strategies.base import by_rule
 from metabench.errors import NotApplicableError, UserError, one_line
+from metabench.records.files import cache_dir
 from metabench.records.provenance import StrategyChoice
 from metabench.records.trials import Execution, Trial
 

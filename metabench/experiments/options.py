@@ -141,6 +141,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     retry_failed: Annotated[bool, Option("Run trials again that ended in an error, a timeout or lost.", "run")] = (
         False
     )
+    rerun_changed: Annotated[
+        bool, Option("Run trials again whose code or data were changed since they were run.", "run")
+    ] = False
     fail_fast: Annotated[bool, Option("Stop at the first trial that fails.", "run")] = False
     executor: Annotated[
         str,

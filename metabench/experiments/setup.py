@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from metabench.errors import UserError, one_line
 from metabench.experiments.options import Options
 from metabench.processes import ChildDiedError, run_in_subprocess
 from metabench.records.trials import Trial
+from metabench.registry.catalogue import Catalogue, Listed, kept_catalogue, read_catalogue
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
     from metabench.api import Suite
@@ -20,6 +23,7 @@ if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help a
     from metabench.registry.discovery import Registry
 
 Result = TypeVar("Result")
+Known = TypeVar("Known", "Registry", Catalogue)
 
 
 def folder(options: Options) -> Path:
@@ -49,11 +53,50 @@ def open_registry(options: Options) -> Registry:
     """The registry; a plugin file named by hand must be usable."""
     from metabench.registry.discovery import load_registry
 
-    registry = load_registry(plugin_files(options))
-    for plugin in registry.broken:
+    return usable(load_registry(plugin_files(options)), options)
+
+
+def open_catalogue(options: Options) -> Catalogue:
+    """What is installed, from the cache if no plugin has changed; a plugin file named by hand must be usable."""
+    return usable(read_catalogue(plugin_files(options)), options)
+
+
+def usable(known: Known, options: Options) -> Known:
+    """A registry or a catalogue in which no plugin file named by hand is broken; raises UserError."""
+    for plugin in known.broken:
         if plugin.source in plugin_files(options):
             raise UserError(f"Cannot use the plugin file '{plugin.source}': {plugin.problem}.")
-    return registry
+    return known
+
+
+def with_names(options: Options) -> Options:
+    """Options in which a plugin file among the names stands for what it registers; raises UserError for other names.
+
+    A name that nobody registers is refused at once where the catalogue is in the cache: before torch is imported.
+    """
+    files = tuple(name for name in (*options.algos, *options.suites) if name.endswith(".py"))
+    options = msgspec.structs.replace(options, plugins=(*options.plugins, *files))
+    known = kept_catalogue(plugin_files(options)) or check_in_subprocess(open_catalogue, options)
+    algos, suites = (
+        tuple(one for name in names for one in registered_by(name, kind, entries, known))
+        for kind, names, entries in (
+            ("algorithm", options.algos, known.algorithms), ("suite", options.suites, known.suites),
+        )
+    )  # fmt: skip
+    return msgspec.structs.replace(options, algos=algos, suites=suites)
+
+
+def registered_by(name: str, kind: str, entries: dict[str, Listed], known: Catalogue) -> tuple[str, ...]:
+    """The name itself, or the names of a kind that a plugin file registers; raises UserError."""
+    if name in entries:
+        return (name,)
+    if not name.endswith(".py"):
+        raise known.unknown(kind, name, entries)
+    plugin = next(plugin for plugin in known.plugins if plugin.source == os.path.realpath(name))
+    found = tuple(entry.name for entry in entries.values() if entry.plugin == plugin.name)
+    if not found:
+        raise UserError(f"The plugin file '{name}' registers no {kind}.")
+    return found
 
 
 def check_in_subprocess(check: Callable[..., Result], *arguments: Any) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 
@@ -13,12 +12,13 @@ from metabench.experiments.execution import make_execution, run_trial, usable_de
 from metabench.experiments.interrupts import asked_to_stop
 from metabench.experiments.options import Options
 from metabench.experiments.setup import open_registry, use_data
+from metabench.processes import one_thread_per_library
 from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
 from metabench.records.locks import Claim, TrialLocks
 from metabench.records.record import Record, StoppedError
-from metabench.records.trials import Trial
+from metabench.records.trials import Execution, Trial
 
 
 def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
@@ -29,7 +29,7 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
     """
     trial = read_trial(path)
     use_data(options)
-    open_registry(options)
+    files = open_registry(options).files
     locks = None
     if place.name == "record.json" and place.parent.name == trial.id:
         locks = TrialLocks(place.parent.parent)
@@ -43,17 +43,15 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
     if verdict is Claim.DONE:
         return None, 0
     try:
-        return run_and_write(trial, place, options, threads)
+        return run_and_write(trial, place, make_execution(options, usable_device(options), threads, files))
     finally:
         if locks:
             locks.release_all()
 
 
-def run_and_write(trial: Trial, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
+def run_and_write(trial: Trial, place: Path, execution: Execution) -> tuple[Record | None, int]:
     """See run_trial_file."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    execution = make_execution(options, usable_device(options), threads)
+    one_thread_per_library()
     keeper = FolderCheckpointStore(place.parent)
     trains = threading.Event()
 

@@ -8,8 +8,15 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import platformdirs
+
 TEMPORARY = ".metabench-"
 """What the name of a file begins with while it is being written."""
+
+
+def cache_dir() -> Path:
+    """`METABENCH_CACHE`, or the user's cache folder of the platform."""
+    return Path(os.environ.get("METABENCH_CACHE") or platformdirs.user_cache_dir("metabench"))
 
 
 class DamagedError(Exception):

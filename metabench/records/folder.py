@@ -33,6 +33,12 @@ class FolderStatus(NamedTuple):
     seconds: float | None
     """Of computing that is left, from what like trials took; None where nothing tells."""
 
+    def headline(self, root: Path) -> str:
+        """`results/one: 3 ok, 1 running; 2 left of 6, about 5 min of computing, one trial at a time.`"""
+        counts = ", ".join(f"{number} {name}" for name, number in self.counts.items())
+        rest = f", about {describe(self.seconds)} of computing, one trial at a time" if self.seconds else ""
+        return f"{root}: {counts}; {self.left} left of {self.planned}{rest}."
+
 
 def folder_status(root: Path) -> FolderStatus:
     """What records, checkpoints and locks say; nothing is changed."""

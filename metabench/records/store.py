@@ -9,7 +9,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,27 +155,32 @@ def read_scores(root: str | Path, record: Record) -> bytes:
     return content
 
 
+@contextmanager
+def skipping(what: str) -> Iterator[None]:
+    """A warning where `what` is damaged, in place of an error."""
+    try:
+        yield
+    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        warnings.warn(f"Skipped {what}: {error}", stacklevel=4)
+
+
 def scores(root: str | Path, record: Record) -> Scores:
     """The per-task scores of one trial; empty for one that failed, or, with a warning, where they are damaged."""
-    try:
+    with skipping(f"the scores of '{record.trial.id}'"):
         return rectangular(msgspec.json.decode(read_scores(root, record), type=Scores))
-    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        warnings.warn(f"Skipped the scores of '{record.trial.id}': {error}", stacklevel=2)
-        return {}
+    return {}
 
 
 def examples(root: str | Path, record: Record) -> Examples | None:
     """The test tasks of a trial that can be shown; None where there are none or they are not what was written."""
     if not record.examples_sha256:
         return None
-    try:
+    with skipping(f"the examples of '{record.trial.id}'"):
         content = read(Path(root) / record.trial.id / EXAMPLES)
         if content is None or checksum(content) != record.examples_sha256:
             raise DamagedError("they are not what was written")
         return msgspec.json.decode(content, type=Examples)
-    except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        warnings.warn(f"Skipped the examples of '{record.trial.id}': {error}", stacklevel=2)
-        return None
+    return None
 
 
 def rectangular(scores: Scores) -> Scores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,14 @@ from typing import Any, NamedTuple
 import pluggy
 
 from metabench.errors import UserError, one_line, unknown
+from metabench.records.plugin_files import Module, PluginFile
 from metabench.records.trials import NAME
 from metabench.registry import hookspecs
+from metabench.registry.code import digest, read_package
 from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
 from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
-from metabench.registry.sources import Found, digest_of, discover
+from metabench.registry.sources import Found, discover
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 
@@ -46,10 +49,15 @@ class Entry(NamedTuple):
         return description_of(self.factory)
 
     @property
-    def missing(self) -> str:
-        """The module that it needs and that is not installed, with the command that installs it; mostly empty."""
+    def requires(self) -> tuple[str, str]:
+        """The module that it needs besides, and the command that installs it; mostly empty."""
         module, install = getattr(self.factory, "metabench_requires", ("", ""))
-        return f"{module} is not installed: {install}" if module and not is_installed(module) else ""
+        return module, install
+
+    @property
+    def missing(self) -> str:
+        """See reason_missing."""
+        return reason_missing(*self.requires)
 
     def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
         """Every parameter with its value; raises UserError for what does not fit."""
@@ -64,6 +72,13 @@ class Plugin(NamedTuple):
     version: str
     provides: tuple[str, ...] = ()
     problem: str = ""
+    file: PluginFile | None = None
+    """Of one that is no installed package."""
+
+    @property
+    def module(self) -> str:
+        """Of an installed one: the entry point's."""
+        return self.source.split(":")[0]
 
 
 class Registry(NamedTuple):
@@ -79,14 +94,18 @@ class Registry(NamedTuple):
         """See package_settings."""
         return package_settings(self.recipes, suites, recipe, algorithm)
 
+    def of(self, kind: str) -> dict[str, Entry]:
+        """The algorithms or the suites."""
+        return self.algorithms if kind == "algorithm" else self.suites
+
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
-        entries = self.algorithms if kind == "algorithm" else self.suites
-        if name in entries:
-            if missing := entries[name].missing:
-                raise UserError(f"Cannot use {entries[name].owner}: {missing}")
-            return entries[name]
-        raise self.unknown(kind, name, entries)
+        entry = self.of(kind).get(name)
+        if entry is None:
+            raise self.unknown(kind, name, self.of(kind))
+        if entry.missing:
+            raise UserError(f"Cannot use {entry.owner}: {entry.missing}")
+        return entry
 
     def named(self, name: str) -> list[Entry]:
         """The algorithm or the suite of that name, or both; raises UserError as `get` does."""
@@ -97,22 +116,32 @@ class Registry(NamedTuple):
 
     def unknown(self, kind: str, name: str, available: Iterable[str]) -> UserError:
         """The error for a name that nobody registers: the nearest one, and the plugins that failed."""
-        broken = "".join(f" Plugin '{p.name}' could not be loaded: {p.problem}." for p in self.broken)
-        return UserError(unknown(kind, name, available) + broken)
+        return unknown_name(kind, name, available, self.broken)
 
     def origin(self, kind: str, name: str) -> str:
         """The distribution or file that a name comes from, with its version; empty for an unknown one."""
-        entry = (self.algorithms if kind == "algorithm" else self.suites).get(name)
+        entry = self.of(kind).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         return f"{plugin.version} ({Path(plugin.source).name})".strip() if plugin else ""
 
     def digest(self, kind: str, name: str) -> str:
-        """Of the source file of an algorithm or suite, in 12 digits; empty where it cannot be found."""
-        try:
-            file = inspect.getsourcefile(inspect.unwrap(self.get(kind, name).factory))
-        except TypeError:  # a partial, a callable object
+        """Of the code of an algorithm or suite as it is now, in 12 digits: see registry.code. Empty if not found."""
+        entry = (self.algorithms if kind == "algorithm" else self.suites).get(name)
+        plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
+        if entry is None or plugin is None:
             return ""
-        return digest_of(Path(file)) if file else ""
+        if plugin.file is not None:
+            return digest(plugin.file.source or b"", plugin.file.modules)
+        made_in = getattr(inspect.unwrap(entry.factory), "__module__", None) or ""
+        own = [name for name in (plugin.module, made_in) if name.split(".")[0] == plugin.module.split(".")[0]]
+        files = {module: file for module in own if (file := file_of(module))}
+        parts = [(module, *read_package(module, Path(file))) for module, file in sorted(files.items())]
+        return digest(b"", [Module(each, "", source) for each, source, _ in parts] + [m for p in parts for m in p[2]])
+
+    @property
+    def files(self) -> tuple[PluginFile, ...]:
+        """Of the plugins that are no installed packages, as they were read."""
+        return tuple(plugin.file for plugin in self.plugins if plugin.file)
 
     @property
     def broken(self) -> list[Plugin]:
@@ -120,7 +149,7 @@ class Registry(NamedTuple):
         return [plugin for plugin in self.plugins if plugin.problem]
 
 
-def load_registry(files: tuple[str, ...] = ()) -> Registry:
+def load_registry(files: tuple[str | PluginFile, ...] = ()) -> Registry:
     """Everything from the entry-point group `metabench`, from METABENCH_PLUGINS, and from `files`."""
     manager = pluggy.PluginManager("metabench")
     manager.add_hookspecs(hookspecs)
@@ -130,12 +159,29 @@ def load_registry(files: tuple[str, ...] = ()) -> Registry:
     return registry
 
 
+def unknown_name(kind: str, name: str, available: Iterable[str], broken: Iterable[Plugin]) -> UserError:
+    """The error for a name that nobody registers: the nearest one, and the plugins that failed."""
+    failed = "".join(f" Plugin '{plugin.name}' could not be loaded: {plugin.problem}." for plugin in broken)
+    return UserError(unknown(kind, name, available) + failed)
+
+
+def reason_missing(module: str, install: str) -> str:
+    """The module that is not installed, with the command that installs it; empty where it is, or none is needed."""
+    return f"{module} is not installed: {install}" if module and not is_installed(module) else ""
+
+
 def is_installed(module: str) -> bool:
     """Whether a module can be found; it is not imported."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):  # set to None in sys.modules, as tests do
         return False
+
+
+def file_of(module: str) -> str:
+    """The Python file of a module that was imported; empty for another."""
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return file if file.endswith(".py") else ""
 
 
 def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Registry:
@@ -155,9 +201,10 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
     except BaseException as error:  # SystemExit too, and whatever else a stranger raises
         if module is not None and manager.is_registered(module):
             manager.unregister(module)
-        plugin = Plugin(found.name, found.source, found.version, problem=reason_of(error))
+        plugin = Plugin(found.name, found.source, found.version, problem=reason_of(error), file=found.file)
         return registry._replace(plugins=(*registry.plugins, plugin))
-    plugin = Plugin(found.name, found.source, found.version, tuple(entry.name for entry in entries))
+    names = tuple(entry.name for entry in entries)
+    plugin = Plugin(found.name, found.source, found.version, names, file=found.file)
     return Registry(
         registry.algorithms | {e.name: e for e in entries if e.kind == "algorithm"},
         registry.suites | {e.name: e for e in entries if e.kind == "suite"},
@@ -189,8 +236,7 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
                     f"{kind} name {name!r} must be 1 to 40 lower-case letters, digits, '-', '_' or '+', and "
                     "none that Windows reserves"
                 )
-            taken = (registry.algorithms if kind == "algorithm" else registry.suites).get(name)
-            if taken:
+            if taken := registry.of(kind).get(name):
                 raise ValueError(f"{kind} '{name}' is registered already by plugin '{taken.plugin}'; rename yours")
             try:
                 schema = signature_of(factory, positional)
@@ -202,9 +248,5 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
 
 def reason_of(error: BaseException) -> str:
     """One line about an exception."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # a stranger's exception, which fails even at that
-        return type(error).__name__
     plain = isinstance(error, UserError | ValueError | pluggy.PluginValidationError | FileNotFoundError)
-    return text if plain and text else one_line(error)
+    return one_line(error).removeprefix(f"{type(error).__name__}: ") if plain else one_line(error)

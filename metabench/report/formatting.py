@@ -29,22 +29,20 @@ def score(value: float | None, metric: str) -> str:
     return with_interval(value, None, metric)
 
 
-def with_interval(value: float | None, half: float | None, metric: str) -> str:
-    """`95.30 ± 0.54%`, `0.381 ± 0.035`."""
+def with_interval(value: float | None, half: float | None, metric: str, unit: str = "%") -> str:
+    """`95.30 ± 0.54%`, `0.381 ± 0.035`; `unit` is that of a share."""
     if not known(value):
         return "–"
     write = percent if is_share(metric) else decimal
     margin = f" ± {write(half)}" if known(half) else ""
-    return f"{write(value)}{margin}" + "%" * is_share(metric)
+    return f"{write(value)}{margin}" + unit * is_share(metric)
 
 
 def difference(value: float | None, half: float | None, metric: str) -> str:
     """`−3.10 ± 0.42 points` for accuracies, `+0.120 ± 0.031` for anything else."""
     if not known(value):
         return "–"
-    write = percent if is_share(metric) else decimal
-    margin = f" ± {write(half)}" if known(half) else ""
-    return f"{'−' if value < 0 else '+'}{write(abs(value))}{margin}" + " points" * is_share(metric)
+    return ("−" if value < 0 else "+") + with_interval(abs(value), half, metric, " points")
 
 
 def percent(value: float) -> str:

@@ -161,7 +161,7 @@ def twice_differentiable(case: SuiteCase) -> None:
     Typical causes: a function that torch cannot differentiate twice (`torch.cdist`, `ctc_loss`), an autograd.Function
     of your own that is marked `once_differentiable` or detaches what its backward pass uses.
     Remedy: write it with operations that torch differentiates; or expect this to fail, and run algorithms of first
-    order: fomaml, reptile and others.
+    order: a run that meets it says which they are.
     """
     problem, support = case.problem(torch.float64), first_of(case.tasks("train", 1)).support
     support = to_device_dtype(support, "cpu", torch.float64)

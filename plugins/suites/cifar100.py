@@ -12,10 +12,24 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch
 
-from metabench.api import DataError, Range, Size, Suite, SuiteFactory, cached_arrays, fetch, hookimpl, mapped_array
+from metabench.api import (
+    DataError,
+    Range,
+    Shape,
+    Size,
+    Splits,
+    Suite,
+    SuiteFactory,
+    cached_arrays,
+    check_classes,
+    check_drawings,
+    fetch,
+    hookimpl,
+    image_suite,
+    mapped_array,
+    of_classes,
+)
 from metabench_plugins.suites.colour import Model, colour_recipes, network
-from metabench_plugins.suites.fewshot import image_suite
-from metabench_plugins.suites.images import Shape, Splits, check_classes, check_drawings, of_classes
 
 NAME = "cifar-100-binary.tar.gz"
 URL = f"https://www.cs.toronto.edu/~kriz/{NAME}"

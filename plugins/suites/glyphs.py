@@ -21,10 +21,21 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from metabench.api import Range, Recipe, Size, Suite, SuiteFactory, cached_arrays, hookimpl
+from metabench.api import (
+    Range,
+    Recipe,
+    Shape,
+    Size,
+    Splits,
+    Suite,
+    SuiteFactory,
+    cached_arrays,
+    check_drawings,
+    hookimpl,
+    image_suite,
+    stacked,
+)
 from metabench_plugins.suites import backbones, lettering
-from metabench_plugins.suites.fewshot import image_suite
-from metabench_plugins.suites.images import Shape, Splits, check_drawings, stacked
 from metabench_plugins.suites.omniglot_recipes import QUICK, QUICK_REPTILE, omniglot_recipes
 from metabench_plugins.suites.sinusoid import COMPARED
 

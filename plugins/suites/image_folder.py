@@ -11,17 +11,27 @@ from typing import Annotated, Literal
 import torch
 from torch import nn
 
-from metabench.api import DataError, Range, Recipe, Size, Suite, SuiteFactory, hookimpl
+from metabench.api import (
+    DataError,
+    Range,
+    Recipe,
+    Shape,
+    Size,
+    Splits,
+    Suite,
+    SuiteFactory,
+    hookimpl,
+    image_suite,
+    of_classes,
+    split_by_hash,
+)
 from metabench_plugins.suites import backbones
-from metabench_plugins.suites.fewshot import image_suite
 from metabench_plugins.suites.image_files import small_images
 from metabench_plugins.suites.image_source import Source, opened, read_file, told
-from metabench_plugins.suites.images import Shape, Splits, of_classes
 from metabench_plugins.suites.own_data import (
     ALIASES,
     SPLIT_LIMIT,
     SPLITS,
-    by_hash,
     digest_of_names,
     given_split,
     locate,
@@ -156,7 +166,7 @@ def splits_of(classes: list[str], split: str, source: Source) -> dict[str, str]:
             f"its top folders are splits (train, validation, test), but for '{others[0]}'. Take it away, or give a "
             "split file."
         )
-    return by_hash(classes)
+    return split_by_hash(classes)
 
 
 def read_split(split: str) -> bytes:

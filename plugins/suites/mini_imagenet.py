@@ -12,19 +12,21 @@ import torch
 from metabench.api import (
     DataError,
     Range,
+    Shape,
     Size,
+    Splits,
     Suite,
     SuiteFactory,
     cached_arrays,
     hookimpl,
+    image_suite,
     in_parallel,
     mapped_array,
+    of_classes,
 )
 from metabench_plugins.suites.colour import Model, colour_recipes, network
-from metabench_plugins.suites.fewshot import image_suite
 from metabench_plugins.suites.image_files import content_of
 from metabench_plugins.suites.image_source import opened
-from metabench_plugins.suites.images import Shape, Splits, of_classes
 from metabench_plugins.suites.mini_imagenet_layouts import HELD_OUT, SIDE, Part, only_zip, parts_of
 from metabench_plugins.suites.own_data import SPLITS, locate
 

@@ -22,10 +22,24 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import nn
 
-from metabench.api import DataError, Range, Size, Suite, SuiteFactory, cached_arrays, fetch, hookimpl, read_member
+from metabench.api import (
+    DataError,
+    Range,
+    Shape,
+    Size,
+    Splits,
+    Suite,
+    SuiteFactory,
+    cached_arrays,
+    check_classes,
+    check_drawings,
+    fetch,
+    hookimpl,
+    image_suite,
+    read_member,
+    stacked,
+)
 from metabench_plugins.suites import backbones
-from metabench_plugins.suites.fewshot import image_suite
-from metabench_plugins.suites.images import Shape, Splits, check_classes, check_drawings, stacked
 from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes
 
 SIZE = 28

@@ -8,13 +8,11 @@ import io
 import json
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 ALIASES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-SHARES = (0.6, 0.2)
-"""Of training and validation in a split that nobody gave; the rest is the test's."""
 SPLIT_LIMIT = 50 * 2**20
 """Bytes of a split file."""
 
@@ -29,19 +27,6 @@ def locate(path: str) -> Path:
             return place
     looked = " or ".join(f"'{place}'" for place in places)
     raise ValueError(f"there is no {looked}; give the path, or with --data the folder that it is in")
-
-
-def by_hash(names: Iterable[str]) -> dict[str, str]:
-    """A split for each name: sorted by the hash of the name, 60% train, 20% validation, 20% test.
-
-    It depends on the set of names alone. A name more or less may move others: who needs a fixed split writes it down.
-    """
-    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-    ends = [round(sum(SHARES[: i + 1]) * len(ordered)) for i in range(2)]
-    return {
-        name: "train" if place < ends[0] else "validation" if place < ends[1] else "test"
-        for place, name in enumerate(ordered)
-    }
 
 
 def plain(name: str) -> str:

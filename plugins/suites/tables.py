@@ -15,8 +15,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from metabench.api import split_by_hash
 from metabench_plugins.suites.csv_file import FaultError, digest_of, line_of, read_csv
-from metabench_plugins.suites.own_data import ALIASES, SPLITS, by_hash, locate, plain
+from metabench_plugins.suites.own_data import ALIASES, SPLITS, locate, plain
 
 LARGEST = 1e100
 """Beyond, sums of squares would overflow."""
@@ -178,7 +179,7 @@ def as_classes(names: pd.Series, splits: pd.Series) -> tuple[np.ndarray, tuple[s
 def splits_of(frame: pd.DataFrame, tasks: pd.Series, column: str) -> dict[str, str]:
     """The split of each task."""
     if not column:
-        return by_hash(set(tasks))
+        return split_by_hash(set(tasks))
     found: dict[str, str] = {}
     for place, (task, split) in enumerate(zip(tasks, texts(frame, column))):
         given = ALIASES.get(split.lower())

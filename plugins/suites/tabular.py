@@ -9,9 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from metabench.api import Batch, Predict, Recipe, Size, Suite, SuiteFactory, Task, hookimpl
+from metabench.api import (
+    Batch,
+    Predict,
+    Recipe,
+    Size,
+    Suite,
+    SuiteFactory,
+    Task,
+    classification_scores,
+    cross_entropy,
+    distinct,
+    hookimpl,
+)
 from metabench_plugins.suites.backbones import mlp
-from metabench_plugins.suites.fewshot import cross_entropy, distinct, scores
 from metabench_plugins.suites.sinusoid import mean_squared_error
 from metabench_plugins.suites.tables import Columns, read_table
 
@@ -73,7 +84,7 @@ def tabular(
         sample=sample,
         model=model,
         loss=cross_entropy if classify else mean_squared_error,
-        metrics=scores if classify else errors,
+        metrics=classification_scores if classify else errors,
         higher_is_better=classify,
         groups=lambda split: frozenset(load().splits[split].names),
         recipes={"quick": QUICK},

@@ -49,12 +49,26 @@ def test_a_worker_answers_and_says_what_it_cannot_do(tmp_path):
 def test_a_row_without_figures_has_its_reason():
     good = Result(SMALL[0], "learn2learn", check="passed", error=1e-7, updates=[0.01, 0.02, 0.03])
     bad = Result(SMALL[0], "JAX vmap", note="not installed: jax")
-    rows = table.frame([good, bad], {SMALL[0].id: 0.001}, {"cpu": "c", "cores": 2, "torch": "t", "sgemm_gflops": 1.0})
+    rows = table.frame(
+        [good, bad], {SMALL[0].id: {1: (0.001, 0.002)}}, {"cpu": "c", "cores": 2, "torch": "t", "sgemm_gflops": 1.0}
+    )
     assert rows["ratio_to_peer"].iloc[0] == 1
     assert rows["ratio_to_floor"].iloc[0] == pytest.approx(20)
+    assert rows["ratio_to_memory_floor"].iloc[0] == pytest.approx(10)
+    assert table.readable(rows)[1][0][2].endswith("±")
     assert "not installed: jax" in table.readable(rows)[1][1]
     assert np.isnan(rows["update_ms"].iloc[1])
 
 
 def test_workloads_are_named_apart():
     assert len({workload.id for workload in WORKLOADS}) == len(WORKLOADS)
+
+
+def test_the_summary_holds_our_quickest_strategy_against_the_peer():
+    ours = [
+        Result(SMALL[0], f"metabench {name}", updates=[seconds]) for name, seconds in (("slow", 0.2), ("quick", 0.1))
+    ]
+    peer = Result(SMALL[0], "learn2learn", updates=[0.4], alone=0.3)
+    machine = {"cpu": "c", "cores": 2, "torch": "t", "sgemm_gflops": 1.0, "date": "d"}
+    line = table.summary(table.frame([*ours, peer], {}, machine)).splitlines()[-1]
+    assert line.startswith("| sinusoid maml | quick | 100 | 400 (300) | 0.25 | 0.0333 |")

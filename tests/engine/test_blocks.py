@@ -17,11 +17,12 @@ from metabench.api.trees import flatten, map_tree
 from metabench.engine.blocks import build
 from metabench.engine.blocks.build import NoBlocksError, load_blocks
 from metabench.engine.blocks.function import Block, Settings
-from metabench.engine.blocks.fuse import fuse, running
+from metabench.engine.blocks.fuse import fuse, running, weights_dtype
 from metabench.engine.learner import BatchedLearner
 from metabench.engine.problem import build_problem
 from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
+from metabench.engine.strategies.base import by_rule
 from metabench.engine.strategies.threaded import Threaded
 from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Entry, Plugin, Registry
@@ -167,8 +168,6 @@ OTHERS = {
     "of few filters": lambda: nn.Sequential(*layers(2, filters=FILTERS - 1)),
     "without weights": lambda: replaced(1, nn.BatchNorm2d(FILTERS, affine=False, track_running_stats=False)),
     "instances": lambda: replaced(1, nn.InstanceNorm2d(FILTERS)),
-    "smooth": lambda: replaced(2, nn.GELU()),
-    "falling": lambda: replaced(2, nn.LeakyReLU(-0.1)),
     "hooked": lambda: listened_to(nn.Sequential(*layers(2))),
 }
 
@@ -186,9 +185,14 @@ def test_other_layers_run_as_before(name):
     assert not used
 
 
-@pytest.mark.parametrize("layer", [nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, ceil_mode=True)])
-def test_other_pools_follow_the_block(layer):
-    plain, block, used = both(replaced(3, layer), torch.randn(2, 2, 7, 7))
+FOLLOWING = [nn.MaxPool2d(3), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, ceil_mode=True)]
+FOLLOWING += [nn.GELU(), nn.LeakyReLU(-0.1), nn.Identity(), nn.MaxPool2d(2)]
+
+
+@pytest.mark.parametrize("layer", FOLLOWING, ids=str)
+@pytest.mark.parametrize("at", [2, 3])
+def test_what_else_follows_follows_the_block(layer, at):
+    plain, block, used = both(replaced(at, layer), torch.randn(2, 2, 7, 7))
     assert close(plain, block)
     assert used
 
@@ -345,3 +349,11 @@ def test_the_record_says_what_ran():
     assert f"strategy threaded (blocks {BLOCKS.key})" in bits("images")
     assert "strategy threaded (plain layers: asked for)" in bits("images", plain_layers=True, strategy="threaded")
     assert "strategy vectorised and" in bits("lines")
+
+
+def test_the_rule_looks_for_convolutions_that_fill_vectors_and_stay_in_the_cache():
+    one, wide = torch.zeros(16, 1, 3, 3), torch.zeros(512, 512, 3, 3)
+    assert weights_dtype({"a": one}) == torch.float32
+    assert weights_dtype({"a": one, "b": wide}) is None
+    assert weights_dtype({"a": one[:15], "b": torch.zeros(16, 16, 1, 1), "c": torch.zeros(16)}) is None
+    assert (by_rule({"a": one}), by_rule({"a": one}, plain_layers=True)) == ("threaded", "vectorised")

@@ -201,7 +201,7 @@ def test_a_validation_that_is_not_finite_does_not_cost_the_state_before_it(suite
     assert [point.update for point in record.curve] == [0]
     metric = record.metric
     assert record.provenance.notice == (
-        "a validation score was not finite, and was passed over: at update 2 "
+        "a validation score was not finite, and was skipped: at update 2 "
         f"{metric} is not finite after 4 inner steps; finite up to 2 of 4; 8 of 8 tasks (and 1 more)"
     )
 

@@ -146,7 +146,9 @@ def own_data(tmp_path_factory) -> dict[str, dict[str, str]]:
         for number in range(2):
             pixels = np.full((16, 16, 3), 8 * place + number, np.uint8)
             Image.fromarray(pixels).save(folder / "images" / f"c{place}" / f"{number}.png")
-    return {"tabular": {"path": str(folder / "t.csv")}, "image-folder": {"path": str(folder / "images")}}
+    np.savez(folder / "f.npz", features=np.eye(60), labels=np.repeat(np.arange(30), 2))
+    places = {"tabular": "t.csv", "image-folder": "images", "features": "f.npz"}
+    return {suite: {"path": str(folder / place)} for suite, place in places.items()}
 
 
 def test_no_algorithm_of_a_comparison_falls_back_to_a_default_that_others_do_not_have(registry, own_data):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from metabench.api import Batch, DataError
+from metabench.api.classes import Shape, Splits, stacked
+from metabench.api.few_shot import distinct, image_suite, sample_tasks
 from metabench.engine.seeds import random_generator
-from metabench_plugins.suites.fewshot import distinct, image_suite, sample_tasks
-from metabench_plugins.suites.images import Shape, Splits, stacked
 
 CLASSES, DRAWINGS = 30, 8
 SHAPE = Shape(ways=5, shots=2, queries=3)

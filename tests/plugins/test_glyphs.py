@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from metabench.api import DataError
+from metabench.api.classes import Shape, stacked
+from metabench.api.few_shot import sample_tasks
 from metabench.engine.seeds import random_generator
 from metabench_plugins.algorithms.nearest import nearest_targets
 from metabench_plugins.suites import lettering
-from metabench_plugins.suites.fewshot import sample_tasks
 from metabench_plugins.suites.glyphs import ALIKE, COPIES, SCRIPTS, STYLES, glyphs
-from metabench_plugins.suites.images import Shape, stacked
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,14 @@ import pytest
 import torch
 from PIL import Image
 
-from metabench.api import DataError
+from metabench.api import DataError, split_by_hash
+from metabench.api.few_shot import distinct
 from metabench.engine.seeds import random_generator
 from metabench.testing import check_plugin
 from metabench.testing.conformance import kit_of
 from metabench_plugins.suites import image_files, pixels
-from metabench_plugins.suites.fewshot import distinct
 from metabench_plugins.suites.image_folder import image_folder
-from metabench_plugins.suites.own_data import by_hash, given_split
+from metabench_plugins.suites.own_data import given_split
 from metabench_plugins.suites.tabular import tabular
 
 SMALL = {"size": 16, "ways": 2, "shots": 1, "queries": 2, "model": "conv_strided", "filters": 4}
@@ -170,8 +170,8 @@ def test_top_folders_called_like_splits_are_the_splits(tmp_path):
 
 def test_without_a_split_classes_go_by_their_hash():
     names = [f"class {number}" for number in range(50)]
-    split = by_hash(names)
-    assert split == by_hash(reversed(names))
+    split = split_by_hash(names)
+    assert split == split_by_hash(reversed(names))
     sizes = [sum(given == each for given in split.values()) for each in ("train", "validation", "test")]
     assert sizes == [30, 10, 10]
     assert [split[name] for name in names] != sorted(split[name] for name in names)

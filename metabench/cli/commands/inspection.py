@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from metabench.cli.commands import command, console, say
+from metabench.errors import UserError
 
 if TYPE_CHECKING:
-    from metabench.registry.discovery import Entry
-    from metabench.registry.parameters import Parameter
+    from metabench.experiments.options import Options
+    from metabench.registry.catalogue import Listed
 
 
 @command("list")
@@ -19,59 +22,69 @@ def list_(
     given: dict[str, Any],
     name: Annotated[str, typer.Argument(help="One algorithm or suite, in full.", show_default=False)] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="As a page: docs/authors/gallery.md.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with every parameter.")] = False,
 ) -> None:
-    """Algorithms and suites, with their parameters, types and defaults."""
+    """Algorithms and suites, a line each; one by its name in full."""
     from metabench.cli.gallery import gallery
+    from metabench.cli.terminal import short_table
     from metabench.experiments.read_options import read_options
-    from metabench.experiments.setup import open_registry
+    from metabench.experiments.setup import open_catalogue
 
-    registry = open_registry(read_options(None, given))
-    if name:
-        for entry in registry.named(name):
+    known = open_catalogue(read_options(None, given))
+    if as_json:
+        print_json(known.named(name) if name else (*known.algorithms.values(), *known.suites.values()))
+    elif name:
+        for entry in known.named(name):
             show(entry)
-        return
-    if markdown:
-        print(gallery(registry).rstrip())
-        return
-    for title, entries in (("Algorithms", registry.algorithms), ("Suites", registry.suites)):
-        console.print(f"[bold]{title}[/bold]")
-        for entry in sorted(entries.values(), key=lambda entry: entry.name):
-            source = f"  [dim]plugin {entry.plugin}[/dim]" if entry.plugin != entry.name else ""
-            console.print(f"  [bold]{entry.name}[/bold]{source}", highlight=False)
-            say(f"      {entry.summary}")
-            if entry.missing:
-                say(f"      Not usable: {entry.missing}")
-            for parameter in entry.parameters.values():
-                say(f"      {setting(entry, parameter)}")
-    for broken in registry.broken:
-        say(f"Plugin '{broken.name}' could not be loaded: {broken.problem}.")
+    elif markdown:
+        print(gallery(known).rstrip())
+    else:
+        for title, entries in (("algorithm", known.algorithms), ("suite", known.suites)):
+            rows = ((name, line_of(entries[name])) for name in sorted(entries))
+            console.print(short_table((title, "what it is"), rows))
+        say("metabench list NAME tells all of one: its parameters, with --set.")
+        for broken in known.broken:
+            say(f"Plugin '{broken.name}' could not be loaded: {broken.problem}.")
 
 
-def show(entry: Entry) -> None:
+def line_of(entry: Listed) -> str:
+    """What it is, or why it cannot be used."""
+    return f"Not usable: {entry.missing}" if entry.missing else entry.summary
+
+
+def show(entry: Listed) -> None:
     """All that is known of one algorithm or suite."""
-    say(f"{entry.kind} {entry.name}, of plugin {entry.plugin}\n")
+    say(f"{entry.kind} {entry.name}, of {entry.origin or f'plugin {entry.plugin}'}\n")
     say(entry.description or "Its author does not say what it is.")
     if entry.missing:
         say(f"\nNot usable: {entry.missing}")
-    for parameter in entry.parameters.values():
-        say(f"\n  {setting(entry, parameter)}")
+    for parameter in entry.parameters:
+        say(f"\n  --set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {parameter.kind}")
         if parameter.help:
             say(f"      {parameter.help}")
+    for name, source in entry.recipes.items():
+        say(f"\n  --recipe {name}\n      {source}")
 
 
-def setting(entry: Entry, parameter: Parameter) -> str:
-    """A parameter as it is set, with its default and its type."""
-    return f"--set {entry.name}.{parameter.name}={json.dumps(parameter.default)}   {parameter.kind}"
+def print_json(value: Any) -> None:
+    """Plain data for other programs."""
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
 
 
 @command("plugins")
-def plugins(given: dict[str, Any]) -> None:
+def plugins(
+    given: dict[str, Any],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
     from metabench.cli.terminal import plain_table
-    from metabench.registry.discovery import load_registry
+    from metabench.registry.catalogue import read_catalogue
 
-    registry = load_registry(tuple(given["plugins"] or ()))
-    missing = {entry.plugin: entry.missing for entry in (*registry.algorithms.values(), *registry.suites.values())}
+    known = read_catalogue(tuple(given["plugins"] or ()))
+    missing = {entry.plugin: entry.missing for entry in (*known.algorithms.values(), *known.suites.values())}
+    if as_json:
+        print_json([plugin._asdict() for plugin in known.plugins])
+        return
     rows = (
         (
             plugin.name,
@@ -80,7 +93,7 @@ def plugins(given: dict[str, Any]) -> None:
             plugin.source,
             plugin.problem or missing.get(plugin.name, ""),
         )
-        for plugin in registry.plugins
+        for plugin in known.plugins
     )
     console.print(plain_table(("plugin", "provides", "version", "source", "problem"), rows))
 
@@ -88,7 +101,7 @@ def plugins(given: dict[str, Any]) -> None:
 @command("check")
 def check(
     given: dict[str, Any],
-    name: Annotated[str, typer.Argument(help="An algorithm or a suite.")],
+    name: Annotated[str, typer.Argument(help="An algorithm or a suite, or the file of a plugin.")],
     explain: Annotated[
         str | None, typer.Option("--explain", metavar="CHECK", help="Say what a check does, and what breaks it.")
     ] = None,
@@ -96,12 +109,14 @@ def check(
     """Run the conformance kit on a plugin: is it what it says it is?"""
     from metabench import testing
     from metabench.cli.terminal import plain_table
-    from metabench.errors import UserError, missing
+    from metabench.errors import missing
     from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import open_registry, use_data
     from metabench.testing.conformance import kit_of
 
     options = read_options(None, given)
+    if name.endswith(".py"):
+        options, name = of_file(options, name)
     for other in options.set.keys() - {name}:
         raise UserError(missing("This check has no algorithm or suite to --set:", other, (name,)))
     use_data(options)
@@ -123,3 +138,15 @@ def check(
         say(f"  More: metabench check {name} --explain {failure.check}")
     if failures:
         raise typer.Exit(1)
+
+
+def of_file(options: Options, file: str) -> tuple[Options, str]:
+    """Options with a plugin file, and the one name that it registers; raises UserError."""
+    from metabench.experiments.setup import open_catalogue
+
+    options = msgspec.structs.replace(options, plugins=(*options.plugins, file))
+    known = open_catalogue(options)
+    names = next(plugin for plugin in known.plugins if plugin.source == os.path.realpath(file)).provides
+    if len(set(names)) != 1:
+        raise UserError(f"'{file}' registers {', '.join(names)}: metabench check NAME --plugin {file}.")
+    return options, names[0]

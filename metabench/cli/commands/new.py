@@ -21,7 +21,7 @@ from metabench.errors import UserError, attempt
 from metabench.records.trials import NAME
 
 if TYPE_CHECKING:
-    from metabench.registry.discovery import Registry
+    from metabench.registry.catalogue import Catalogue
 
 TEMPLATES = Path(templates.__file__).parent
 PACKAGE = {
@@ -44,12 +44,12 @@ def new(
     out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
 ) -> None:
     """Write a plugin that works and passes `metabench check`, with comments where to change it."""
-    from metabench.registry.discovery import load_registry
+    from metabench.registry.catalogue import read_catalogue
 
     if kind not in ("algorithm", "suite"):
         raise UserError(f"There is an algorithm or a suite to make, not '{kind}': metabench new algorithm NAME.")
-    registry = load_registry()
-    module = module_of(kind, name, registry)
+    known = read_catalogue()
+    module = module_of(kind, name, known)
     folder = out / name if package else out
     files = {folder / f"{module}.py": f"{kind}.py"}
     if package:
@@ -57,14 +57,14 @@ def new(
     write({path: filled(template, name, module) for path, template in files.items()})
     say("Wrote " + ", ".join(map(str, files)) + ". Next:")
     plugin = "" if package else f" --plugin {shlex.quote(f'{folder / module}.py')}"
-    for command in next_commands(kind, name, plugin, registry):
+    for command in next_commands(kind, name, plugin, known):
         say(f"  {command}")
     if package:
         install, test = shlex.quote(f"{folder}[dev]"), shlex.quote(str(folder))
         say(f"after `pip install -e {install}`; `pytest {test}` runs the same checks.")
 
 
-def module_of(kind: str, name: str, registry: Registry) -> str:
+def module_of(kind: str, name: str, known: Catalogue) -> str:
     """The name of the Python file; raises UserError for a name that cannot be used or is taken."""
     module = re.sub(r"[-+]", "_", name)
     if not NAME.fullmatch(name) or not module.isidentifier():
@@ -74,7 +74,7 @@ def module_of(kind: str, name: str, registry: Registry) -> str:
         )
     if keyword.iskeyword(module) or module in taken(kind):
         raise UserError(f"'{name}' cannot be a plugin's name: '{module}' means something else in Python.")
-    for entry in (*registry.algorithms.values(), *registry.suites.values()):
+    for entry in (*known.algorithms.values(), *known.suites.values()):
         if entry.name == name:
             raise UserError(f"The name '{name}' is taken: plugin '{entry.plugin}' registers that {entry.kind}.")
     return module
@@ -107,9 +107,9 @@ def write(files: dict[Path, str]) -> None:
                 file.write(text)
 
 
-def next_commands(kind: str, name: str, plugin: str, registry: Registry) -> list[str]:
+def next_commands(kind: str, name: str, plugin: str, known: Catalogue) -> list[str]:
     """Check, run beside what is installed, report."""
-    suite, algorithms = company(registry)
+    suite, algorithms = company(known)
     if kind == "suite":
         suite = name
     else:
@@ -122,15 +122,12 @@ def next_commands(kind: str, name: str, plugin: str, registry: Registry) -> list
     ]
 
 
-def company(registry: Registry) -> tuple[str, list[str]]:
+def company(known: Catalogue) -> tuple[str, list[str]]:
     """The installed suite with the smallest model that has a quick comparison, and two algorithms of that."""
     candidates = []
-    for entry in registry.suites.values():
-        try:
-            suite = entry.factory()
-            compared = [a for a in suite.recipes["quick"].compare if a in registry.algorithms]
-            candidates.append((sum(w.numel() for w in suite.model().parameters()), entry.name, compared[:2]))
-        except Exception:  # a stranger's suite that needs something else is no reason to stop
-            continue
-    _, name, compared = min((one for one in candidates if one[2]), default=(0, "SUITE", ["ALGORITHM"]))
+    for suite in known.suites.values():
+        compared = [name for name in suite.compare if name in known.algorithms]
+        if suite.weights and compared:
+            candidates.append((suite.weights, suite.name, compared[:2]))
+    _, name, compared = min(candidates, default=(0, "SUITE", ["ALGORITHM"]))
     return name, compared

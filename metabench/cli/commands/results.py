@@ -90,17 +90,13 @@ def status(results: Results) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
     from metabench.cli.terminal import plain_table
     from metabench.records.folder import folder_status
-    from metabench.units import describe
 
     folder = folder_status(results)
-    counts = ", ".join(f"{number} {name}" for name, number in folder.counts.items())
-    say(f"{results}: {counts}; {folder.left} left of {folder.planned}.")
+    say(folder.headline(results))
     for line in folder.failures:
         say(f"  {line}")
     if folder.running:
         console.print(plain_table(("running or interrupted", "where", "updates", "computed for"), folder.running))
-    if folder.seconds is not None:
-        say(f"About {describe(folder.seconds)} of computing are left, one trial at a time.")
 
 
 @app.command()

@@ -18,8 +18,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from metabench.api.datasets import cache_dir
 from metabench.errors import one_line
+from metabench.records.files import cache_dir
 
 SOURCES = ("block.cpp", "normalise.h", "convolution.h")
 LEVELS = {"AVX512": "x86-64-v4", "AVX2": "x86-64-v3"}

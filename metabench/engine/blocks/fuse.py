@@ -34,6 +34,8 @@ class Run(NamedTuple):
     layers: tuple[nn.Module, ...]
     stride: int
     slope: float
+    """Of the activation below zero; 1 where there is none."""
+    pool: bool
 
     def settings(self, x: Tensor) -> Settings | None:
         """Of the block for such inputs; None where the layers must run themselves."""
@@ -43,13 +45,9 @@ class Run(NamedTuple):
         height, width = (height - 1) // self.stride + 1, (width - 1) // self.stride + 1
         if channels != conv.in_channels or not wide_enough(conv.out_channels, x.dtype):
             return None
-        if (
-            conv.weight.dtype != x.dtype
-            or n * height * width < 2
-            or (len(self.layers) > 3 and min(height, width) < 2)
-        ):
+        if conv.weight.dtype != x.dtype or n * height * width < 2 or (self.pool and min(height, width) < 2):
             return None
-        return Settings(self.stride, len(self.layers) > 3, norm.eps, self.slope)
+        return Settings(self.stride, self.pool, norm.eps, self.slope)
 
 
 class Fused(nn.Sequential):
@@ -109,31 +107,41 @@ def runs(layers: list[nn.Module]) -> Iterator[Run | nn.Module]:
     """The layers, those in one step that may be a block."""
     at = 0
     while at < len(layers):
-        count = 0
-        if can_be_block(layers[at : at + 3]):
-            count = 4 if at + 3 < len(layers) and is_pool(layers[at + 3]) else 3
-            found: Any = layers[at : at + count]
-            yield Run(tuple(found), found[0].stride[0], getattr(found[2], "negative_slope", 0.0))
-        else:
+        count, slope = 2, 1.0  # without an activation
+        if not is_normalised_convolution(layers[at : at + 2]):
             yield layers[at]
-        at += max(count, 1)
+            at += 1
+            continue
+        after = [*layers[at + 2 : at + 4], None, None]
+        if is_rectifier(after[0]):
+            slope = getattr(after.pop(0), "negative_slope", 0.0)
+            count += 1
+        pool = is_pool(after[0])
+        count += pool
+        conv: Any = layers[at]
+        yield Run(tuple(layers[at : at + count]), conv.stride[0], slope, pool)
+        at += count
 
 
-def can_be_block(layers: list[Any]) -> bool:
-    """Whether three layers are a convolution, BatchNorm and a rectifier of the kinds that a block has."""
-    if len(layers) < 3 or any(map(hooked, layers)):
+def is_normalised_convolution(layers: list[Any]) -> bool:
+    """Whether two layers are a convolution and BatchNorm of the kinds that a block has."""
+    if len(layers) < 2 or any(map(hooked, layers)):
         return False
-    conv, norm, activation = layers
+    conv, norm = layers
     return (
         (type(conv), type(norm)) == (nn.Conv2d, nn.BatchNorm2d)
-        and type(activation) in (nn.ReLU, nn.LeakyReLU)
         and (conv.kernel_size, conv.padding, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
         and conv.stride in ((1, 1), (2, 2))
         and conv.padding_mode == "zeros"
         and norm.affine
         and not norm.track_running_stats
-        and getattr(activation, "negative_slope", 0.0) >= 0  # so that the largest stays the largest
     )
+
+
+def is_rectifier(layer: Any) -> bool:
+    """Whether a layer is ReLU, or a leaky one that rises: the largest then stays the largest."""
+    known = type(layer) in (nn.ReLU, nn.LeakyReLU) and not hooked(layer)
+    return known and getattr(layer, "negative_slope", 0.0) >= 0
 
 
 def wide_enough(channels: int, dtype: torch.dtype) -> bool:
@@ -141,7 +149,7 @@ def wide_enough(channels: int, dtype: torch.dtype) -> bool:
     return channels % (64 // dtype.itemsize) == 0
 
 
-def is_pool(layer: nn.Module) -> bool:
+def is_pool(layer: Any) -> bool:
     """Whether a layer is maximum pooling of 2 by 2 pixels."""
     return (
         type(layer) is nn.MaxPool2d
@@ -170,11 +178,16 @@ def fuse(module: nn.Module) -> nn.Module:
     return module
 
 
+LARGEST = 9 * 256 * 256
+"""Weights of one convolution beyond which they do not stay in a core's cache, and torch's kernels are as quick."""
+
+
 def weights_dtype(meta: Tree) -> torch.dtype | None:
-    """The dtype of the weights of convolutions that a block may take; None where there are none."""
-    return next(
-        (leaf.dtype for leaf in flatten(meta)[0] if is_kernel(leaf) and wide_enough(len(leaf), leaf.dtype)), None
-    )
+    """The dtype of a model's convolutions if blocks are the quicker way for it; else None."""
+    kernels = [leaf for leaf in flatten(meta)[0] if is_kernel(leaf)]
+    if any(leaf.numel() > LARGEST for leaf in kernels):
+        return None
+    return next((leaf.dtype for leaf in kernels if wide_enough(len(leaf), leaf.dtype)), None)
 
 
 def is_kernel(leaf: Tensor) -> bool:

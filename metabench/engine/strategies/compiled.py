@@ -17,11 +17,11 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from metabench.api import MetaGradFn, Task
-from metabench.api.datasets import cache_dir
 from metabench.api.trees import flatten, unflatten
 from metabench.engine.outer_loop import OuterLoop
 from metabench.engine.strategies.vectorised import Vectorised
 from metabench.errors import one_line
+from metabench.records.files import cache_dir
 
 Program = Callable[[list[Tensor]], list[Tensor]]
 

@@ -10,7 +10,7 @@ import msgspec
 from metabench.errors import UserError, missing
 from metabench.experiments.execution import plan_execution
 from metabench.experiments.options import Options, as_tuple
-from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data
+from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data, with_names
 from metabench.experiments.tuning.candidate import SearchSpec
 from metabench.experiments.tuning.search import ROUND
 from metabench.experiments.tuning.space import default_space, given_space
@@ -52,7 +52,9 @@ def plan_tuning(options: Options, request: TuningRequest) -> TuningPlan:
         raise UserError("Say what to tune: --algos and --suites.")
     use_data(options)
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + request.seeds))
-    options = msgspec.structs.replace(options, seeds=seeds, fail_fast=False)  # a failed candidate counts, that is all
+    options = msgspec.structs.replace(
+        with_names(options), seeds=seeds, fail_fast=False
+    )  # a failed candidate counts, that is all
     return check_in_subprocess(check, options, request)
 
 
@@ -85,7 +87,7 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
         specs.append(SearchSpec(base, space, higher, request.trials, as_tuple(options.seeds), request.sampler_seed))
     refuse_unequal(bases)
     out = folder(options) if options.out else folder(options).with_name(f"tune-{folder(options).name}")
-    execution, jobs = plan_execution(options, ROUND * len(specs))
+    execution, jobs = plan_execution(options, ROUND * len(specs), registry)
     store.ensure_writable(out)
     prepare_data(builder, tuple(bases))
     return TuningPlan(out, options, tuple(specs), execution, jobs)

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from metabench.records import store
-from metabench.records.record import Examples, Record, Scores
+from metabench.records.record import Examples, Record
 from metabench.report.collect import grouped
 from metabench.report.collect.labels import Label, labels
 from metabench.report.statistics.intervals import Array, Interval, interval, stack
@@ -92,7 +91,7 @@ def collect(records: Iterable[Record], results: Path | Mapping[str, Path]) -> tu
 
 def of_label(label: Label, records: Sequence[Record], roots: Mapping[str, Path]) -> Iterator[Configuration]:
     """The configurations of one label, one for each protocol."""
-    scores = {r.trial.seed: read_scores(roots[r.trial.id], r) if r.status == "ok" else {} for r in records}
+    scores = {r.trial.seed: store.scores(roots[r.trial.id], r) if r.status == "ok" else {} for r in records}
     first = next((record for record in records if scores[record.trial.seed]), None)
     examples = store.examples(roots[first.trial.id], first) if first else None
     tested = next((tuple(record.tests) for record in reversed(records) if record.tests), protocols(records[0]))
@@ -118,14 +117,6 @@ def protocols(record: Record) -> tuple[str, ...]:
     if record.trial.protocol == "both":
         return ("transductive", "inductive")
     return (record.trial.protocol,)
-
-
-def read_scores(results: Path, record: Record) -> Scores:
-    """The per-task scores; none where the file is missing or holds no numbers (a NaN is stored as null)."""
-    try:
-        return store.scores(results, record)
-    except (msgspec.DecodeError, OSError):
-        return {}
 
 
 def shortfalls(groups: Iterable[Configuration]) -> list[tuple[Configuration, Record, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
@@ -40,8 +41,8 @@ class Field(NamedTuple):
 FIELDS = (
     Field("metabench", attrgetter("provenance.metabench"), f"{SCORES} {TIMES}"),
     Field("git commit", attrgetter("provenance.git"), SCORES),
-    Field("the suite's plugin", attrgetter("provenance.plugins.suite"), "The test tasks may not be the same ones."),
-    Field("the algorithm's plugin", attrgetter("provenance.plugins.algorithm"), SCORES, within=True),
+    Field("the suite's plugin", lambda record: plugin(record, "suite"), "The test tasks may not be the same ones."),
+    Field("the algorithm's plugin", lambda record: plugin(record, "algorithm"), SCORES, within=True),
     Field("torch", attrgetter("provenance.torch"), f"{SCORES} {TIMES}"),
     Field("deterministic", attrgetter("provenance.deterministic"), "Scores may differ by rounding."),
     Field("device", attrgetter("provenance.device"), TIMES),
@@ -49,6 +50,13 @@ FIELDS = (
     Field("threads", attrgetter("provenance.threads"), TIMES),
     Field("strategy", lambda record: record.strategy or None, TIMES, within=True),
 )
+
+
+def plugin(record: Record, kind: str) -> str | None:
+    """Where a plugin comes from; of a file with the digest of its code, in which comments do not count."""
+    origin: str | None = getattr(record.provenance.plugins, kind)
+    code = getattr(record.provenance.digests, kind)
+    return origin if origin is None or code is None else re.sub(r"^sha256 \w+", f"code {code}", origin)
 
 
 def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:

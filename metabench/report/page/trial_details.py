@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,34 +23,23 @@ POINTS = 25
 """Validations that are shown: the last."""
 
 
-class Pool:
-    """Distinct values in the order of their first use."""
-
-    def __init__(self) -> None:
-        self.places: dict[bytes, int] = {}
-        self.values: list[Any] = []
-
-    def place(self, value: Any) -> int:
-        """Where it is in `values`."""
-        key = msgspec.json.encode(value)
-        if key not in self.places:
-            self.places[key] = len(self.values)
-            self.values.append(value)
-        return self.places[key]
-
-
 def encoded(records: Sequence[Record], columns: Sequence[Column]) -> str:
     """JSON of `trials` in the records' order, and the `pool` that their places point into.
 
     Without a `<`, so that no text in it can end the element that it stands in.
     """
-    pool, names, shown = Pool(), labels(records), shown_in("trials", of_trials(columns))
-    rows = [trial(record, names[record.trial.id], pool, shown) for record in records]
-    content = msgspec.json.encode({"trials": rows, "pool": pool.values}).decode()
+    names, shown = labels(records), shown_in("trials", of_trials(columns))
+    places: dict[bytes, int] = {}
+
+    def pooled(value: Any) -> int:
+        return places.setdefault(msgspec.json.encode(value), len(places))
+
+    rows = [trial(record, names[record.trial.id], pooled, shown) for record in records]
+    content = msgspec.json.encode({"trials": rows, "pool": [msgspec.Raw(value) for value in places]}).decode()
     return content.replace("<", "\\u003c")
 
 
-def trial(record: Record, label: Label, pool: Pool, columns: Sequence[Column]) -> dict[str, Any]:
+def trial(record: Record, label: Label, pooled: Callable[[Any], int], columns: Sequence[Column]) -> dict[str, Any]:
     """One row: its cells under the columns, of its first test, and the places of its details."""
     of = record.trial
     protocol = next(iter(record.tests), of.protocol)
@@ -66,12 +55,12 @@ def trial(record: Record, label: Label, pool: Pool, columns: Sequence[Column]) -
             for protocol, test in record.tests.items()
         ],
         "settings": [
-            pool.place([(name, text(value)) for name, value in of.settings(part).items()]) for part in PARTS
+            pooled([(name, text(value)) for name, value in of.settings(part).items()]) for part in PARTS
         ],
-        "selection": pool.place(f"{record.selection or 'none'}, update {record.selected_update:,}"),
-        "environment": pool.place(list(environment.items())),
+        "selection": pooled(f"{record.selection or 'none'}, update {record.selected_update:,}"),
+        "environment": pooled(list(environment.items())),
         "finished": record.provenance.finished or "",
-        "log": pool.place(log) if log else None,
+        "log": pooled(log) if log else None,
         "curve": [
             [point.update, rounded(point.train_seconds), rounded(point.train_loss), rounded(point.score)]
             for point in record.curve[-POINTS:]

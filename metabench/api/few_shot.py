@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from metabench.api import Batch, DataError, Pool, Predict, Recipe, Suite, Task
-from metabench_plugins.suites.images import (
+from metabench.api.classes import (
     Images,
     Shape,
     Splits,
@@ -20,6 +19,9 @@ from metabench_plugins.suites.images import (
     refuse_small,
     without_small,
 )
+from metabench.api.contract import Batch, Pool, Predict, Suite, Task
+from metabench.api.datasets import DataError
+from metabench.records.recipe import Recipe
 
 
 def image_suite(
@@ -68,7 +70,7 @@ def image_suite(
         sample=lambda split, n, generator: sample_tasks(of(split), shape, n, generator),
         model=model,
         loss=cross_entropy,
-        metrics=scores,
+        metrics=classification_scores,
         higher_is_better=True,
         groups=lambda split: frozenset(of(split).names),
         ways=shape.ways,
@@ -120,8 +122,8 @@ def distinct(rows: int, count: int, population: int | Tensor, generator: Generat
 
 
 def as_input(pixels: Tensor) -> Tensor:
-    """uint8 pixels to what a network reads: float32 in [0, 1]."""
-    return pixels.float().div_(255)
+    """uint8 pixels to what a network reads, float32 in [0, 1]; features of float32 as they are."""
+    return pixels if pixels.is_floating_point() else pixels.float().div_(255)
 
 
 def pool_of(images: Images) -> Pool:
@@ -142,7 +144,7 @@ def cross_entropy(predict: Predict, batch: Batch) -> Tensor:
     return F.cross_entropy(predict(batch.x), batch.y)
 
 
-def scores(predict: Predict, batch: Batch) -> dict[str, Tensor]:
+def classification_scores(predict: Predict, batch: Batch) -> dict[str, Tensor]:
     """The share of right answers, and the cross-entropy in nats."""
     logits = predict(batch.x)
     right = logits.argmax(-1) == batch.y

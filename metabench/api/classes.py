@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+SHARES = (0.6, 0.2)
+"""Of training and validation in a split that nobody gave; the rest is the test's."""
 
 
 class Images(NamedTuple):
@@ -16,7 +19,7 @@ class Images(NamedTuple):
 
     pixels: Tensor
     """uint8 (images, channels, height, width), all of a class in a row; mapped from disk where they are many. It may
-    hold images of other splits too."""
+    hold images of other splits too. Or features, float32 (images, dimensions)."""
     names: tuple[str, ...]
     """What each class was made from. Two classes may share a name: rotations of one character."""
     starts: Tensor
@@ -126,3 +129,16 @@ def refuse_small(images: Images, shape: Shape, suite: str) -> None:
         f"shots + queries is {needed}, but class '{images.names[int(images.counts.argmin())]}' has {fewest} "
         f"images{few}: choose at most {fewest} together{drop}"
     )
+
+
+def split_by_hash(names: Iterable[str]) -> dict[str, str]:
+    """A split for each name: sorted by the hash of the name, 60% train, 20% validation, 20% test.
+
+    It depends on the set of names alone. A name more or less may move others: who needs a fixed split writes it down.
+    """
+    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ends = [round(sum(SHARES[: i + 1]) * len(ordered)) for i in range(2)]
+    return {
+        name: "train" if place < ends[0] else "validation" if place < ends[1] else "test"
+        for place, name in enumerate(ordered)
+    }
