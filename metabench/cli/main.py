@@ -43,6 +43,8 @@ def main() -> None:
             sys.exit(2)
         command = error.ctx.command_path if error.ctx else "metabench"
         message = " ".join(error.format_message().split()).rstrip(".")
+        if "unexpected extra argument" in message:
+            message += ": several names are given with commas, as in --algos one,other"
         refuse(f"{message}. See `{command} --help`.")
     except typer.Abort:
         sys.exit(130)
