@@ -157,7 +157,7 @@ def twice_differentiable(case: SuiteCase) -> None:
     """The loss has a second derivative: differences of its gradient agree with it.
 
     The support set of one training task, along one direction through the weights, in float64.
-    Why: MAML and most that build on it differentiate an inner step, and so the gradient.
+    Why: algorithms of second order differentiate an inner step, and so the gradient.
     Typical causes: a function that torch cannot differentiate twice (`torch.cdist`, `ctc_loss`), an autograd.Function
     of your own that is marked `once_differentiable` or detaches what its backward pass uses.
     Remedy: write it with operations that torch differentiates; or expect this to fail, and run algorithms of first
