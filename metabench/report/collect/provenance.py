@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
@@ -43,6 +42,7 @@ FIELDS = (
     Field("git commit", attrgetter("provenance.git"), SCORES),
     Field("the suite's plugin", lambda record: plugin(record, "suite"), "The test tasks may not be the same ones."),
     Field("the algorithm's plugin", lambda record: plugin(record, "algorithm"), SCORES, within=True),
+    Field("the algorithm's code", attrgetter("provenance.digests.algorithm"), SCORES, within=True),
     Field("torch", attrgetter("provenance.torch"), f"{SCORES} {TIMES}"),
     Field("deterministic", attrgetter("provenance.deterministic"), "Scores may differ by rounding."),
     Field("device", attrgetter("provenance.device"), TIMES),
@@ -53,10 +53,10 @@ FIELDS = (
 
 
 def plugin(record: Record, kind: str) -> str | None:
-    """Where a plugin comes from; of a file with the digest of its code, in which comments do not count."""
+    """Where a plugin comes from; nothing of a file whose code is known: comments are no difference."""
     origin: str | None = getattr(record.provenance.plugins, kind)
-    code = getattr(record.provenance.digests, kind)
-    return origin if origin is None or code is None else re.sub(r"^sha256 \w+", f"code {code}", origin)
+    known = getattr(record.provenance.digests, kind) is not None
+    return None if origin and origin.startswith("sha256 ") and known else origin
 
 
 def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from metabench.report.formatting import shortened
 
 UNLIKE = {"other code of the suite": "suite", "other data": "data", "other test tasks": "tests"}
 """Digests without which two scores are not of the same thing. The algorithm's code may be the change itself."""
-MEANT = ("metabench", "git commit", "the algorithm's plugin", "strategy")
+MEANT = ("metabench", "git commit", "the algorithm's plugin", "the algorithm's code", "strategy")
 """Facts in which a difference may be the change itself: it is told, and nothing is said against it."""
 
 
