@@ -13,6 +13,8 @@ import torch
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites import cifar100
 from metabench_plugins.suites.backbones import RESNET12, RESNET12_NARROW, resnet12
 from metabench_plugins.suites.cifar100 import CIFAR_FS, cifar_fs, fc100
@@ -153,3 +155,10 @@ def test_resnet12_has_second_derivatives_and_is_batched_over_tasks():
 def test_shapes_that_the_data_cannot_have_are_refused_at_once():
     with pytest.raises(ValueError, match="shots . queries is 601"):
         cifar_fs(shots=1, queries=600)
+
+
+@pytest.mark.slow
+def test_the_kit_passes(small, registry):
+    small()
+    results = check_suite(SuiteCase(fc100(queries=2, filters=4), "fc100", registry))
+    assert [result for result in results if result.verdict == "failed"] == []
