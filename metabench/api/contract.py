@@ -106,7 +106,6 @@ class Problem(NamedTuple):
     generator: Callable[[str], Generator]
     """The algorithm's own random stream of that name; a function of the trial's seed."""
     step_points: int = 0
-    """See Suite.step_points."""
 
 
 class StartFn(Protocol):
@@ -232,8 +231,9 @@ class Suite(NamedTuple):
     head: str = ""
     """The name of the model's last layer, as `named_modules` has it; where it is empty, it is found by use."""
     step_points: int = 0
-    """How many points of the support set an inner step adapts on, one run of them after the other, where each step
-    has its own, as trajectories are; 0: every step takes all."""
+    """Points of the support set that an inner step takes, in turn, as trajectories of its own; 0 takes all."""
+    estimated: bool = False
+    """Whether the loss's derivatives are estimates, as those of a policy's surrogate: not those of its value."""
     pool: Callable[[], Pool] | None = None
     """The training split as labelled data."""
     recipes: Mapping[str, Recipe] = {}

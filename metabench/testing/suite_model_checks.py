@@ -156,7 +156,8 @@ def batchable(case: SuiteCase) -> None:
 def twice_differentiable(case: SuiteCase) -> None:
     """The loss has a second derivative: differences of its gradient agree with it.
 
-    The support set of one training task, along one direction through the weights, in float64.
+    The support set of one training task, along one direction through the weights, in float64. Where a suite's
+    derivatives are `estimated`, the second must be there and finite.
     Why: algorithms of second order differentiate an inner step, and so the gradient.
     Typical causes: a function that torch cannot differentiate twice (`torch.cdist`, `ctc_loss`), an autograd.Function
     of your own that is marked `once_differentiable` or detaches what its backward pass uses.
@@ -187,6 +188,10 @@ def twice_differentiable(case: SuiteCase) -> None:
         if not LACKING.search(one_line(error)):
             raise
         raise FailureError(f"{who()} has no second derivative: {one_line(error)[:200]}", cause) from None
+    if case.suite.estimated:
+        if not 0 < sum(float(leaf.abs().sum()) for leaf in second) < float("inf"):
+            raise FailureError("the estimated second derivative is not finite, or zero for every weight", cause)
+        return
     with torch.no_grad():
         ahead, behind = gradient(1e-6), gradient(-1e-6)
     for one, high, low in zip(second, ahead, behind, strict=True):

@@ -121,6 +121,7 @@ def policy_suite(
         higher_is_better=True,
         head="head",
         step_points=settings.trajectories,
+        estimated=settings.estimator != "pathwise",
         recipes=recipes,
     )
 

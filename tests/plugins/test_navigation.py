@@ -17,6 +17,7 @@ from metabench.testing.training_checks import gradient_exact
 from metabench_plugins.algorithms.maml import maml
 from metabench_plugins.suites.estimators import advantages
 from metabench_plugins.suites.navigation import GOAL, navigation
+from metabench_plugins.suites.pendulum import pendulum
 
 ESTIMATORS = ("lvc", "reinforce", "dice", "loaded-dice", "pathwise")
 small = partial(navigation, horizon=4, trajectories=8, width=8, activation="tanh")
@@ -34,7 +35,7 @@ def task_of(suite, split="train", seed=0):
 @pytest.mark.parametrize(
     "parameters",
     [
-        *({"estimator": name} for name in ESTIMATORS),
+        *({"estimator": name, "squash": "tanh"} for name in ESTIMATORS),
         {"goals": "corners", "reward": "sparse", "horizon": 15},
         {"done": "goal", "reward": "squared", "test_wind": 0.5},
     ],
@@ -43,6 +44,23 @@ def task_of(suite, split="train", seed=0):
 def test_the_kit_holds(parameters, registry):
     results = check_suite(SuiteCase(small(**parameters), "navigation", registry))
     assert {result.check for result in results if result.verdict != "passed"} <= {"other-process"}
+
+
+def test_the_kit_holds_for_pendulums(registry):
+    suite = pendulum(horizon=4, trajectories=8, width=8)
+    results = check_suite(SuiteCase(suite, "pendulum", registry))
+    assert {result.check for result in results if result.verdict != "passed"} <= {"other-process"}
+
+
+def test_a_pendulum_that_hangs_stays_and_one_that_is_pushed_does_not():
+    suite = pendulum(horizon=20, trajectories=1)
+    hanging = Batch(torch.zeros(1, 20, 1), torch.tensor([[1.0, 1.0, torch.pi, 0.0]]))
+    ends = [
+        float(suite.metrics(lambda x, torque=torque: torch.tensor([[torque, -50.0]]), hanging)["angle"])
+        for torque in (0.0, 1.0)
+    ]
+    assert ends[0] == pytest.approx(torch.pi, abs=1e-3)
+    assert ends[1] < 3.0
 
 
 def test_pathwise_gradients_are_exact_through_inner_steps():
