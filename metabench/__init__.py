@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
     from metabench.experiments.experiment import experiment
 
     prepared = experiment(read_options(Path(config) if config else None, options))
+    for notice in prepared.notices:
+        warnings.warn(notice, stacklevel=2)
     for _ in prepared.outcomes():
         pass
     trials = load(prepared.out)

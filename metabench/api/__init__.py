@@ -38,7 +38,7 @@ from metabench.api.datasets import DataError, cached_arrays, fetch, read_member
 from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.few_shot import classification_scores, cross_entropy, distinct, image_suite
-from metabench.api.inner_loops import adam, partial_sgd, query_loss, sgd, trajectory, unroll
+from metabench.api.inner_loops import adam, minibatch, partial_sgd, query_loss, sgd, trajectory, unroll
 from metabench.api.mapped import in_parallel, mapped_array
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.torch_data import dataset_suite
@@ -93,6 +93,7 @@ __all__ = [
     "in_parallel",
     "map_tree",
     "mapped_array",
+    "minibatch",
     "of_classes",
     "partial_sgd",
     "query_loss",

@@ -105,6 +105,8 @@ class Problem(NamedTuple):
     """The training split as labelled data, where the suite has it."""
     generator: Callable[[str], Generator]
     """The algorithm's own random stream of that name; a function of the trial's seed."""
+    step_points: int = 0
+    """See Suite.step_points."""
 
 
 class StartFn(Protocol):
@@ -229,6 +231,9 @@ class Suite(NamedTuple):
     """The classes of a task, where targets are their indices from 0 and the model has an output for each."""
     head: str = ""
     """The name of the model's last layer, as `named_modules` has it; where it is empty, it is found by use."""
+    step_points: int = 0
+    """How many points of the support set an inner step adapts on, one run of them after the other, where each step
+    has its own, as trajectories are; 0: every step takes all."""
     pool: Callable[[], Pool] | None = None
     """The training split as labelled data."""
     recipes: Mapping[str, Recipe] = {}

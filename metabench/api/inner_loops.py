@@ -19,11 +19,11 @@ def sgd(problem: Problem, lr: float, batch_size: int = 0) -> InnerLoop:
     """Plain gradient descent from the meta-learnt weights; differentiable through every step.
 
     Meta and Fast are the model's weights. `batch_size` > 0 takes the support set in consecutive minibatches, and
-    starts again at its end.
+    starts again at its end; with 0 they are `problem.step_points` large, if the suite says so.
     """
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        return descend(fast, grad(problem.loss)(fast, minibatch(support, batch_size, i)), lr)
+        return descend(fast, grad(problem.loss)(fast, minibatch(support, batch_size or problem.step_points, i)), lr)
 
     return InnerLoop(
         start=lambda meta, support: meta,
@@ -40,7 +40,8 @@ def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> InnerLoo
     names = tuple(names)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        return descend(fast, grad(lambda moving: problem.loss(meta | moving, support))(fast), lr)
+        part = minibatch(support, problem.step_points, i)
+        return descend(fast, grad(lambda moving: problem.loss(meta | moving, part))(fast), lr)
 
     return InnerLoop(
         start=lambda meta, support: {name: meta[name] for name in names},
@@ -60,7 +61,7 @@ def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999,
         return {"weights": meta, "square": map_tree(torch.zeros_like, meta)}
 
     def step(meta: Params, fast: dict[str, Params], support: Batch, i: int) -> dict[str, Params]:
-        grads = grad(problem.loss)(fast["weights"], minibatch(support, batch_size, i))
+        grads = grad(problem.loss)(fast["weights"], minibatch(support, batch_size or problem.step_points, i))
         square = map_tree(lambda old, g: beta2 * old + (1 - beta2) * g * g, fast["square"], grads)
         unbias = 1 - beta2 ** (i + 1)
         weights = map_tree(
@@ -123,7 +124,10 @@ def rematerialising() -> Iterator[None]:
 
 
 def minibatch(batch: Batch, size: int, i: int) -> Batch:
-    """The i-th run of `size` consecutive points, wrapping round at the end; all points for size 0."""
+    """The i-th run of `size` consecutive points, wrapping round at the end; all points for size 0.
+
+    With `problem.step_points` for the size it is what inner step i adapts on.
+    """
     points = len(batch.x)
     if not 0 < size < points:
         return batch

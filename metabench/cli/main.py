@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from collections.abc import Callable
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any, NoReturn
@@ -13,6 +15,7 @@ from rich.console import Console
 
 from metabench.cli.commands import app
 from metabench.errors import UserError
+from metabench.records.files import DamageWarning
 
 for group in ("run", "tune", "results", "inspection", "new", "worker"):  # in the order in which --help shows them
     import_module(f"metabench.cli.commands.{group}")
@@ -28,13 +31,27 @@ def refuse(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def in_one_line(show: Callable[..., None]) -> Callable[..., None]:
+    """Show what was skipped as metabench says things, and other libraries' warnings as before."""
+
+    def shown(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, DamageWarning):
+            Console(stderr=True).print(f"metabench: {message}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            show(message, category, *where)
+
+    return shown
+
+
 def main() -> None:
     """The console script: an error that the user can fix is one line and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that the terminal cannot show is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(prog_name="metabench", standalone_mode=False))
+        with warnings.catch_warnings():
+            warnings.showwarning = in_one_line(warnings.showwarning)
+            sys.exit(app(prog_name="metabench", standalone_mode=False))
     except UserError as error:
         refuse(str(error))
     except USAGE as error:  # an option that there is not, a number that is none
@@ -43,6 +60,8 @@ def main() -> None:
             sys.exit(2)
         command = error.ctx.command_path if error.ctx else "metabench"
         message = " ".join(error.format_message().split()).rstrip(".")
+        if "unexpected extra argument" in message:
+            message += ": several names are given with commas, as in --algos one,other"
         refuse(f"{message}. See `{command} --help`.")
     except typer.Abort:
         sys.exit(130)

@@ -32,13 +32,17 @@ class Checkpoints:
 
     def __init__(self, run: TrialRun) -> None:
         self.trial, self.execution, self.keeper = run.trial, run.execution, run.keeper
-        kinds = ("algorithm", "suite")
-        digests = {kind: run.registry.digest(kind, getattr(run.trial, kind)) for kind in kinds}
-        self.code = digests | {"metabench": version_of("metabench"), "torch": str(torch.__version__)}
-        """What must be the same for the trial to go on from a checkpoint."""
+        versions = {"metabench": version_of("metabench"), "torch": str(torch.__version__)}
+        self.code = versions | {name: getattr(run.digests, name) for name in ("algorithm", "suite")}
+        """What must be the same for the trial to go on from a checkpoint; the data too."""
+        self.data = [run.digests.data, run.digests.tests]
         self.made = (time.monotonic(), 0)
+        self.kept = (0, "")
+        """How far the last one is, and what was selected by then."""
         self.notice = ""
         """What went wrong, for the record."""
+        self.torn = False
+        """Whether an update has begun and not ended: the learner's state is then of no use."""
 
     def load(self) -> Saved | None:
         """The last checkpoint, if it is this trial's; one that cannot be used is set aside."""
@@ -51,6 +55,8 @@ class Checkpoints:
                 raise DamagedError(f"it is one of trial '{header.trial}'")
             if header.code != self.code:
                 raise DamagedError("the code has changed since it was written")
+            if header.data != self.data:
+                raise DamagedError("the data have changed since it was written")
             found = from_bytes(state)
             saved = Saved(
                 TrialState.from_dict(found["state"], self.execution.device), found["learner"], found["random"]
@@ -61,7 +67,7 @@ class Checkpoints:
         except Exception as error:  # a readable header, but a state that is of no use
             self.refuse(one_line(error))
             return None
-        self.made = (time.monotonic(), header.update)
+        self.made, self.kept = (time.monotonic(), header.update), (header.update, saved.state.selection)
         saved.state.resumed += (saved.state.update,)
         return saved
 
@@ -72,7 +78,7 @@ class Checkpoints:
             self.keeper.refuse(reason)
         except OSError as error:
             self.notice += f" ({one_line(error)})"
-        self.made = (time.monotonic(), 0)
+        self.made, self.kept = (time.monotonic(), 0), (0, "")
 
     def due(self, update: int) -> bool:
         """Whether the next is, after so many updates."""
@@ -82,6 +88,20 @@ class Checkpoints:
             return True
         seconds = self.execution.checkpoint_seconds
         return seconds is not None and time.monotonic() - then >= seconds
+
+    def keep_training(self, state: TrialState, learner: Learner) -> None:
+        """Make one before the test, whose failure must not cost what was trained since the last."""
+        if state.update > self.kept[0]:
+            self.save(state, learner)
+
+    def rescue(self, state: TrialState, learner: Learner) -> None:
+        """Keep what a trial that failed has reached, if that is more than was kept before, for --retry-failed."""
+        if self.torn or self.kept == (state.update, state.selection):
+            return
+        try:
+            self.save(state, learner)
+        except Exception as error:  # the trial has failed already, and that is what its record says
+            self.notice = f"no checkpoint could be made: {one_line(error)}"
 
     def save(self, state: TrialState, learner: Learner) -> None:
         """Make one, with the global random streams. A disk that cannot take it costs time later, not the trial."""
@@ -97,6 +117,7 @@ class Checkpoints:
             header = Header(
                 trial=self.trial.id,
                 code=self.code,
+                data=self.data,
                 update=state.update,
                 updates=self.trial.budget.updates,
                 seconds=round(sum(state.seconds.values()), 3),
@@ -106,6 +127,7 @@ class Checkpoints:
             except OSError as error:
                 self.notice = f"no checkpoint could be written: {error.strerror or error}"
         self.made = (time.monotonic(), state.update)
+        self.kept = (state.update, state.selection)
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:

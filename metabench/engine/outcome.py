@@ -74,5 +74,6 @@ def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str,
         plain_layers=execution.plain_layers,
         bits=bits(device, execution.deterministic, state.strategy, state.layers),
         notice=notice,
+        digests=run.digests,
         plugins=PluginOrigins(origin("algorithm", trial.algorithm), origin("suite", trial.suite)),
     )

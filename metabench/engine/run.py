@@ -5,11 +5,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+import msgspec
 import torch
 
 from metabench.api import Algorithm, Learner, Suite
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
+from metabench.engine.digests import code_digests, code_now, data_digests, refuse_changed
 from metabench.engine.divergence import DivergedError
 from metabench.engine.evaluate import test
 from metabench.engine.learner import layers_of, strategy_of
@@ -54,19 +56,26 @@ def run_trial(
     """
     registry, keeper = registry or load_registry(execution.plugins), keeper or NullCheckpointStore()
     run = TrialRun(trial, execution, registry, Heartbeat(trial.id, on_progress), keeper, stopping)
-    state, checkpoints, tested = TrialState(), None, None
+    state, checkpoints, learner, tested = TrialState(), None, None, None
     ending = Ending("ok")
     try:
+        code = code_now(registry, [trial])
+        run = run._replace(digests=code_digests(code, trial))
+        refuse_changed(code, execution)
         set_up_process(execution)
+        suite = prepared_suite(run)
+        found = data_digests(trial, suite)
+        run = run._replace(digests=msgspec.structs.replace(run.digests, data=found.data, tests=found.tests))
         checkpoints = Checkpoints(run)
         saved = checkpoints.load()
         state = saved.state if saved else state
-        suite, learner = build(run, state)
+        learner = build(run, suite, state)
         if saved and not restored(saved, learner, checkpoints):
-            state = TrialState()
-            suite, learner = build(run, state)
+            state, suite = TrialState(), prepared_suite(run)
+            learner = build(run, suite, state)
         train(run, suite, learner, state, checkpoints)
         if trial.budget.test_tasks:
+            checkpoints.keep_training(state, learner)
             tested = test(run, suite, learner, state)
     except StoppedError:
         raise
@@ -74,6 +83,8 @@ def run_trial(
         ending = Ending(next(status for kind, status in ENDINGS.items() if isinstance(error, kind)), str(error))
     except (Exception, SystemExit) as error:
         ending = Ending("error", explained(run, error) or one_line(error), traceback.format_exc())
+    if ending.status == "error" and checkpoints and learner:
+        checkpoints.rescue(state, learner)
     return outcome_of(run, state, ending, tested, checkpoints.notice if checkpoints else "")
 
 
@@ -87,13 +98,18 @@ def set_up_process(execution: Execution) -> None:
     reset_peak_memory(execution.device)
 
 
-def build(run: TrialRun, state: TrialState) -> tuple[Suite, Learner]:
-    """The suite and the learner of the trial, at the beginning; a strategy is chosen unless `state` has a choice."""
-    trial, execution = run.trial, run.execution
-    seed_everything(trial.seed)
-    suite = build_suite(run.registry, trial)
+def prepared_suite(run: TrialRun) -> Suite:
+    """The suite of the trial, its data in place; global random streams begin here."""
+    seed_everything(run.trial.seed)
+    suite = build_suite(run.registry, run.trial)
     suite.prepare()
-    refuse_overlap(trial.suite, suite)
+    refuse_overlap(run.trial.suite, suite)
+    return suite
+
+
+def build(run: TrialRun, suite: Suite, state: TrialState) -> Learner:
+    """The learner of the trial, at the beginning; a strategy is chosen unless `state` has a choice."""
+    trial, execution = run.trial, run.execution
     made = build_algorithm(run.registry, suite, trial, execution.device)
     learner: Learner
     if isinstance(made, Algorithm):
@@ -107,7 +123,7 @@ def build(run: TrialRun, state: TrialState) -> tuple[Suite, Learner]:
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
     state.strategy, state.layers = strategy_of(learner), layers_of(learner)
     state.higher_is_better = suite.higher_is_better
-    return suite, learner
+    return learner
 
 
 def restored(saved: Saved, learner: Learner, checkpoints: Checkpoints) -> bool:

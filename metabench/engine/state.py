@@ -15,7 +15,7 @@ from torch import Tensor
 from metabench.api import Learner
 from metabench.engine.problem import DTYPES
 from metabench.records.checkpoints import CheckpointStore
-from metabench.records.provenance import StrategyChoice
+from metabench.records.provenance import Digests, StrategyChoice
 from metabench.records.record import Progress, ValidationPoint
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry
@@ -54,6 +54,8 @@ class TrialRun(NamedTuple):
     keeper: CheckpointStore
     stopping: Callable[[], bool]
     """Whether it is asked to stop."""
+    digests: Digests = Digests()
+    """Of what it is computed from; of the data once they are prepared."""
 
     @property
     def dtype(self) -> torch.dtype:

@@ -31,6 +31,8 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
     Raises DivergedError where a training loss, or every validation score, is not finite, PrunedError, and
     StoppedError after a checkpoint.
     """
+    if state.selection:  # it was trained to the end before, and is here for its test
+        return
     budget, device = run.trial.budget, run.execution.device
     updates = budget.updates if learner.trainable else 0
     points = validation_points(updates, budget.validations)
@@ -49,8 +51,10 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
         with timed(state.seconds, "sample", device):
             tasks = training_tasks(run, suite, state.update)
         with timed(state.seconds, "train", device):
+            checkpoints.torn = True
             state.losses.append(learner.update(tasks, state.update / updates).detach())
         state.update += 1
+        checkpoints.torn = False
         if state.update % CHECK_EVERY == 0 or state.update == updates:
             loss = float(state.losses[-1])
             if not math.isfinite(loss):

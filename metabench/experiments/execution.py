@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 from metabench.errors import UserError
 from metabench.experiments.options import Options
-from metabench.experiments.setup import plugin_files
 from metabench.records.checkpoints import CheckpointStore
+from metabench.records.plugin_files import PluginFile
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
+from metabench.registry.discovery import Registry
 from metabench.units import seconds_of
 
 
-def make_execution(options: Options, device: str, threads: int) -> Execution:
-    """How each trial is computed, on a device that was chosen and with this many threads."""
+def make_execution(options: Options, device: str, threads: int, plugins: tuple[PluginFile, ...]) -> Execution:
+    """How each trial is computed, on a device that was chosen, with this many threads and these plugin files."""
     every = options.checkpoint_every
     return Execution(
         device=device,
@@ -23,14 +24,14 @@ def make_execution(options: Options, device: str, threads: int) -> Execution:
         strategy="threaded" if options.rematerialise else options.strategy,
         rematerialise=options.rematerialise,
         plain_layers=options.plain_layers,
-        plugins=plugin_files(options),
+        plugins=plugins,
         deterministic=options.deterministic,
         checkpoint_seconds=None if every.isdigit() else seconds_of(every),
         checkpoint_updates=int(every) if every.isdigit() else None,
     )
 
 
-def plan_execution(options: Options, trials: int) -> tuple[Execution, int]:
+def plan_execution(options: Options, trials: int, registry: Registry) -> tuple[Execution, int]:
     """How each trial is computed on this machine, and how many at once: never more threads than cores.
 
     Imports torch. Raises UserError for a device that cannot be used.
@@ -38,7 +39,7 @@ def plan_execution(options: Options, trials: int) -> tuple[Execution, int]:
     device = usable_device(options)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = min(options.jobs or (cores if device == "cpu" else 1), max(trials, 1))
-    return make_execution(options, device, max(1, cores // jobs)), jobs
+    return make_execution(options, device, max(1, cores // jobs), registry.files), jobs
 
 
 def usable_device(options: Options) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Event
+from types import MappingProxyType
 from typing import NamedTuple
+
+import msgspec
 
 from metabench.experiments.execution import plan_execution, run_trial
 from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.registry import ExecutorSetup, make_executor
 from metabench.experiments.options import Options
 from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data, with_names
+from metabench.experiments.stale import outdated
 from metabench.records import store
 from metabench.records.files import DamagedError
 from metabench.records.locks import TrialLocks
@@ -31,6 +35,8 @@ class Experiment(NamedTuple):
     jobs: int
     notices: tuple[str, ...] = ()
     """What the user should know of the settings, and of what was found in the results folder."""
+    outdated: Mapping[str, str] = MappingProxyType({})
+    """By trial id the checksum of a record that is to be replaced, since the code or the data were changed."""
 
     def outcomes(
         self,
@@ -43,7 +49,7 @@ class Experiment(NamedTuple):
         `more` gives further trials to run after an outcome. When `stopping` turns true, or after a failure under
         --fail-fast, running trials are checkpointed and left.
         """
-        locks = TrialLocks(self.out, self.options.retry_failed)
+        locks = TrialLocks(self.out, self.options.retry_failed, self.outdated)
         timeout, memory = self.options.trial_timeout, self.options.memory_limit
         limits = Limits(seconds_of(timeout) if timeout else None, bytes_of(memory) if memory else None)
         queue = Queue(self.pending, locks, limits)
@@ -74,21 +80,32 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
 
 def check(options: Options, dry: bool) -> Experiment:
     """See experiment."""
+    from metabench.engine.digests import code_now
     from metabench.experiments.planning import plan_experiment
     from metabench.experiments.suite_builder import SuiteBuilder
 
-    builder = SuiteBuilder(open_registry(options))
+    registry = open_registry(options)
+    builder = SuiteBuilder(registry)
     trials, settings_notices = plan_experiment(options, builder)
     out = folder(options)
-    pending, notices = still_to_run(out, trials, options.retry_failed, dry=True)
-    execution, jobs = plan_execution(options, len(pending))
+    pending, _ = still_to_run(out, trials, options.retry_failed, dry=True)
+    left = {trial.id for trial in pending}
+    stale = outdated(out, [trial for trial in trials if trial.id not in left], builder, with_data=not dry)
+    again = stale.records if options.rerun_changed else {}
+    pending = tuple(trial for trial in trials if trial.id in left or trial.id in again)
+    execution, jobs = plan_execution(options, len(pending), registry)
+    execution = msgspec.structs.replace(execution, code=code_now(registry, pending))
     if not dry:
         store.ensure_writable(out)
         settings_notices = (*settings_notices, *prepare_data(builder, pending))
-        pending, notices = still_to_run(out, trials, options.retry_failed, dry=False)  # sets damaged records aside
+    still, notices = still_to_run(out, trials, options.retry_failed, dry)  # sets damaged records aside
+    if not dry:
         with store.writing(out):
             store.record_request(out, trials)
-    return Experiment(out, options, trials, pending, execution, jobs, (*settings_notices, *notices))
+    left = {trial.id for trial in still}
+    pending = tuple(trial for trial in trials if trial.id in left or trial.id in again)
+    notices = (*settings_notices, *notices, *stale.lines(options.rerun_changed))
+    return Experiment(out, options, trials, pending, execution, jobs, notices, again)
 
 
 def still_to_run(

@@ -46,6 +46,10 @@ class Option(NamedTuple):
     """What `metabench worker` says in place of `help`."""
     flag: str = ""
     """Its name on the command line, where that is not the field's; such an option may be repeated."""
+    short: str = ""
+    """Its flag of one letter."""
+    group: str = ""
+    """The heading in --help that begins with this row, and goes on until another."""
     read: Callable[[Any], Any] | None = None
     """Turns what was typed, or given from Python, into a value."""
     check: Callable[[Any], Any] | None = None
@@ -61,9 +65,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "Algorithms, with commas. Default: the quick comparison.",
             tune="Algorithms, with commas.",
             read=read_names,
+            short="-a",
+            group="What is compared",
         ),
     ] = ()
-    suites: Annotated[tuple[str, ...], Option("Task suites, with commas.", read=read_names)] = ()
+    suites: Annotated[tuple[str, ...], Option("Task suites, with commas.", read=read_names, short="-s")] = ()
     seeds: Annotated[
         int | tuple[int, ...], Option("How many (3), or which (0,4,7).", "run", read=read_seeds, check=check_seeds)
     ] = 3
@@ -85,7 +91,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             tune="Where tuning begins: quick (default) or paper.",
         ),
     ] = None
-    updates: Annotated[int | None, Option("Meta-updates.", tune="Meta-updates of each candidate.")] = None
+    updates: Annotated[
+        int | None, Option("Meta-updates.", tune="Meta-updates of each candidate.", group="Budget and scoring")
+    ] = None
     meta_batch_size: Annotated[int | None, Option("Tasks per meta-update.")] = None
     validations: Annotated[int | None, Option("Validations during training.")] = None
     validation_tasks: Annotated[int | None, Option("Validation tasks.")] = None
@@ -98,9 +106,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     )
     precision: Annotated[Precision, Option("float32; bf16 for torch's autocast; float64 for checks.")] = "float32"
     out: Annotated[
-        str | None, Option("The results folder.", tune="The folder of the trials. Default: results/tune-...")
+        str | None,
+        Option(
+            "The results folder.",
+            tune="The folder of the trials. Default: results/tune-...",
+            short="-o",
+            group="Where and how",
+        ),
     ] = None
-    jobs: Annotated[int | None, Option("Trials at once. Default: one per core.", check=check_positive)] = None
+    jobs: Annotated[
+        int | None, Option("Trials at once. Default: one per core.", check=check_positive, short="-j")
+    ] = None
     device: Annotated[
         str,
         Option("auto, cpu, cuda, cuda:1 ...", IN_TRIALS, worker="auto, cpu, cuda, cuda:1 ... Default: cpu."),
@@ -134,13 +150,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = False
     checkpoint_every: Annotated[
         str,
-        Option("A duration (60s, 10m) or a number of meta-updates.", IN_TRIALS, check=check_checkpoint_every),
+        Option(
+            "A duration (60s, 10m) or a number of meta-updates.",
+            IN_TRIALS,
+            check=check_checkpoint_every,
+            group="Limits and failures",
+        ),
     ] = "60s"
     trial_timeout: Annotated[str | None, Option("What one trial may take: 90s, 15m, 2h.", check=seconds_of)] = None
     memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", check=bytes_of)] = None
     retry_failed: Annotated[bool, Option("Run trials again that ended in an error, a timeout or lost.", "run")] = (
         False
     )
+    rerun_changed: Annotated[
+        bool, Option("Run trials again whose code or data were changed since they were run.", "run")
+    ] = False
     fail_fast: Annotated[bool, Option("Stop at the first trial that fails.", "run")] = False
     executor: Annotated[
         str,
@@ -176,6 +200,8 @@ class Row(NamedTuple):
     type: Any
     default: Any
     option: Option
+    group: str
+    """Its heading in --help."""
 
     def help_for(self, command: str) -> str:
         """The help of the option in one command, with its default."""
@@ -188,10 +214,12 @@ class Row(NamedTuple):
 def rows(table: type[Options] = Options) -> tuple[Row, ...]:
     """The table of options, row by row."""
     table_rows = []
+    group = ""
     for field in msgspec.structs.fields(table):
         kind, option = get_args(field.type)
         default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-        table_rows.append(Row(field.name, kind, default, option))
+        group = option.group or group
+        table_rows.append(Row(field.name, kind, default, option, group))
     return tuple(table_rows)
 
 

@@ -87,9 +87,9 @@ def with_names(options: Options) -> Options:
 
 
 def registered_by(name: str, kind: str, entries: dict[str, Listed], known: Catalogue) -> tuple[str, ...]:
-    """The name itself, or the names of a kind that a plugin file registers; raises UserError."""
-    if name in entries:
-        return (name,)
+    """The name itself, in lower case as all are, or those that a plugin file registers; raises UserError."""
+    if (usual := name.lower()) in entries:
+        return (usual,)
     if not name.endswith(".py"):
         raise known.unknown(kind, name, entries)
     plugin = next(plugin for plugin in known.plugins if plugin.source == os.path.realpath(name))

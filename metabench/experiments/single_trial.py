@@ -18,7 +18,7 @@ from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
 from metabench.records.locks import Claim, TrialLocks
 from metabench.records.record import Record, StoppedError
-from metabench.records.trials import Trial
+from metabench.records.trials import Execution, Trial
 
 
 def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
@@ -29,7 +29,7 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
     """
     trial = read_trial(path)
     use_data(options)
-    open_registry(options)
+    files = open_registry(options).files
     locks = None
     if place.name == "record.json" and place.parent.name == trial.id:
         locks = TrialLocks(place.parent.parent)
@@ -43,16 +43,15 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
     if verdict is Claim.DONE:
         return None, 0
     try:
-        return run_and_write(trial, place, options, threads)
+        return run_and_write(trial, place, make_execution(options, usable_device(options), threads, files))
     finally:
         if locks:
             locks.release_all()
 
 
-def run_and_write(trial: Trial, place: Path, options: Options, threads: int) -> tuple[Record | None, int]:
+def run_and_write(trial: Trial, place: Path, execution: Execution) -> tuple[Record | None, int]:
     """See run_trial_file."""
     one_thread_per_library()
-    execution = make_execution(options, usable_device(options), threads)
     keeper = FolderCheckpointStore(place.parent)
     trains = threading.Event()
 

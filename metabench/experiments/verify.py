@@ -19,10 +19,11 @@ from metabench.experiments.options import Options
 from metabench.experiments.setup import open_registry, use_data
 from metabench.records import store
 from metabench.records.locks import TrialLocks
+from metabench.records.plugin_files import PluginFile
 from metabench.records.record import Outcome, Record, Scores
 from metabench.records.trials import STRATEGIES, Execution, Trial
 
-FACTS = ("cpu", "torch", "metabench", "device", "plugins")
+FACTS = ("cpu", "torch", "metabench", "device", "plugins", "digests")
 """Fields of the provenance that may explain a difference."""
 
 
@@ -38,7 +39,7 @@ class Verdict(NamedTuple):
 def verify(root: Path, sample: int, jobs: int, options: Options) -> Iterator[Verdict]:
     """Run a sample of the finished trials again as they were run, in a temporary folder. Raises UserError."""
     use_data(options)
-    open_registry(options)
+    files = open_registry(options).files
     good = {record.trial.id: record for record in store.records(root) if record.status == "ok"}
     if not good:
         raise UserError(f"There is no finished trial in '{root}' to run again.")
@@ -47,7 +48,7 @@ def verify(root: Path, sample: int, jobs: int, options: Options) -> Iterator[Ver
         folder = Path(name)
 
         def request_of(trial: Trial) -> TrialRequest:
-            return TrialRequest(trial, recorded_execution(good[trial.id], options), folder / trial.id)
+            return TrialRequest(trial, recorded_execution(good[trial.id], options, files), folder / trial.id)
 
         queue = Queue([good[name].trial for name in chosen], TrialLocks(folder), Limits())
         for outcome in Local(request_of, run_trial, jobs).run(queue, lambda sign: None, lambda: False):
@@ -55,7 +56,7 @@ def verify(root: Path, sample: int, jobs: int, options: Options) -> Iterator[Ver
             yield compare(record, store.scores(root, record), outcome)
 
 
-def recorded_execution(record: Record, options: Options) -> Execution:
+def recorded_execution(record: Record, options: Options, files: tuple[PluginFile, ...]) -> Execution:
     """How a trial was computed, as its record has it."""
     facts = record.provenance
     recorded = msgspec.structs.replace(
@@ -66,7 +67,7 @@ def recorded_execution(record: Record, options: Options) -> Execution:
         deterministic=bool(facts.deterministic),
     )
     device = "cpu" if facts.device in (None, "cpu") else "cuda"
-    return make_execution(recorded, device, facts.threads or 1)
+    return make_execution(recorded, device, facts.threads or 1, files)
 
 
 def compare(record: Record, scores: Scores, again: Outcome) -> Verdict:

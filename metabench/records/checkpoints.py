@@ -14,12 +14,14 @@ NAME = "checkpoint.pt"
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line of a checkpoint. A trial goes on from it only if `trial` and `code` are its own."""
+    """The first line of a checkpoint. A trial goes on from it only if `trial`, `code` and `data` are its own."""
 
     version: int = CHECKPOINT_VERSION
     trial: str
     code: dict[str, Any]
     """The versions of what computes the trial: metabench, torch, its plugins."""
+    data: list[str | None] = []
+    """Digests of the data and of the first test tasks."""
     update: int
     updates: int
     seconds: float

@@ -104,6 +104,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("device", of_record("provenance.device")),
     Column("algorithm_parameters", of_record("trial.algorithm_parameters")),
     Column("suite_parameters", of_record("trial.suite_parameters")),
+    Column("digests", lambda record, protocol: record.provenance.digests.text),
 )  # fmt: skip
 """In the order in which readers see them."""
 

@@ -19,6 +19,10 @@ def cache_dir() -> Path:
     return Path(os.environ.get("METABENCH_CACHE") or platformdirs.user_cache_dir("metabench"))
 
 
+class DamageWarning(UserWarning):
+    """What was skipped because it is damaged."""
+
+
 class DamagedError(Exception):
     """A file that is not what was written: cut short, altered, or of another version."""
 

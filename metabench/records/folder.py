@@ -24,7 +24,7 @@ class FolderStatus(NamedTuple):
 
     planned: int
     counts: dict[str, int]
-    """Finished trials by status, and those that are running."""
+    """Finished trials by status, those that are running, and those whose record or scores are damaged."""
     left: int
     """Neither finished nor running."""
     failures: list[str]
@@ -43,9 +43,10 @@ class FolderStatus(NamedTuple):
 def folder_status(root: Path) -> FolderStatus:
     """What records, checkpoints and locks say; nothing is changed."""
     root = store.existing(root)
+    damaged = store.damaged(root)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a damaged record is a trial that is left
-        records = {record.trial.id: record for record in store.records(root)}
+        warnings.simplefilter("ignore")  # they are counted as what they are
+        records = {record.trial.id: record for record in store.records(root) if record.trial.id not in damaged}
         planned = {trial.id: trial for trial in store.requested_trials(root)}
     planned |= {record.trial.id: record.trial for record in records.values()}
     at_work = running(root) - records.keys()
@@ -66,11 +67,15 @@ def folder_status(root: Path) -> FolderStatus:
     failures = [
         f"{record.trial.id}: {record.status}, {record.reason}" for record in records.values() if record.is_failure
     ]
+    failures += [f"{name}: damaged, {reason}; the same command runs it again" for name, reason in damaged.items()]
     if at_work:
         counts["running"] = len(at_work)
-    left = len(planned) - len(records) - len(at_work)
-    known = seconds if len(records) < len(planned) and seconds == seconds else None
-    return FolderStatus(len(planned), counts or {"done": 0}, left, failures, sorted(rows), known)
+    if damaged.keys() - at_work:
+        counts["damaged"] = len(damaged.keys() - at_work)
+    asked_for = len(planned.keys() | damaged.keys())
+    left = asked_for - len(records) - len(at_work)
+    known = seconds if len(records) < asked_for and seconds == seconds else None
+    return FolderStatus(asked_for, counts or {"done": 0}, left, failures, sorted(rows), known)
 
 
 def usual_seconds(records: Iterable[Record]) -> dict[tuple[str, str], float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metabench.records.columns import COLUMNS, Column, of_trials, trial_values
+from metabench.records.matching import mismatches
 from metabench.records.record import Record
 from metabench.records.store import records, scores
 
@@ -15,12 +17,24 @@ if TYPE_CHECKING:
 
 
 def load(root: str | Path, columns: Iterable[Column] = COLUMNS) -> DataFrame:
-    """One row per trial, and per protocol where a trial was tested under both."""
+    """One row per trial, and per protocol where a trial was tested under both.
+
+    Warns where trials that should match were computed from other code or data: see the column `digests`.
+    """
     import pandas as pd
 
     shown = of_trials(columns)
-    rows = [row for record in records(root) for row in record_rows(record, shown)]
-    return pd.DataFrame(rows, columns=None if rows else [column.name for column in shown])
+    rows = [row for record in matched(root) for row in record_rows(record, shown)]
+    frame = pd.DataFrame(rows, columns=None if rows else [column.name for column in shown])
+    return frame if "digests" not in frame or frame["digests"].any() else frame.drop(columns="digests")
+
+
+def matched(root: str | Path) -> list[Record]:
+    """The records of a folder; with a warning where some were computed from other code or data than others."""
+    found = list(records(root))
+    for line in mismatches(found):
+        warnings.warn(f"'{root}': {line} The column 'digests' tells them apart.", stacklevel=3)
+    return found
 
 
 def record_rows(record: Record, columns: Iterable[Column]) -> Iterator[dict[str, Any]]:
@@ -35,7 +49,7 @@ def load_tasks(root: str | Path) -> DataFrame:
     import pandas as pd
 
     frames = []
-    for record in records(root):
+    for record in matched(root):
         for protocol, metrics in scores(root, record).items():
             values = {name: np.asarray(steps) for name, steps in metrics.items()}
             steps, tasks = next(iter(values.values())).shape

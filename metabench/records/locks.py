@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -31,9 +32,11 @@ class Claim(Enum):
 class TrialLocks:
     """Locks of the operating system on files in the results folder: they end with the process that holds them."""
 
-    def __init__(self, root: Path, retry_failed: bool = False) -> None:
+    def __init__(self, root: Path, retry_failed: bool = False, outdated: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.retry_failed = retry_failed
+        self.outdated = outdated or {}
+        """By trial id the checksum of a record that is to be replaced."""
         self.held: dict[str, BaseFileLock] = {}
 
     def claim(self, trial: Trial) -> Claim:
@@ -58,7 +61,9 @@ class TrialLocks:
     def is_done(self, trial: Trial) -> bool:
         """Whether another driver has finished it meanwhile."""
         try:
-            return store.is_final(store.record_of(self.root, trial.id), self.retry_failed)
+            record = store.record_of(self.root, trial.id)
+            replaced = record is None or record.checksum != self.outdated.get(trial.id)
+            return replaced and store.is_final(record, self.retry_failed)
         except DamagedError:
             return False
 

@@ -21,6 +21,24 @@ class PluginOrigins(msgspec.Struct, frozen=True, omit_defaults=True):
     suite: str | None = None
 
 
+class Digests(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a trial was computed from, in 12 digits each. None is unknown: earlier versions did not record it."""
+
+    algorithm: str | None = None
+    """Of the plugin's code: docstrings, comments and layout do not matter."""
+    suite: str | None = None
+    data: str | None = None
+    """Of the suite's data, with a few training and validation tasks; rounding does not matter."""
+    tests: str | None = None
+    """Of the first block of test tasks."""
+
+    @property
+    def text(self) -> str:
+        """`algorithm 1a2b..., suite 3c4d...`: only the same of the same."""
+        known = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return ", ".join(f"{name} {value}" for name, value in known if value is not None)
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a record says about the machine and the code that made it.
 
@@ -59,3 +77,4 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     notice: str = ""
     """What went wrong and was survived: with a checkpoint, or at a validation."""
     plugins: PluginOrigins = PluginOrigins()
+    digests: Digests = Digests()

@@ -17,7 +17,7 @@ import msgspec
 
 from metabench.errors import UserError, attempt
 from metabench.records.checkpoints import NAME as CHECKPOINT
-from metabench.records.files import DamagedError, checksum, set_aside, write_atomically
+from metabench.records.files import DamagedError, DamageWarning, checksum, set_aside, write_atomically
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
 from metabench.records.trials import Trial
 
@@ -90,8 +90,20 @@ def decode(content: bytes, path: Path, named: bool = True) -> Record:
         if named and record.trial.id != path.parent.name:
             raise DamagedError(f"it is the record of '{record.trial.id}'")
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
-        raise DamagedError(str(error)) from None
+        raise DamagedError(in_our_words(error, content)) from None
     return record
+
+
+def in_our_words(error: Exception, content: bytes) -> str:
+    """What is wrong with a file of JSON, for who does not know how it is read."""
+    if isinstance(error, msgspec.ValidationError):
+        where = str(error).rpartition("`$.")[2].rstrip("`")
+        return f"its '{where}' is not what a record has there" if " - at `$." in str(error) else "it is no record"
+    if not content.strip():
+        return "it is empty"
+    if "truncated" in str(error):
+        return "it is cut short"
+    return "it is no JSON"
 
 
 def record_of(root: Path, trial_id: str) -> Record | None:
@@ -127,7 +139,18 @@ def records(root: str | Path) -> Iterator[Record]:
         try:
             yield decode(path.read_bytes(), path)
         except (DamagedError, OSError) as error:
-            warnings.warn(f"Skipped '{path}', which cannot be used: {error}", stacklevel=2)
+            warnings.warn(f"Skipped '{path}', which cannot be used: {error}", DamageWarning, stacklevel=2)
+
+
+def damaged(root: str | Path) -> dict[str, str]:
+    """By trial id, in order: what is wrong with a record, or with its scores."""
+    found = {}
+    for path in sorted(existing(root).glob("*/record.json")):
+        try:
+            record_of(path.parent.parent, path.parent.name)
+        except DamagedError as error:
+            found[path.parent.name] = str(error)
+    return found
 
 
 def existing(root: str | Path) -> Path:
@@ -161,7 +184,8 @@ def skipping(what: str) -> Iterator[None]:
     try:
         yield
     except (DamagedError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        warnings.warn(f"Skipped {what}: {error}", stacklevel=4)
+        reason = str(error) if isinstance(error, DamagedError) else in_our_words(error, b"?")
+        warnings.warn(f"Skipped {what}: {reason}", DamageWarning, stacklevel=4)
 
 
 def scores(root: str | Path, record: Record) -> Scores:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 
+from metabench.records.plugin_files import PluginFile
+
 NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9+_-]{0,39}")
 """What algorithms and suites may be called: their names name files, on Windows too, which reserves a few."""
 
@@ -160,8 +162,10 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Whether inner steps are computed twice rather than kept in memory."""
     plain_layers: bool = False
     """Whether a model's own layers run even where blocks could."""
-    plugins: tuple[str, ...] = ()
-    """Plugin files to load beside the installed ones."""
+    plugins: tuple[PluginFile, ...] = ()
+    """Plugin files to load beside the installed ones, as they were when the run began."""
+    code: dict[str, str] = {}
+    """Digests of the code when the run began, by `suite NAME` and `algorithm NAME`: by other code nothing is run."""
     deterministic: bool = False
     """Whether nothing that is measured, and no kernel that may differ from run to run, has a say."""
     checkpoint_seconds: float | None = 60.0

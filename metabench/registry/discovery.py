@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,14 @@ from typing import Any, NamedTuple
 import pluggy
 
 from metabench.errors import UserError, one_line, unknown
+from metabench.records.plugin_files import Module, PluginFile
 from metabench.records.trials import NAME
 from metabench.registry import hookspecs
+from metabench.registry.code import digest, read_package
 from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
 from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
-from metabench.registry.sources import Found, digest_of, discover
+from metabench.registry.sources import Found, discover
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
 
@@ -69,6 +72,13 @@ class Plugin(NamedTuple):
     version: str
     provides: tuple[str, ...] = ()
     problem: str = ""
+    file: PluginFile | None = None
+    """Of one that is no installed package."""
+
+    @property
+    def module(self) -> str:
+        """Of an installed one: the entry point's."""
+        return self.source.split(":")[0]
 
 
 class Registry(NamedTuple):
@@ -115,12 +125,23 @@ class Registry(NamedTuple):
         return f"{plugin.version} ({Path(plugin.source).name})".strip() if plugin else ""
 
     def digest(self, kind: str, name: str) -> str:
-        """Of the source file of an algorithm or suite, in 12 digits; empty where it cannot be found."""
-        try:
-            file = inspect.getsourcefile(inspect.unwrap(self.get(kind, name).factory))
-        except TypeError:  # a partial, a callable object
+        """Of the code of an algorithm or suite as it is now, in 12 digits: see registry.code. Empty if not found."""
+        entry = (self.algorithms if kind == "algorithm" else self.suites).get(name)
+        plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
+        if entry is None or plugin is None:
             return ""
-        return digest_of(Path(file)) if file else ""
+        if plugin.file is not None:
+            return digest(plugin.file.source or b"", plugin.file.modules)
+        made_in = getattr(inspect.unwrap(entry.factory), "__module__", None) or ""
+        own = [name for name in (plugin.module, made_in) if name.split(".")[0] == plugin.module.split(".")[0]]
+        files = {module: file for module in own if (file := file_of(module))}
+        parts = [(module, *read_package(module, Path(file))) for module, file in sorted(files.items())]
+        return digest(b"", [Module(each, "", source) for each, source, _ in parts] + [m for p in parts for m in p[2]])
+
+    @property
+    def files(self) -> tuple[PluginFile, ...]:
+        """Of the plugins that are no installed packages, as they were read."""
+        return tuple(plugin.file for plugin in self.plugins if plugin.file)
 
     @property
     def broken(self) -> list[Plugin]:
@@ -128,7 +149,7 @@ class Registry(NamedTuple):
         return [plugin for plugin in self.plugins if plugin.problem]
 
 
-def load_registry(files: tuple[str, ...] = ()) -> Registry:
+def load_registry(files: tuple[str | PluginFile, ...] = ()) -> Registry:
     """Everything from the entry-point group `metabench`, from METABENCH_PLUGINS, and from `files`."""
     manager = pluggy.PluginManager("metabench")
     manager.add_hookspecs(hookspecs)
@@ -157,6 +178,12 @@ def is_installed(module: str) -> bool:
         return False
 
 
+def file_of(module: str) -> str:
+    """The Python file of a module that was imported; empty for another."""
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return file if file.endswith(".py") else ""
+
+
 def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Registry:
     """The registry with one more plugin: all of its names, or none and the reason why."""
     module = None
@@ -174,9 +201,10 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
     except BaseException as error:  # SystemExit too, and whatever else a stranger raises
         if module is not None and manager.is_registered(module):
             manager.unregister(module)
-        plugin = Plugin(found.name, found.source, found.version, problem=reason_of(error))
+        plugin = Plugin(found.name, found.source, found.version, problem=reason_of(error), file=found.file)
         return registry._replace(plugins=(*registry.plugins, plugin))
-    plugin = Plugin(found.name, found.source, found.version, tuple(entry.name for entry in entries))
+    names = tuple(entry.name for entry in entries)
+    plugin = Plugin(found.name, found.source, found.version, names, file=found.file)
     return Registry(
         registry.algorithms | {e.name: e for e in entries if e.kind == "algorithm"},
         registry.suites | {e.name: e for e in entries if e.kind == "suite"},

@@ -12,6 +12,7 @@ import pandas as pd
 from metabench.errors import UserError, attempt, unknown
 from metabench.records.columns import COLUMNS, Column
 from metabench.records.files import write_atomically
+from metabench.records.matching import mismatches
 from metabench.records.record import skipped_pairs
 from metabench.registry.published import load_published
 from metabench.report import formatting, published
@@ -76,7 +77,13 @@ def build_report(
         raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(skipped_pairs(records))}")
     groups = collect(fit, merged.roots)
     beside = published.against(groups, book) if book else []
-    notes = [*tuning.cautions(groups), *merged.notes, *skipped_pairs(records), *provenance.mixtures(fit)]
+    notes = [
+        *mismatches(fit),
+        *tuning.cautions(groups),
+        *merged.notes,
+        *skipped_pairs(records),
+        *provenance.mixtures(fit),
+    ]
     if book and not beside:
         notes.append(published.nothing(groups, book))
     tables = {"summary": summary(groups, columns), "trials": trials(records, columns)}

@@ -12,14 +12,19 @@ from metabench.engine.learner import BatchedLearner
 from metabench.testing.cases import Case, copied, gap, losses, plugin_functions, predictions, require_equal
 from metabench.testing.checks import Check, FailureError, where
 
+MANY_STEPS = 12
+
 
 def runs(case: Case) -> None:
     """The factory makes a learner that adapts, and predicts finite numbers in the shape of the model's outputs.
 
-    One task and four are adapted to, and the query points are predicted. Every other check needs this one.
+    One task and four are adapted to, and the query points are predicted; one for twelve inner steps, more than most
+    are trained for. Every other check needs this one.
     Typical causes: an exception in `init`, `start`, `step` or `predict` (the message names the line); `.item()`,
-    `if tensor:` or an in-place write, which torch.vmap refuses; a division by zero; a forgotten axis.
-    Remedy: run the functions by hand on one task; write `torch.where` for `if`, and `w - lr * g` for `w -= lr * g`.
+    `if tensor:` or an in-place write, which torch.vmap refuses; a division by zero; a forgotten axis; rates that are
+    learnt for each inner step, and are too few.
+    Remedy: run the functions by hand on one task; write `torch.where` for `if`, and `w - lr * g` for `w -= lr * g`;
+    let steps after the last take what is learnt for the last.
     """
     problem = case.problem()
     for n in (1, 4):
@@ -35,6 +40,21 @@ def runs(case: Case) -> None:
             raise FailureError(
                 "outputs that are not finite", f"an inner step too large{where(*plugin_functions(learner))}"
             )
+    runs_on(case)
+
+
+def runs_on(case: Case) -> None:
+    """Adapt for many more inner steps; see runs."""
+    tasks, learner = case.tasks(1), case.learner()
+    with torch.no_grad():
+        counts = [len(adapted) for adapted in learner.adapt(tasks.support, MANY_STEPS)]
+        predictions(learner, tasks, MANY_STEPS)
+    if counts != [1] * (MANY_STEPS + 1):
+        at = where(*plugin_functions(learner))
+        raise FailureError(
+            f"{MANY_STEPS} inner steps on one task gave predictors {len(counts)} times, of {set(counts)} tasks",
+            f"`adapt` must give one predictor a task, before the first step and after each{at}",
+        )
 
 
 def float64_kept(case: Case) -> None:

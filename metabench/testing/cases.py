@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +25,8 @@ Elsewhere = Callable[[], tuple[dict[str, str], dict[str, str]]]
 """Digests by case, from two other processes."""
 
 
-class Case(NamedTuple):
+@dataclass(frozen=True)
+class Case:
     """One algorithm on one toy suite, in float64."""
 
     suite: Suite
@@ -31,21 +34,26 @@ class Case(NamedTuple):
     label: str = ""
     elsewhere: Elsewhere | None = None
 
-    def problem(self) -> Problem:
-        """A fresh one, always the same."""
+    @cached_property
+    def built(self) -> Problem:
+        """See problem."""
         return build_problem(self.suite, seed=0, dtype=torch.float64)
 
-    def make(self, **parameters: Any) -> Any:
-        """What the factory makes of a fresh problem; any ValueError says that the problem is not for it."""
+    def problem(self) -> Problem:
+        """Always the same: pure functions, which give tensors of their own each time."""
+        return self.built
+
+    def make(self, problem: Problem | None = None, **parameters: Any) -> Any:
+        """What the factory makes of the problem; any ValueError says that the problem is not for it."""
         try:
-            return self.factory(self.problem(), **parameters)
+            return self.factory(problem or self.problem(), **parameters)
         except ValueError as reason:
             raise NotApplicableError(str(reason)) from None
 
-    def learner(self, strategy: str = "auto", **parameters: Any) -> Learner:
+    def learner(self, strategy: str = "auto", threads: int = 1, **parameters: Any) -> Learner:
         """A fresh learner. Global random streams are reset, so that their use is caught by `reproducible` alone."""
         seed_everything(0)
-        return as_learner(self.make(**parameters), strategy)
+        return as_learner(self.make(**parameters), strategy, threads)
 
     def fresh(self) -> Learner:
         """A fresh learner, the global random streams left where they are."""
@@ -86,11 +94,11 @@ def copied(tree: Shaped) -> Shaped:
     return map_tree(lambda leaf: leaf.clone(memory_format=torch.contiguous_format), tree)
 
 
-def predictions(learner: Learner, tasks: Task) -> Tensor:
+def predictions(learner: Learner, tasks: Task, steps: int = STEPS) -> Tensor:
     """The outputs (n, q, ...) for the query inputs after some inner steps."""
     tasks = copied(tasks)
     with torch.no_grad():
-        adapted = adapt_fully(learner, tasks.support, STEPS)
+        adapted = adapt_fully(learner, tasks.support, steps)
         outputs: Tensor = map_tasks(adapted, lambda predict, x: predict(x).clone(), tasks.query.x)
     return outputs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sysconfig
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from metabench.engine.seeds import random_state, set_random_state
 from metabench.errors import NotApplicableError, UserError, one_line, unknown
 
 OURS = f"{Path(__file__).parents[1]}{os.sep}"
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+LIBRARIES = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 NOT_LOOKED_AT = "not looked at until"
@@ -113,6 +116,7 @@ def run_check(check: Check, cases: Mapping[str, Any]) -> Result:
     try:
         for label, case in cases.items():
             fail = partial(failed, check, f" on '{label}'" if label else "")
+            plugin = folders_of(case)
             try:
                 check.run(case)
                 passed = True
@@ -121,7 +125,7 @@ def run_check(check: Check, cases: Mapping[str, Any]) -> Result:
             except FailureError as failure:
                 return fail(failure.seen, failure.cause)
             except Exception as error:
-                return fail(one_line(error), f"the exception comes from {last_line(error)}")
+                return fail(one_line(error), f"the exception comes from {last_line(error, plugin)}")
     finally:
         torch.set_num_threads(threads)
         set_random_state(state)
@@ -134,23 +138,42 @@ def failed(check: Check, place: str, seen: str, cause: str) -> Result:
 
 
 def where(*functions: Any) -> str:
-    """ " (mine.py, line 24)" of the first function that is not metabench's own; empty if all are."""
+    """ " (mine.py, line 24)" of the first function that is neither metabench's nor torch's own; empty if all are."""
     for function in functions:
         while isinstance(function, partial):
             function = function.func
         code = getattr(function, "__code__", None) or getattr(getattr(function, "__init__", None), "__code__", None)
-        if code and not code.co_filename.startswith(OURS):
+        if code and not code.co_filename.startswith((OURS, TORCH)):
             return f" ({Path(code.co_filename).name}, line {code.co_firstlineno})"
     return ""
 
 
-def last_line(error: BaseException) -> str:
-    """The innermost line of a traceback that is the plugin's own, or else the innermost of all."""
+def folders_of(case: Any) -> tuple[str, ...]:
+    """The folders of the plugin that a case is about: what lies in them is its author's."""
+    suite = getattr(case, "suite", None)
+    of_suite = (getattr(suite, name, None) for name in ("sample", "model", "loss"))
+    found = []
+    for function in (getattr(case, "factory", None), *of_suite):
+        while isinstance(function, partial):
+            function = function.func
+        code = getattr(function, "__code__", None)
+        if code and not code.co_filename.startswith(OURS):
+            found.append(f"{Path(code.co_filename).parent}{os.sep}")
+    return tuple(found)
+
+
+def last_line(error: BaseException, plugin: tuple[str, ...] = ()) -> str:
+    """The innermost line of a traceback that is the plugin's own; else one that is nobody's library, or a call of
+    metabench's, which then met what the plugin had given it before."""
     lines = []
     trace = error.__traceback__
     while trace:
         lines.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
-    packages = (OURS, str(Path(torch.__file__).parent), "<")
-    own = [line for line in lines if not line[0].startswith(packages)] or lines
-    return f"{Path(own[-1][0]).name}, line {own[-1][1]}"
+    libraries = (OURS, *LIBRARIES, "<")
+    foreign = tuple(each for each in libraries if not any(folder.startswith(each) for folder in plugin))
+    authors = [line for line in lines if line[0].startswith(plugin) and not line[0].startswith(foreign)]
+    own = authors or [line for line in lines if not line[0].startswith(libraries)]
+    if own:
+        return f"{Path(own[-1][0]).name}, line {own[-1][1]}"
+    return f"what the plugin gave before: it is met in metabench's {Path(lines[0][0]).name}, line {lines[0][1]}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from metabench.api import Task
+from metabench.api import Batch, Task
 from metabench.api.autodiff import grad, value_and_grad
-from metabench.api.trees import flatten, map_tree
+from metabench.api.trees import flatten, map_tree, unflatten
 from metabench.engine.problem import build_problem, to_device_dtype
-from metabench.errors import NotApplicableError, UserError
+from metabench.engine.second_order import LACKING, lacking_layer
+from metabench.engine.seeds import random_generator
+from metabench.errors import NotApplicableError, UserError, one_line
 from metabench.records.trials import Budget
 from metabench.testing.cases import require_equal
 from metabench.testing.checks import Check, FailureError, where
@@ -151,6 +153,49 @@ def batchable(case: SuiteCase) -> None:
         raise FailureError("the gradient of the loss is zero for every weight", f"a detach, or a constant loss{at}")
 
 
+def twice_differentiable(case: SuiteCase) -> None:
+    """The loss has a second derivative: differences of its gradient agree with it.
+
+    The support set of one training task, along one direction through the weights, in float64.
+    Why: algorithms of second order differentiate an inner step, and so the gradient.
+    Typical causes: a function that torch cannot differentiate twice (`torch.cdist`, `ctc_loss`), an autograd.Function
+    of your own that is marked `once_differentiable` or detaches what its backward pass uses.
+    Remedy: write it with operations that torch differentiates; or expect this to fail, and run algorithms of first
+    order: a run that meets it says which they are.
+    """
+    problem, support = case.problem(torch.float64), first_of(case.tasks("train", 1)).support
+    support = to_device_dtype(support, "cpu", torch.float64)
+    weights, spec = flatten(problem.init())
+    generator = random_generator("kit", "direction")
+    direction = [torch.randn(each.shape, generator=generator, dtype=each.dtype) for each in weights]
+
+    def who() -> str:
+        return lacking_layer(case.suite, problem, Task(*(Batch(support.x[None], support.y[None]),) * 2))
+
+    def gradient(step: float) -> list[torch.Tensor]:
+        moved = [weight + step * each for weight, each in zip(weights, direction, strict=True)]
+        return flatten(grad(problem.loss)(unflatten(moved, spec), support))[0]
+
+    leaves = [weight.detach().requires_grad_() for weight in weights]
+    at = where(case.suite.model, case.suite.loss)
+    cause = f"an operation without a second derivative; algorithms of first order may run{at}"
+    try:
+        slopes = flatten(grad(problem.loss)(unflatten(leaves, spec), support))[0]
+        along = torch.stack([(one * other).sum() for one, other in zip(slopes, direction, strict=True)]).sum()
+        second = torch.autograd.grad(along, leaves, allow_unused=True, materialize_grads=True)
+    except RuntimeError as error:
+        if not LACKING.search(one_line(error)):
+            raise
+        raise FailureError(f"{who()} has no second derivative: {one_line(error)[:200]}", cause) from None
+    with torch.no_grad():
+        ahead, behind = gradient(1e-6), gradient(-1e-6)
+    for one, high, low in zip(second, ahead, behind, strict=True):
+        measured = (high - low) / 2e-6
+        gap = float((one - measured).abs().max())
+        if gap > 1e-3 * max(1.0, float(measured.abs().max()), float(one.abs().max())):
+            raise FailureError(f"{who()} has a second derivative that is off by {gap:.3g}", cause)
+
+
 def recipes(case: SuiteCase) -> None:
     """Every recipe names parameters and fields that exist.
 
@@ -196,5 +241,6 @@ CHECKS = (
     Check("ways", ways, MODEL),
     Check("metric-direction", metric_direction, (*MODEL, "judges")),
     Check("batchable", batchable, MODEL),
+    Check("twice-differentiable", twice_differentiable, (*MODEL, "batchable")),
     Check("recipes", recipes),
 )

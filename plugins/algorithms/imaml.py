@@ -23,6 +23,7 @@ from metabench.api import (
     grad,
     hookimpl,
     map_tree,
+    minibatch,
     sgd,
     unroll,
     value_and_grad,
@@ -57,7 +58,7 @@ def imaml(
     """
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        grads = grad(problem.loss)(fast, support)
+        grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
         return map_tree(lambda w, g, first: w - inner_lr * (g + proximal * (w - first)), fast, grads, meta)
 
     inner = sgd(problem, inner_lr)._replace(step=step)

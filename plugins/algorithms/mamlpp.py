@@ -27,6 +27,7 @@ from metabench.api import (
     Task,
     grad,
     hookimpl,
+    minibatch,
     query_loss,
     trajectory,
     value_and_grad,
@@ -85,6 +86,7 @@ def mamlpp(
 
     def step(meta: Meta, fast: Params, support: Batch, i: int, differentiate: bool = True) -> Params:
         norm, rates = row(meta["norms"], i), row(meta["rates"], i)
+        support = minibatch(support, problem.step_points, i)
         with nullcontext() if differentiate else torch.no_grad():
             grads = grad(lambda moving: problem.loss(moving | norm, support))({name: fast[name] for name in rates})
         return {name: fast[name] - rate * grads[name] for name, rate in rates.items()} | norm

@@ -22,6 +22,7 @@ from metabench.api import (
     grad,
     hookimpl,
     map_tree,
+    minibatch,
     query_loss,
 )
 
@@ -45,7 +46,7 @@ def metacurvature(
         return {"weights": weights, "curvature": {name: identity(weight) for name, weight in weights.items()}}
 
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
-        grads = grad(problem.loss)(fast, support)
+        grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
         curved = {name: curve(gradient, meta["curvature"][name]) for name, gradient in grads.items()}
         return map_tree(lambda weight, gradient: weight - inner_lr * gradient, fast, curved)
 

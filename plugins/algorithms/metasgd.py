@@ -21,6 +21,7 @@ from metabench.api import (
     grad,
     hookimpl,
     map_tree,
+    minibatch,
     query_loss,
 )
 
@@ -42,7 +43,7 @@ def metasgd(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, 
         return {"weights": weights, "rates": map_tree(lambda weight: torch.full_like(weight, inner_lr), weights)}
 
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
-        grads = grad(problem.loss)(fast, support)
+        grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
         return map_tree(lambda weight, rate, gradient: weight - rate * gradient, fast, meta["rates"], grads)
 
     inner = InnerLoop(

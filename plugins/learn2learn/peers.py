@@ -27,6 +27,7 @@ from metabench.api import (
     Steps,
     Task,
     hookimpl,
+    minibatch,
     requires,
 )
 
@@ -126,8 +127,9 @@ class Peer:
         total = torch.zeros((), device=tasks.support.x.device)
         for task in each(tasks):
             learner = self.wrapper.clone()
-            for _ in range(self.inner_steps):
-                learner.adapt(self.problem.criterion(learner, task.support))
+            for i in range(self.inner_steps):
+                part = minibatch(task.support, self.problem.step_points, i)
+                learner.adapt(self.problem.criterion(learner, part))
             loss = self.problem.criterion(learner, task.query) / count
             torch.autograd.backward(loss)
             total += loss.detach()
@@ -140,10 +142,11 @@ class Peer:
         with torch.enable_grad():
             learners = [self.wrapper.clone() for _ in supports]
         yield learners
-        for _ in range(steps):
+        for i in range(steps):
             for learner, batch in zip(learners, supports, strict=True):
+                part = minibatch(batch, self.problem.step_points, i)
                 with torch.enable_grad():
-                    learner.adapt(self.problem.criterion(learner, batch), first_order=True)
+                    learner.adapt(self.problem.criterion(learner, part), first_order=True)
             yield learners
 
     def state_dict(self) -> dict[str, Any]:

@@ -43,8 +43,11 @@ def read_csv(place: Path) -> pd.DataFrame:
             names=header, compression=None, encoding="utf-8-sig",
         )  # fmt: skip
         whole = isinstance(frame.index, pd.RangeIndex)  # pandas takes the surplus for row names, and moves the rest
-    except pd.errors.ParserError:
+    except pd.errors.ParserError as error:
         refuse_long(place, len(header))
+        if "EOF inside string" in str(error):
+            *_, (line, _) = records_of(place)
+            raise ValueError(f"a quote that begins in row {line} never ends") from None
         raise
     if not whole:
         refuse_long(place, len(header))
@@ -63,9 +66,12 @@ def records_of(place: Path) -> Iterator[tuple[int, list[str]]]:
     with open(place, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, skipinitialspace=True)
         line = 1
-        for row in reader:
-            yield line, row
-            line = reader.line_num + 1
+        try:
+            for row in reader:
+                yield line, row
+                line = reader.line_num + 1
+        except csv.Error as error:  # a cell of more than 131,072 characters, or the like
+            raise ValueError(f"row {line} cannot be read: {error}") from None
 
 
 def header_of(place: Path) -> list[str]:
@@ -74,8 +80,6 @@ def header_of(place: Path) -> list[str]:
         _, row = next(records_of(place))
     except StopIteration:
         raise ValueError("it is empty") from None
-    except csv.Error as error:
-        raise ValueError(f"its header cannot be read: {error}") from None
     names = [plain(name.strip()) for name in row]
     twice = [name for name, number in Counter(names).items() if number > 1 and name]
     if twice:

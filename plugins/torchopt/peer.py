@@ -14,7 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.api import AlgorithmFactory, Batch, Learner, Predict, Problem, Rate, Steps, Task, hookimpl, requires
+from metabench.api import (
+    AlgorithmFactory,
+    Batch,
+    Learner,
+    Predict,
+    Problem,
+    Rate,
+    Steps,
+    Task,
+    hookimpl,
+    minibatch,
+    requires,
+)
 
 Weights = tuple[Tensor, ...]
 
@@ -60,8 +72,9 @@ class Maml:
         total = torch.zeros((), device=tasks.support.x.device)
         for support_x, support_y, query_x, query_y in zip(*tasks.support, *tasks.query, strict=True):
             weights, inner = self.weights, self.inner()
-            for _ in range(self.inner_steps):
-                weights = inner.step(self.loss(weights, Batch(support_x, support_y)), weights)
+            for i in range(self.inner_steps):
+                part = minibatch(Batch(support_x, support_y), self.problem.step_points, i)
+                weights = inner.step(self.loss(weights, part), weights)
             loss = self.loss(weights, Batch(query_x, query_y)) / count
             torch.autograd.backward(loss)
             total += loss.detach()
@@ -76,7 +89,8 @@ class Maml:
         for i in range(steps + 1):
             yield [partial(self.problem.apply, dict(zip(self.names, weights, strict=True))) for weights in fast]
             if i < steps:
-                fast = [self.step(*each) for each in zip(inner, fast, batches, strict=True)]
+                parts = [minibatch(batch, self.problem.step_points, i) for batch in batches]
+                fast = [self.step(*each) for each in zip(inner, fast, parts, strict=True)]
 
     def step(self, inner: Any, weights: Weights, batch: Batch) -> Weights:
         """One inner step for good: nothing is kept to differentiate it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from metabench.api import Batch, Suite, Task
 from metabench.engine.learner import as_learner
@@ -18,42 +17,13 @@ from metabench.testing.suite_task_checks import SuiteCase
 from metabench.testing.toy_suites import lines
 from metabench_plugins.algorithms.metasgd import metasgd
 from metabench_plugins.suites.linear_svm import linear_svm
+from metabench_plugins.suites.navigation import navigation as policies
 from tests import builders
-
-HORIZON = 5
 
 
 def navigation() -> Suite:
     """A point in the plane walks to a goal; the noise of its policy comes with the batch (MAML, section 5.3)."""
-
-    def sample(split, n, generator):
-        goal = torch.rand(n, 1, 2, generator=generator) - 0.5
-        noise = torch.randn(n, 16, HORIZON, 2, generator=generator)
-        goals = goal.expand(n, 16, 2)
-        return Task(Batch(noise[:, :8], goals[:, :8]), Batch(noise[:, 8:], goals[:, 8:]))
-
-    def roll_out(predict, batch):
-        state = torch.zeros_like(batch.y)
-        score, rewards = torch.zeros_like(batch.y[:, 0]), []
-        for i in range(HORIZON):
-            mean = predict(state)
-            action = (mean + 0.1 * batch.x[:, i]).detach()
-            score = score - ((action - mean) / 0.1).square().sum(1) / 2
-            state = state + action.clamp(-0.1, 0.1)
-            rewards.append(-(state - batch.y).norm(dim=1))
-        return score, torch.stack(rewards).sum(0)
-
-    def surrogate(predict, batch):
-        score, total = roll_out(predict, batch)
-        return -(score * (total - total.mean()).detach()).mean()
-
-    return Suite(
-        sample=sample,
-        model=lambda: nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2)),
-        loss=surrogate,
-        metrics=lambda predict, batch: {"return": roll_out(predict, batch)[1].mean()},
-        higher_is_better=True,
-    )
+    return policies(horizon=5, trajectories=8, width=16, activation="tanh", initial_std=0.5)
 
 
 def shifted() -> Suite:

@@ -20,7 +20,7 @@ from distributed import Client
 from metabench.errors import UserError
 from metabench.experiments.execution import run_trial
 from metabench.experiments.executors import dask_cluster, dask_worker
-from metabench.experiments.executors.dask import Dask, plugin_files
+from metabench.experiments.executors.dask import Dask
 from metabench.experiments.executors.dask_cluster import WorkerPool, token_in
 from metabench.experiments.executors.registry import ExecutorSetup
 from metabench.experiments.experiment import Experiment, experiment
@@ -269,20 +269,6 @@ def test_nobody_answers(place, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"^No Dask scheduler answers at 'tcp://127\.0\.0\.1:9' \("):
         next(found.run(None, print, lambda: False))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_plugin_files_travel_by_content(tmp_path, monkeypatch):
-    for folder, text in (("a", "one"), ("b", "two")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "mine.py").write_text(text, encoding="utf-8")
-    first, second = tmp_path / "a" / "mine.py", tmp_path / "b" / "mine.py"
-    monkeypatch.setenv("METABENCH_PLUGINS", str(first))
-    sent = plugin_files(Execution(plugins=(str(first), str(second))))
-    assert sent == (("mine.py", b"one"), ("mine.py", b"two"))
-    paths = [Path(path) for path in dask_worker.unpack(sent, tmp_path / "there")]
-    assert [path.read_text(encoding="utf-8") for path in paths] == ["one", "two"]
-    assert [path.name for path in paths] == ["mine.py", "mine.py"]
-    assert dask_worker.unpack(sent, tmp_path / "there") == tuple(map(str, paths))
 
 
 def test_the_token_shows_who_shares_the_folder(tmp_path):

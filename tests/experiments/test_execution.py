@@ -12,6 +12,7 @@ from metabench.experiments.executors.registry import EXECUTORS, ExecutorRow, Exe
 from metabench.experiments.options import Options, rows
 from metabench.experiments.read_options import read_options
 from metabench.experiments.verify import compare, recorded_execution
+from metabench.records.plugin_files import PluginFile
 from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome, Record
 from metabench.records.trials import Budget, Execution, Trial
@@ -28,10 +29,12 @@ ASKED = {
 
 
 def test_every_field_of_an_execution_comes_from_the_options():
-    execution = make_execution(read_options(None, ASKED), "cuda", 2)
+    execution = make_execution(read_options(None, ASKED), "cuda", 2, (PluginFile("/nowhere.py"),))
     for field in msgspec.structs.fields(Execution):
+        if field.name == "code":  # which is known once the trials are
+            continue
         assert getattr(execution, field.name) != field.default, field.name
-    assert make_execution(Options(rematerialise=True), "cpu", 1).strategy == "threaded"
+    assert make_execution(Options(rematerialise=True), "cpu", 1, ()).strategy == "threaded"
 
 
 @pytest.mark.parametrize("name", ["vectorised", "threaded"])
@@ -45,7 +48,7 @@ def test_verify_computes_a_trial_as_its_record_says(name, switch):
     execution = Execution(strategy=name, rematerialise=again, plain_layers=again, deterministic=switch, threads=2)
     outcome = run_trial(trial, execution, lambda progress: None)
     assert outcome.record.status == "ok", outcome.record.reason
-    assert recorded_execution(outcome.record, Options()) == execution
+    assert recorded_execution(outcome.record, Options(), ()) == execution
 
 
 def test_what_decides_how_a_trial_is_computed_is_an_option_wherever_one_is():

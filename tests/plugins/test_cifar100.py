@@ -13,6 +13,8 @@ import torch
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites import cifar100
 from metabench_plugins.suites.backbones import RESNET12, RESNET12_NARROW, resnet12
 from metabench_plugins.suites.cifar100 import CIFAR_FS, cifar_fs, fc100
@@ -130,6 +132,33 @@ def test_resnet12_has_as_many_parameters_as_published(widths, parameters):
     assert sum(body) == parameters
 
 
+def test_resnet12_has_second_derivatives_and_is_batched_over_tasks():
+    """One step of MAML through a narrow one, under vmap and task by task."""
+    torch.manual_seed(0)
+    model = resnet12(2, 3, (2, 4, 4, 4)).double()
+    weights = dict(model.named_parameters())
+    x, y = torch.rand(2, 4, 3, 16, 16, dtype=torch.float64), torch.arange(2).repeat(2, 2)
+
+    def loss(weights, x, y):
+        return torch.nn.functional.cross_entropy(torch.func.functional_call(model, weights, (x,)), y)
+
+    def objective(weights, x, y):
+        grads = torch.func.grad(loss)(weights, x, y)
+        return loss({name: weights[name] - 0.1 * grads[name] for name in weights}, x.flip(0), y)
+
+    batched = torch.func.vmap(torch.func.grad(objective), (None, 0, 0))(weights, x, y)
+    alone = torch.func.grad(objective)(weights, x[1], y[1])
+    assert all(torch.allclose(batched[name][1], alone[name]) for name in weights)
+    assert all(bool((alone[name] != 0).any()) for name in weights)
+
+
 def test_shapes_that_the_data_cannot_have_are_refused_at_once():
     with pytest.raises(ValueError, match="shots . queries is 601"):
         cifar_fs(shots=1, queries=600)
+
+
+@pytest.mark.slow
+def test_the_kit_passes(small, registry):
+    small()
+    results = check_suite(SuiteCase(fc100(queries=2, filters=4), "fc100", registry))
+    assert [result for result in results if result.verdict == "failed"] == []

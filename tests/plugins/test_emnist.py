@@ -13,6 +13,8 @@ import torch
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites.emnist import CLASSES, emnist
 
 HERE = Path(os.environ.get("METABENCH_DATA", "")) / "emnist" / "emnist-byclass-test-labels-idx1-ubyte.gz"
@@ -27,6 +29,7 @@ def write(root: Path, part: str, labels: np.ndarray) -> None:
     """Images whose pixel in row 1, column 2 is the class, as an eye sees them."""
     images = np.zeros((len(labels), 28, 28), np.uint8)
     images[:, 2, 1] = labels
+    images[:, 9, 9] = np.arange(len(labels))  # no two are the same
     (root / "emnist").mkdir(exist_ok=True)
     for name, array in (("images-idx3", images), ("labels-idx1", labels)):
         (root / "emnist" / f"emnist-byclass-{part}-{name}-ubyte.gz").write_bytes(packed(array))
@@ -91,3 +94,9 @@ def test_the_sample():
     assert "19,837 images of EMNIST's 116,323" in suite.notes()[0]
     x = suite.sample("test", 4, random_generator("ink")).support.x
     assert 0.05 < x.mean() < 0.5  # ink is light on a dark ground, as in Omniglot here
+
+
+@pytest.mark.slow
+def test_the_kit_passes(data, registry):
+    results = check_suite(SuiteCase(emnist(queries=2, filters=4), "emnist", registry))
+    assert [result for result in results if result.verdict == "failed"] == []

@@ -11,6 +11,8 @@ import torch
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites.features import features
 
 SMALL = {"ways": 2, "shots": 1, "queries": 2, "width": 4}
@@ -94,3 +96,9 @@ def test_what_is_no_archive_is_named(tmp_path):
     np.savez(tmp_path / "g.npz", x=np.ones(3))
     assert "it holds no array 'features'; there are x" in refused(tmp_path / "g.npz")
     assert "class 'c" in refused(write(tmp_path / "h.npz"), shots=3)
+
+
+@pytest.mark.slow
+def test_the_kit_passes(tmp_path, registry):
+    results = check_suite(SuiteCase(features(path=write(tmp_path / "f.npz"), **SMALL), "features", registry))
+    assert [result for result in results if result.verdict == "failed"] == []

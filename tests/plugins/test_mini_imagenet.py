@@ -17,6 +17,8 @@ from PIL import Image
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites import safe_pickle
 from metabench_plugins.suites.mini_imagenet import mini_imagenet
 from metabench_plugins.suites.mini_imagenet_layouts import HELD_OUT
@@ -181,3 +183,13 @@ def test_the_sample():
     suite = mini_imagenet(path=str(SAMPLE), sample=True)
     assert [len(suite.groups(split)) for split in KINDS] == [64, 16, 20]
     assert suite.digest() == "252f4cbfb6264ae0"
+
+
+@pytest.mark.slow
+def test_the_kit_passes(tmp_path, images, registry):
+    results = check_suite(
+        SuiteCase(
+            mini_imagenet(path=str(write(tmp_path / "folder", files(images))), **SMALL), "mini-imagenet", registry
+        )
+    )
+    assert [result for result in results if result.verdict == "failed"] == []

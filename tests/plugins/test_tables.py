@@ -130,6 +130,10 @@ def test_rows_are_numbered_as_in_an_editor(tmp_path):
     assert "must hold numbers, but has 'wide' in row 4" in refused(tmp_path / "t.csv", features=("x",))
     (tmp_path / "t.csv").write_text("\r\n".join([*lines[:3], "t0,1,2,3,4"]) + "\r\n", encoding="utf-8", newline="")
     assert "row 4 has 5 cells, but the header has 4" in refused(tmp_path / "t.csv", features=("x",))
+    (tmp_path / "t.csv").write_text("\n".join([*lines[:3], 't0,1,2,"never', "t1,1,2,3"]), encoding="utf-8")
+    assert "a quote that begins in row 4 never ends" in refused(tmp_path / "t.csv", features=("x",))
+    (tmp_path / "t.csv").write_text("\n".join([*lines[:3], f"t0,1,2,{'x' * 200_000}", ",1,2,3"]), encoding="utf-8")
+    assert "row 4 cannot be read: field larger than field limit" in refused(tmp_path / "t.csv", features=("x",))
 
 
 CELLS = st.text('a ,"\n\ré', max_size=5)

@@ -66,6 +66,24 @@ def test_status_counts_and_estimates(folder):
     assert (again.counts["running"], again.left, again.running[0][1]) == (1, 1, "running")
 
 
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("scores.json", "its scores are not what was written"), ("record.json", "it is cut short")],
+)
+def test_a_trial_that_is_damaged_is_counted_as_that_and_told_in_our_words(folder, here, file, reason):
+    path = folder / trial(0).id / file
+    path.write_bytes(path.read_bytes()[: -1 if file == "scores.json" else -30])
+    found = folder_status(folder)
+    assert found.counts == {"diverged": 1, "error": 1, "damaged": 1}
+    assert (found.planned, found.left) == (5, 3)
+    assert f"{trial(0).id}: damaged, {reason}; the same command runs it again" in found.failures
+    for command in (("status", str(folder)), ("report", str(folder), "--out", "page", "--formats", "svg")):
+        shown = here(*command)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert reason in shown.stdout
+    assert f"{trial(0).id} ({reason})" in (folder / "page" / "report.md").read_text("utf-8")
+
+
 def test_clean_removes_what_is_named_and_nothing_else(folder):
     before = tree(folder)
     with pytest.raises(UserError, match="Say what to remove"):

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from metabench.cli.commands import completion_of
 from metabench.registry import catalogue
 from metabench.registry.catalogue import kept_catalogue, read_catalogue
 
@@ -117,6 +118,18 @@ def test_a_plugin_file_stands_for_what_it_registers(here, mine, tmp_path):
     assert here("run", "--algos", "none.py", "--suites", "sinusoid").stderr.startswith(
         "metabench: Cannot use the plugin"
     )
+
+
+def test_names_are_found_whatever_their_case_and_given_with_commas(here):
+    planned = here("run", "--dry-run", "-a", "MAML,Scratch", "-s", "SINUSOID", "--seeds", "1")
+    assert "2 trials" in planned.stdout, planned.stderr
+    assert "with commas" in here("run", "--algos", "maml", "reptile").stderr
+
+
+def test_a_shell_completes_the_name_after_the_last_comma():
+    read_catalogue()
+    assert "scratch,protonet" in completion_of("algos")("scratch,prot")
+    assert completion_of("suites")("sinu") == ["sinusoid"]
 
 
 def test_json_is_for_other_programs(here):

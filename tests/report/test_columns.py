@@ -69,7 +69,7 @@ def test_what_is_added_comes_last_in_files(tables):
 
 
 def test_the_table_has_what_files_always_had():
-    assert [column.name for column in of_trials()] == ORDER_OF_TRIALS
+    assert [column.name for column in of_trials()] == [*ORDER_OF_TRIALS, "digests"]  # what is new comes last
     assert [column.name for column in of_summary()] == ORDER_OF_SUMMARY
 
 

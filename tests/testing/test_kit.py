@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import os
+import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 import metabench
-from metabench.api import Recipe
+from metabench.api import Batch, Recipe
 from metabench.errors import UserError
 from metabench.registry.discovery import Registry
 from metabench.testing import check_algorithm, check_plugin, check_suite, explain
-from metabench.testing.checks import where
+from metabench.testing.checks import last_line, where
 from metabench.testing.conformance import ALGORITHM, SUITE, kit_of
+from metabench.testing.repeatability_checks import looks_random
 from metabench.testing.suite_task_checks import SuiteCase
 from metabench.testing.toy_suites import clouds, lines
 from tests.testing.zoo import algorithms, matrix, suites
@@ -223,3 +229,64 @@ def test_a_package_whose_name_begins_like_ours_is_not_ours(tmp_path):
     scope: dict = {}
     exec(compile("def step(): pass", file, "exec"), scope)
     assert where(scope["step"]) == " (metabench_mine.py, line 1)"
+
+
+class Inherits(torch.nn.Module):
+    """A Learner whose state_dict is torch's, which leaves the optimiser out."""
+
+    trainable = True
+
+    def __init__(self, problem):
+        super().__init__()
+        self.net, self.problem = problem.module(), problem
+        self.optimizer = torch.optim.Adam(self.net.parameters(), 1e-2)
+
+    def update(self, tasks, progress):
+        self.optimizer.zero_grad()
+        loss = self.problem.criterion(self.net, Batch(tasks.query.x[0], tasks.query.y[0]))
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def adapt(self, support, steps):
+        for i in range(steps + 1):
+            yield [partial(self.moved, support.y[n].sum() * i) for n in range(len(support.x))]
+
+    def moved(self, by, x):
+        return self.net(x) + 1e-3 * by
+
+
+class NeedsGradients(Inherits):
+    """Its inner loop calls backward, and nobody has switched gradients on."""
+
+    def adapt(self, support, steps):
+        self.problem.criterion(self.net, Batch(support.x[0], support.y[0])).backward()
+        return super().adapt(support, steps)
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "words"),
+    [(Inherits, "state-round-trip", "leaves out what"), (NeedsGradients, "runs", "the exception comes from")],
+)
+def test_the_line_that_a_cause_names_is_the_authors(kind, check, words):
+    cause = failed(check_algorithm(lambda problem: kind(problem)))[check].partition("Likely cause: ")[2]
+    assert words in cause
+    file, line = re.search(r"(\w+\.py), line (\d+)", cause).groups()
+    assert file == "test_kit.py"
+    source = inspect.getsource(sys.modules[__name__]).splitlines()[int(line) - 1]
+    assert "def update" in source or ".backward()" in source
+
+
+def test_an_exception_without_a_line_of_the_author_names_no_other_as_his():
+    with pytest.raises(RuntimeError) as caught:
+        copy.deepcopy(torch.ones((), requires_grad=True) * 2)
+    error = caught.value.with_traceback(caught.value.__traceback__.tb_next)  # without the line above
+    assert last_line(error, ("/home/author/",)).startswith("what the plugin gave before")
+
+
+def test_random_numbers_are_told_from_what_is_made_by_a_rule():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(4, 4, generator=generator), torch.rand(8, generator=generator)]
+    assert all(map(looks_random, drawn))
+    made = [torch.eye(4), torch.zeros(20), torch.linspace(0, 1, 20), torch.linspace(0, 3, 40).sin(), torch.arange(20)]
+    assert not any(map(looks_random, made))

@@ -21,7 +21,7 @@ from metabench.experiments.options import Row, rows
 app = typer.Typer(
     name="metabench",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 console = Console(width=None if sys.stdout.isatty() else 140)  # a log is not folded at 80 columns
@@ -58,8 +58,25 @@ def parameter_of(row: Row, name: str) -> inspect.Parameter:
     flag = row.option.flag or "--" + row.name.replace("_", "-")
     number = row.type in (int, int | None)
     kind = bool if row.type is bool else int if number else list[str] if row.option.flag else str
-    typed = Annotated[kind | None, typer.Option(flag, help=row.help_for(name))]  # type: ignore[valid-type]
+    flags = (flag, row.option.short) if row.option.short else (flag,)
+    complete = completion_of(row.name) if row.name in ("algos", "suites") else None
+    option = typer.Option(*flags, help=row.help_for(name), rich_help_panel=row.group, autocompletion=complete)
+    typed = Annotated[kind | None, option]  # type: ignore[valid-type]
     return inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=typed)
+
+
+def completion_of(option: str) -> Callable[[str], list[str]]:
+    """What a shell offers for --algos or --suites: the names that go on from the last comma."""
+
+    def complete(incomplete: str) -> list[str]:
+        from metabench.registry.catalogue import kept_catalogue
+
+        known = kept_catalogue()
+        names = (known.algorithms if option == "algos" else known.suites) if known else {}
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{name}" for name in sorted(names) if name.startswith(last)]
+
+    return complete
 
 
 def show_version(asked: bool) -> None:

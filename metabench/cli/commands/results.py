@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from metabench.cli.commands import app, command, console, say
 from metabench.errors import attempt
+from metabench.records.files import DamageWarning
 
 Results = Annotated[Path, typer.Argument(help="A results folder.")]
 
@@ -28,7 +30,8 @@ def report(
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
 
-    built = build_report(results, against, formats=[form for form in formats.split(",") if form])
+    with warnings.catch_warnings(action="ignore", category=DamageWarning):  # its notes say so
+        built = build_report(results, against, formats=[form for form in formats.split(",") if form])
     for note in built.notes:
         say(f"Note: {note}")
     if built.published:

@@ -18,7 +18,7 @@ from metabench.experiments.executors.queue import Queue
 from metabench.experiments.executors.registry import ExecutorSetup
 from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.record import Outcome, Progress
-from metabench.records.trials import Execution, Trial
+from metabench.records.trials import Trial
 
 try:
     from distributed import Client, Future
@@ -46,12 +46,11 @@ class Dask:
         self, queue: Queue, on_progress: Callable[[Any], None], stopping: Callable[[], bool]
     ) -> Iterator[Outcome]:
         """The outcomes as they arrive. When `stopping` turns true running trials are checkpointed and left."""
-        plugins = plugin_files(self.setup.execution)
         cuda = self.setup.execution.device.startswith("cuda")
         scheduler = self.setup.scheduler
         try:
             with token_in(self.folder) as token, connected(scheduler, self.setup.jobs, cuda) as client:
-                dispatch = Dispatch(self, client, WorkerPool(client, token, cuda), queue, plugins)
+                dispatch = Dispatch(self, client, WorkerPool(client, token, cuda), queue)
                 yield from dispatch.run(on_progress, stopping)
         except OSError as error:
             raise UserError(
@@ -75,14 +74,11 @@ class Dispatch:
     sent, from a checkpoint that is old by then; bound to that worker it cannot, and the driver sends a new one.
     """
 
-    def __init__(
-        self, dask: Dask, client: Client, pool: WorkerPool, queue: Queue, plugins: tuple[tuple[str, bytes], ...]
-    ) -> None:
+    def __init__(self, dask: Dask, client: Client, pool: WorkerPool, queue: Queue) -> None:
         self.dask = dask
         self.client = client
         self.pool = pool
         self.queue = queue
-        self.plugins = plugins
         self.messages = MessageQueue(f"metabench-{uuid.uuid4().hex}", client)
         self.in_flight: dict[str, InFlight] = {}
         """By the key of the task."""
@@ -138,7 +134,6 @@ class Dispatch:
             function=self.dask.setup.function,
             folder=folder if shared else None,
             checkpoint=None if shared else saved(folder),
-            plugins=self.plugins,
             data=os.environ.get("METABENCH_DATA", ""),
             messages=self.messages.name,
         )
@@ -229,10 +224,3 @@ def saved(folder: Path) -> bytes | None:
         return FolderCheckpointStore(folder).load()
     except OSError:
         return None
-
-
-def plugin_files(execution: Execution) -> tuple[tuple[str, bytes], ...]:
-    """Name and content of the driver's plugin files, those of METABENCH_PLUGINS first, as the registry has them."""
-    listed = os.environ.get("METABENCH_PLUGINS", "").split(os.pathsep)
-    paths = dict.fromkeys(Path(name).resolve() for name in (*listed, *execution.plugins) if name)
-    return tuple((path.name, path.read_bytes()) for path in paths if path.is_file())

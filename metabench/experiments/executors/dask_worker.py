@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import time
@@ -21,7 +20,6 @@ from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.registry import RunTrial
 from metabench.experiments.executors.worker_process import CheckpointSaved, TrialRequest
 from metabench.records.checkpoints import CheckpointStore
-from metabench.records.files import write_atomically
 from metabench.records.locks import Claim
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
@@ -41,8 +39,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """The trial's folder, if the worker sees the results folder; None: checkpoints go to the driver."""
     checkpoint: bytes | None
     """The last one, where there is no folder."""
-    plugins: tuple[tuple[str, bytes], ...]
-    """Name and content of each plugin file of the driver."""
     data: str
     """The driver's METABENCH_DATA."""
     messages: str
@@ -113,10 +109,7 @@ def run_job(job: Job) -> None:
     channel = DriverChannel(job.messages, key)
     channel.send("began")
     try:
-        plugins = unpack(job.plugins, Path(worker.local_directory) / "metabench-plugins")
-        request = TrialRequest(
-            job.trial, msgspec.structs.replace(job.execution, plugins=plugins), job.folder, job.checkpoint
-        )
+        request = TrialRequest(job.trial, job.execution, job.folder, job.checkpoint)
         local = Local(lambda trial: request, partial(compute, job.function, job.data), 1)
         for outcome in local.run(SingleTrialQueue(job, channel), channel.forward, lambda: not wanted(worker, key)):
             channel.send("outcome", msgspec.msgpack.encode(outcome))
@@ -131,17 +124,6 @@ def wanted(worker: Worker, key: str) -> bool:
     """Whether the task should go on: not if it was cancelled, the driver is gone or the worker ends."""
     task = worker.state.tasks.get(key)
     return task is not None and task.state == "executing" and worker.status.name in ("running", "paused")
-
-
-def unpack(plugins: tuple[tuple[str, bytes], ...], folder: Path) -> tuple[str, ...]:
-    """Write plugin files, each in a folder named by its content, unless it is there already; return their paths."""
-    paths = []
-    for name, content in plugins:
-        path = folder / hashlib.sha256(content).hexdigest()[:16] / name
-        if not path.exists():
-            write_atomically(path, content)
-        paths.append(str(path))
-    return tuple(paths)
 
 
 def compute(

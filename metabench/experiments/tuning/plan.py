@@ -87,7 +87,7 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
         specs.append(SearchSpec(base, space, higher, request.trials, as_tuple(options.seeds), request.sampler_seed))
     refuse_unequal(bases)
     out = folder(options) if options.out else folder(options).with_name(f"tune-{folder(options).name}")
-    execution, jobs = plan_execution(options, ROUND * len(specs))
+    execution, jobs = plan_execution(options, ROUND * len(specs), registry)
     store.ensure_writable(out)
     prepare_data(builder, tuple(bases))
     return TuningPlan(out, options, tuple(specs), execution, jobs)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from metabench.records.matching import NONE, marks
 from metabench.records.record import Record
 from metabench.report.collect import grouped
 
@@ -21,12 +22,20 @@ class Label(NamedTuple):
     algorithm: str
 
 
-def labels(records: Iterable[Record]) -> dict[str, Label]:
-    """By trial id. They depend on all the records: `NAME` alone is `NAME`, two of them say what differs."""
-    trials = {record.trial.id: record.trial for record in records}
-    suites = named({key: ("", trial.suite, trial.settings("suite")) for key, trial in trials.items()})
+def labels(records: Iterable[Record], apart: bool = True) -> dict[str, Label]:
+    """By trial id. They depend on all the records: `NAME` alone is `NAME`, two of them say what differs.
+
+    Unless `apart` is false, trials of equal settings whose code or data do not match have labels of their own.
+    """
+    known = list(records)
+    trials = {record.trial.id: record.trial for record in known}
+    told = dict.fromkeys(trials, NONE) | marks(known if apart else ())
+    suites = named({key: ("", of.suite, {**of.settings("suite"), **told[key].suite}) for key, of in trials.items()})
     algorithms = named(
-        {key: (suites[key], of.algorithm, of.settings("algorithm", "trial")) for key, of in trials.items()}
+        {
+            key: (suites[key], of.algorithm, {**of.settings("algorithm", "trial"), **told[key].algorithm})
+            for key, of in trials.items()
+        }
     )
     return {key: Label(suites[key], algorithms[key]) for key in trials}
 

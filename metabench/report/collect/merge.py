@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from metabench.records import store
 from metabench.records.record import Record
+from metabench.report import formatting
 from metabench.report.collect import grouped
 
 
@@ -36,22 +37,40 @@ class Merged(NamedTuple):
 
 def merge(folders: Iterable[str | Path]) -> Merged:
     """The records of all folders. Of two of one trial the one that is ok is taken, else the first."""
+    places = {os.path.realpath(each): Path(each) for each in folders}.values()
+    damaged = {folder: store.damaged(folder) for folder in places}
     copies = grouped(
         (record.trial.id, Copy(folder, record))
-        for folder in {os.path.realpath(each): Path(each) for each in folders}.values()
+        for folder in places
         for record in store.records(folder)
         if record.trial.budget.test_tasks  # one of tuning was never tested
     )
-    kept = {name: next((one for one in same if one.record.status == "ok"), same[0]) for name, same in copies.items()}
+    kept = {
+        name: next((one for one in same if one.record.status == "ok" and name not in damaged[one.folder]), same[0])
+        for name, same in copies.items()
+    }
     clashes = grouped(
         ((clash(kept[name], other), kept[name].folder, other.folder), name)
         for name, same in copies.items()
         for other in same
         if other is not kept[name]
     )
-    notes = tuple(sentence(*choice, names) for choice, names in clashes.items() if choice[0])
+    notes = (
+        *(sentence(*choice, names) for choice, names in clashes.items() if choice[0]),
+        *(
+            f"In '{folder}' {formatting.count(len(found), 'trial')} cannot be counted: {listed(found)}. The same "
+            "`metabench run` computes them again."
+            for folder, found in damaged.items()
+            if found
+        ),
+    )
     roots = {name: one.folder for name, one in kept.items()}
     return Merged(tuple(kept[name].record for name in sorted(kept)), roots, notes)
+
+
+def listed(damaged: Mapping[str, str]) -> str:
+    """`s-m-s0-... (it is cut short)`, for a few."""
+    return formatting.shortened([f"{name} ({reason})" for name, reason in damaged.items()])
 
 
 def clash(taken: Copy, other: Copy) -> str:

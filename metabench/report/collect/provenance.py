@@ -40,8 +40,9 @@ class Field(NamedTuple):
 FIELDS = (
     Field("metabench", attrgetter("provenance.metabench"), f"{SCORES} {TIMES}"),
     Field("git commit", attrgetter("provenance.git"), SCORES),
-    Field("the suite's plugin", attrgetter("provenance.plugins.suite"), "The test tasks may not be the same ones."),
-    Field("the algorithm's plugin", attrgetter("provenance.plugins.algorithm"), SCORES, within=True),
+    Field("the suite's plugin", lambda record: plugin(record, "suite"), "The test tasks may not be the same ones."),
+    Field("the algorithm's plugin", lambda record: plugin(record, "algorithm"), SCORES, within=True),
+    Field("the algorithm's code", attrgetter("provenance.digests.algorithm"), SCORES, within=True),
     Field("torch", attrgetter("provenance.torch"), f"{SCORES} {TIMES}"),
     Field("deterministic", attrgetter("provenance.deterministic"), "Scores may differ by rounding."),
     Field("device", attrgetter("provenance.device"), TIMES),
@@ -49,6 +50,13 @@ FIELDS = (
     Field("threads", attrgetter("provenance.threads"), TIMES),
     Field("strategy", lambda record: record.strategy or None, TIMES, within=True),
 )
+
+
+def plugin(record: Record, kind: str) -> str | None:
+    """Where a plugin comes from; nothing of a file whose code is known: comments are no difference."""
+    origin: str | None = getattr(record.provenance.plugins, kind)
+    known = getattr(record.provenance.digests, kind) is not None
+    return None if origin and origin.startswith("sha256 ") and known else origin
 
 
 def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from metabench.records.provenance import Digests
 from metabench.records.record import Record
 from metabench.records.trials import Trial
 from metabench.report.collect import grouped
@@ -15,7 +16,9 @@ from metabench.report.collect.labels import text
 from metabench.report.collect.provenance import FIELDS, TIMES, Field
 from metabench.report.formatting import shortened
 
-MEANT = ("metabench", "git commit", "the algorithm's plugin", "strategy")
+UNLIKE = {"other code of the suite": "suite", "other data": "data", "other test tasks": "tests"}
+"""Digests without which two scores are not of the same thing. The algorithm's code may be the change itself."""
+MEANT = ("metabench", "git commit", "the algorithm's plugin", "the algorithm's code", "strategy")
 """Facts in which a difference may be the change itself: it is told, and nothing is said against it."""
 
 
@@ -33,7 +36,7 @@ class BeforeAfter(NamedTuple):
 def pair(before: Sequence[Configuration], after: Sequence[Configuration]) -> list[BeforeAfter]:
     """Every configuration once: of equal settings, or alone of its suite and algorithm on both sides."""
     couples, left, right = [], list(before), list(after)
-    for key in (exactly, on_the_same_tasks, by_name):
+    for key in (of_the_same_code, exactly, on_the_same_tasks, by_name):
         for first, second in matched(left, right, key):
             left.remove(first)
             right.remove(second)
@@ -49,6 +52,21 @@ def matched(
     """The two of each key that there is exactly once on either side."""
     first, second = (grouped((key(group), group) for group in groups) for groups in (left, right))
     return [(a[0], second[name][0]) for name, a in first.items() if len(a) == len(second.get(name, ())) == 1]
+
+
+def of_the_same_code(group: Configuration) -> Hashable:
+    return exactly(group), *(tuple(known(group, name)) for name in Digests.__struct_fields__)
+
+
+def known(group: Configuration, name: str) -> list[str]:
+    """The digests of that name that its records have."""
+    values = {getattr(record.provenance.digests, name) for record in group.records}
+    return sorted(values - {None})
+
+
+def unlike(old: list[str], new: list[str]) -> bool:
+    """Whether two sides are known to differ."""
+    return bool(old and new) and old != new
 
 
 def exactly(group: Configuration) -> Hashable:
@@ -70,11 +88,12 @@ def couple(before: Configuration, after: Configuration) -> BeforeAfter:
     """The two, with what differs."""
     one, two = before.records[0].trial, after.records[0].trial
     obstacles = {
-        "other test tasks": one.suite_parameters != two.suite_parameters,
+        **{why: unlike(known(before, name), known(after, name)) for why, name in UNLIKE.items()},
         f"{before.protocol} before, {after.protocol} after": before.protocol != after.protocol,
         "scored after other numbers of inner steps": one.budget.test_steps != two.budget.test_steps,
         f"{before.metric} before, {after.metric} after": len({before.metric, after.metric} - {""}) > 1,
     }
+    obstacles["other test tasks"] |= one.suite_parameters != two.suite_parameters
     return BeforeAfter(before, after, differences(one, two), "; ".join(why for why, so in obstacles.items() if so))
 
 

@@ -65,7 +65,7 @@ class Comparison(NamedTuple):
 
 def compare(before: Merged, after: Merged) -> Comparison:
     """Every configuration of the two; `not comparable` is a row with a reason."""
-    names = labels([*before.records, *after.records])
+    names = labels([*before.records, *after.records], apart=False)
     couples = pair(*(collect(side.records, side.roots) for side in (before, after)))
     sides = {"before": before, "after": after}
     notes = [f"{name}: {note}" for name, side in sides.items() for note in (*side.notes, *mixtures(side.records))]

@@ -191,6 +191,21 @@ class StateNotSaved(Around):
         self.inside.load_state_dict(state | {"optimizer": self.inside.state_dict()["optimizer"]})
 
 
+class KeepsItsGraph(Around):
+    """Its state holds on to the update that made it."""
+
+    def __init__(self, problem):
+        super().__init__(problem)
+        self.trace = torch.zeros(())
+
+    def update(self, tasks, progress):
+        self.trace = self.trace + torch.ones((), requires_grad=True)
+        return self.inside.update(tasks, progress)
+
+    def state_dict(self):
+        return self.inside.state_dict() | {"trace": self.trace}
+
+
 class LeaksBetweenTasks(Around):
     """It adapts every task to a little of all of the tasks."""
 
@@ -229,6 +244,56 @@ class ReadsQueryLabels(Around):
         return self.inside.adapt(Batch(support.x + hint, support.y), steps)
 
 
+def race(problem):
+    """Its inner loss reads the support set from a dict that all threads share."""
+    inner, now = sgd(problem, 0.05), {}
+
+    def step(meta, fast, support, i):
+        now["support"] = support
+        middle = inner.step(meta, fast, now["support"], i)
+        return inner.step(meta, middle, now["support"], i)
+
+    return with_step(problem, step)
+
+
+def of_weights_and(problem, more, step=None, start=lambda meta: meta["weights"]):
+    """`right` with something more in its state: `more` gives it for a weight like it."""
+    inner = sgd(problem, 0.05)
+    inner = inner._replace(start=lambda meta, support: start(meta), step=step or inner.step)
+
+    def init():
+        weights = problem.init()
+        return {"weights": weights, "more": more(next(iter(weights.values())))}
+
+    def objective(meta, task, progress):
+        return problem.loss(unroll(inner, meta, task.support, 1), task.query)
+
+    return right(problem)._replace(init=init, inner=inner, objective=objective)
+
+
+def draws_by_a_seed_of_its_own(problem):
+    """Its weights have noise on them that is the same at every seed."""
+
+    def noise(like):
+        return torch.randn(16, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(like)
+
+    def start(meta):
+        return map_tree(lambda weight: weight + 0.01 * meta["more"].mean(), meta["weights"])
+
+    return of_weights_and(problem, noise, start=start)
+
+
+def rates_for_five_steps_alone(problem):
+    """It learns a rate for each of five inner steps, and has none for a sixth."""
+    inner = sgd(problem, 1.0)
+
+    def step(meta, fast, support, i):
+        after = inner.step(meta, fast, support, i)
+        return map_tree(lambda old, new: old + meta["more"][i] * (new - old), fast, after)
+
+    return of_weights_and(problem, lambda like: [like.new_tensor(0.05)] * 5, step)
+
+
 def learner(kind):
     """The factory of a Learner that takes the problem alone."""
     return lambda problem: kind(problem)
@@ -252,6 +317,10 @@ ZOO = {
     "outer-lr-ignored": (outer_learning_rate_ignored, "learning-rates"),
     "parameter-unexplained": (parameter_unexplained, "parameters-explained"),
     "parameter-without-a-range": (parameter_without_a_range, "parameters-ranged"),
+    "race": (race, "threads"),
+    "constant-seed": (draws_by_a_seed_of_its_own, "algorithm-seeded"),
+    "five-steps-alone": (rates_for_five_steps_alone, "runs"),
+    "keeps-its-graph": (learner(KeepsItsGraph), "state-round-trip"),
     "state-not-saved": (learner(StateNotSaved), "state-round-trip"),
     "global-random-state": (draws_from_the_global_state, "reproducible"),
     "hash-seed": (hangs_on_the_hash_seed, "other-process"),

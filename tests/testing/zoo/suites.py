@@ -80,6 +80,34 @@ def constant_loss():
     return lines()._replace(loss=lambda predict, batch: torch.zeros(()) * predict(batch.x).sum())
 
 
+class Once(torch.autograd.Function):
+    """Twice x, differentiable once."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return 2 * x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        return None
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return Once.apply(super().forward(x))
+
+
+def differentiable_once():
+    return lines()._replace(model=lambda: nn.Sequential(Doubled(1, 4), nn.Tanh(), nn.Linear(4, 1)))
+
+
 def parameter_renamed(*, shots: Size = 6):
     """Its docstring has the parameter's former name.
 
@@ -116,6 +144,7 @@ ZOO = {
     "metric-per-point": (metric_per_point, "judges"),
     "wrong-way-round": (wrong_way_round, "metric-direction"),
     "constant-loss": (constant_loss, "batchable"),
+    "differentiable-once": (differentiable_once, "twice-differentiable"),
     "misspelt-recipe": (misspelt_recipe, "recipes"),
     "parameter-without-any-range": (parameter_without_a_range, "parameters-ranged"),
     "parameter-renamed": (parameter_renamed, "parameters-explained"),
