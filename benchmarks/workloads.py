@@ -131,7 +131,7 @@ def make_arrays(workload: Workload) -> Arrays:
     names = ("support_x", "support_y", "query_x", "query_y")
     arrays = {name: np.stack(column) for name, column in zip(names, zip(*points))}
     for name, weight in network(workload).named_parameters():
-        scale = CONVOLUTIONS if name.startswith("conv") else 1.0
+        scale = CONVOLUTIONS if weight.dim() == 4 or name.startswith("conv") else 1.0
         arrays[WEIGHT + name] = (scale * weight.detach().numpy()).astype(np.float32)
     return arrays
 

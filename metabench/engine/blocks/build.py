@@ -9,6 +9,7 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
 from array import array
 from collections.abc import Sequence
 from functools import cache
@@ -72,7 +73,7 @@ def library_path(dtype: torch.dtype) -> Path:
     """Where the library for a dtype is kept: by all that it depends on. Raises NoBlocksError where there is none."""
     if dtype not in NAMES:
         raise NoBlocksError(f"not for {dtype}")
-    digest = hashlib.sha256(" ".join((*command(dtype), compiler_version(), platform.platform())).encode())
+    digest = hashlib.sha256(" ".join((*command(dtype), compiler_version(), *platform.libc_ver())).encode())
     for source in SOURCES:
         digest.update((Path(__file__).parent / source).read_bytes())
     return cache_dir() / "blocks" / f"{NAMES[dtype]}-{digest.hexdigest()[:12]}.so"
@@ -114,6 +115,8 @@ def compiler_version() -> str:
 
 def compile_to(path: Path, dtype: torch.dtype) -> None:
     """Compile into a file that appears when it is whole."""
+    if sys.stderr.isatty():
+        print(f"Compiling convolution blocks for {dtype} on this machine, once.", file=sys.stderr)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     source = Path(__file__).parent / SOURCES[0]
     words = [*command(dtype), str(source), "-o", str(temporary)]
