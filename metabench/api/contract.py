@@ -105,7 +105,7 @@ class Problem(NamedTuple):
     """The training split as labelled data, where the suite has it."""
     generator: Callable[[str], Generator]
     """The algorithm's own random stream of that name; a function of the trial's seed."""
-    step_points: int = 0
+    step_points: int = 0  # see Suite.step_points
 
 
 class StartFn(Protocol):

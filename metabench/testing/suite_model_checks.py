@@ -156,8 +156,7 @@ def batchable(case: SuiteCase) -> None:
 def twice_differentiable(case: SuiteCase) -> None:
     """The loss has a second derivative: differences of its gradient agree with it.
 
-    The support set of one training task, along one direction through the weights, in float64. Where a suite's
-    derivatives are `estimated`, the second must be there and finite.
+    One training task, one direction through the weights, in float64; an `estimated` one must be there and finite.
     Why: algorithms of second order differentiate an inner step, and so the gradient.
     Typical causes: a function that torch cannot differentiate twice (`torch.cdist`, `ctc_loss`), an autograd.Function
     of your own that is marked `once_differentiable` or detaches what its backward pass uses.
