@@ -93,7 +93,7 @@ def contest(
             remote.close()
     if workload.image_size:
         for (result, _), entry in zip(pairs, taking_part, strict=True):
-            if result.updates and entry.torch:
+            if result.updates and (entry.main or entry.patient):
                 with absent_is_a_note(result):
                     result.tensors = tensors_on_one_thread(entry, path, plan)
     return [result for result, _ in pairs]

@@ -46,7 +46,7 @@ class Workload(NamedTuple):
     rematerialised: bool = False
     """Whether metabench with `rematerialise` takes part too."""
     few: bool = False
-    """Whether only the main contenders take part: an update takes seconds."""
+    """Whether only the main and the patient contenders take part: an update takes seconds."""
 
     @property
     def id(self) -> str:
@@ -66,12 +66,12 @@ def omniglot(algorithm: str, steps: int) -> Workload:
 
 def omniglot20(algorithm: str) -> Workload:
     """20-way 5-shot with five inner steps (MAML, appendix A.1, which takes one step of 0.1)."""
-    return Workload("omniglot-20w5s", algorithm, "conv_strided", 4, 20, 5, 5, 28, 1, 0.1, 5, 64)
+    return Workload("omniglot-20w5s", algorithm, "conv_strided", 4, 20, 5, 5, 28, 1, 0.1, 5, 64, few=True)
 
 
 def miniimagenet(algorithm: str) -> Workload:
     """5-way 1-shot on 84x84 colour images, 32 filters, max-pooling, five inner steps (MAML, section 5.2)."""
-    return Workload("miniimagenet-5w1s", algorithm, "conv_pool", 4, 5, 1, 15, 84, 3, 0.01, 5, 32)
+    return Workload("miniimagenet-5w1s", algorithm, "conv_pool", 4, 5, 1, 15, 84, 3, 0.01, 5, 32, few=True)
 
 
 def omniglot_mlp(algorithm: str) -> Workload:
@@ -81,7 +81,7 @@ def omniglot_mlp(algorithm: str) -> Workload:
 
 def cifar(algorithm: str) -> Workload:
     """5-way 1-shot on 32x32 colour images, 64 filters, max-pooling, five inner steps (as on CIFAR-FS and FC100)."""
-    return Workload("cifar-5w1s", algorithm, "conv_pool", 4, 5, 1, 15, 32, 3, 0.01, 5, 64)
+    return Workload("cifar-5w1s", algorithm, "conv_pool", 4, 5, 1, 15, 32, 3, 0.01, 5, 64, few=True)
 
 
 def residual(algorithm: str) -> Workload:
@@ -98,7 +98,7 @@ WORKLOADS = (
     omniglot("reptile", 5),
     omniglot20("maml"),
     miniimagenet("maml"),
-    omniglot("maml", 5)._replace(name="omniglot-5w1s-5steps", rematerialised=True),
+    omniglot("maml", 5)._replace(name="omniglot-5w1s-5steps", rematerialised=True, few=True),
     omniglot_mlp("maml"),
     cifar("maml"),
     residual("maml"),

@@ -42,12 +42,12 @@ class Entry(NamedTuple):
     folder: str = ""
     main: bool = False
     """Whether the comparison is about it: it takes part everywhere, with more timed updates than the others."""
-    torch: bool = True
-    """Whether torch allocates its tensors, so that their peak can be measured."""
+    patient: bool = False
+    """Whether it takes part beside the main ones where an update takes seconds."""
 
     def takes_part(self, workload: Workload) -> bool:
         """Whether it is compared on a workload; some are left out where they would say nothing new."""
-        if workload.few and not self.main:
+        if workload.few and not (self.main or self.patient):
             return False
         return workload.rematerialised or self.name != "metabench rematerialised"
 
@@ -57,14 +57,14 @@ ENTRIES = (
     Entry("metabench compiled", "metabench:Compiled"),
     Entry("metabench threaded", "metabench:Threaded", main=True),
     Entry("metabench plain layers", "metabench:PlainLayers"),
-    Entry("metabench rematerialised", "metabench:Rematerialised"),
+    Entry("metabench rematerialised", "metabench:Rematerialised", patient=True),
     Entry("learn2learn", "learn2learn:Learn2learn", main=True),
-    Entry("PyTorch loop", "handwritten:Loop"),
+    Entry("PyTorch loop", "handwritten:Loop", patient=True),
     Entry("torch.func", "handwritten:Vmap"),
     Entry("parallel-metalearn vmap", "parallel_metalearn:Vmap", "parallel-metalearn"),
     Entry("parallel-metalearn sequential", "parallel_metalearn:Sequential", "parallel-metalearn"),
-    Entry("JAX vmap", "jax_contender:Vmap", "jax", torch=False),
-    Entry("JAX loop", "jax_contender:Loop", "jax", torch=False),
+    Entry("JAX vmap", "jax_contender:Vmap", "jax"),
+    Entry("JAX loop", "jax_contender:Loop", "jax"),
 )
 
 
