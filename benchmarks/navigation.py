@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,24 +31,28 @@ from metabench_plugins.suites.navigation import GOAL, navigation
 TASKS, INNER_LR, DISCOUNT = 20, 0.1, 0.99
 
 
-def surrogate(policy: nn.Module, batch: Batch) -> Tensor:
-    """Minus the mean of log probability times advantage, on trajectories that are made by stepping."""
+@torch.no_grad()
+def walk(policy: Callable[[Tensor], Tensor], batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions before each step (N, H, 2), actions (N, H, 2) and rewards (N, H)."""
     noise, goal = batch.x, batch.y[:, GOAL]
     state = torch.zeros_like(goal)
     states, actions, rewards = [], [], []
-    with torch.no_grad():
-        for step in range(noise.shape[1]):
-            mean, log_std = policy(state).chunk(2, -1)
-            action = mean + log_std.exp() * noise[:, step]
-            states.append(state)
-            actions.append(action)
-            state = state + 0.1 * action.clamp(-1, 1)
-            rewards.append(-(state - goal).norm(dim=-1))
-    seen = torch.stack(states, 1)
-    gained = torch.stack(rewards, 1)
+    for step in range(noise.shape[1]):
+        mean, log_std = policy(state).chunk(2, -1)
+        action = mean + log_std.exp() * noise[:, step]
+        states.append(state)
+        actions.append(action)
+        state = state + 0.1 * action.clamp(-1, 1)
+        rewards.append(-(state - goal).norm(dim=-1))
+    return torch.stack(states, 1), torch.stack(actions, 1), torch.stack(rewards, 1)
+
+
+def surrogate(policy: nn.Module, batch: Batch) -> Tensor:
+    """Minus the mean of log probability times advantage, on trajectories that are made by stepping."""
+    seen, actions, gained = walk(policy, batch)
     found = advantages(seen, gained, torch.ones_like(gained), DISCOUNT, True)
     mean, log_std = policy(seen).chunk(2, -1)
-    score: Tensor = Normal(mean, log_std.exp()).log_prob(torch.stack(actions, 1)).sum(-1)  # type: ignore[no-untyped-call]
+    score: Tensor = Normal(mean, log_std.exp()).log_prob(actions).sum(-1)  # type: ignore[no-untyped-call]
     return -(score * found.advantages).mean()
 
 
