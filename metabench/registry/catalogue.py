@@ -169,7 +169,7 @@ def listed(entry: Entry, origin: str) -> Listed:
     )
     plain = Listed(entry.kind, entry.name, entry.plugin, origin, entry.description, entry.requires, parameters)
     if entry.kind == "suite":
-        with suppress(Exception):  # a stranger's suite that needs a path, say
+        with suppress(Exception, SystemExit):  # a stranger's suite that needs a path, say
             suite = entry.factory()
             plain = msgspec.structs.replace(
                 plain,

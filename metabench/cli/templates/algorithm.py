@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from torch import Tensor
 from torch.optim import Adam
 
-from metabench.api import (
-    Algorithm,
-    Batch,
-    InnerLoop,
-    Params,
-    Problem,
-    Rate,
-    Steps,
-    Task,
-    grad,
-    hookimpl,
-    map_tree,
-    unroll,
-)
+from metabench.api import Algorithm, Batch, Params, Problem, Rate, Steps, grad, hookimpl, map_tree, query_loss, sgd
 
 
 # The keyword parameters are what users --set: each has a type, a default and an explanation under `Args:`.
@@ -38,12 +24,12 @@ def my_plugin(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1
         grads = grad(problem.loss)(fast, support)
         return map_tree(lambda weight, gradient: weight - inner_lr * gradient, fast, grads)
 
-    # CHANGE: where adaptation to a task begins, and how it predicts. Meta is what `init` returns.
-    inner = InnerLoop(lambda meta, support: meta, step, lambda meta, fast, x: problem.apply(fast, x))
+    # CHANGE: where adaptation begins, and how it predicts; here at `meta`, what `init` returns, and by the model.
+    inner = sgd(problem, inner_lr)._replace(step=step)
 
-    # CHANGE: what meta-training minimises on one task. `metabench check` holds its gradient to finite differences.
-    def objective(meta: Params, task: Task, progress: float) -> Tensor:
-        return problem.loss(unroll(inner, meta, task.support, inner_steps), task.query)
+    # CHANGE: what meta-training minimises on one task, here the query loss after `inner_steps`: any function
+    # (meta, task, progress) -> loss. `metabench check` holds its gradient to finite differences.
+    objective = query_loss(problem, inner, inner_steps)
 
     # CHANGE problem.init to learn more than weights: return {"weights": problem.init(), "rates": ...}.
     return Algorithm(problem.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
