@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from metabench.api import Learner, Suite, Task
+from metabench.api import Learner, Predict, Suite, Task
 from metabench.api.autodiff import watched
 from metabench.api.trees import map_tree
 from metabench.engine.evaluate import score
@@ -29,7 +30,7 @@ def rehearse(learner: Learner, suite: Suite, tasks: Task, who: str) -> None:
     for _ in range(2):
         adapted = adapt_fully(learner, task.support, STEPS)
         score(suite, adapted, task, inductive=False)
-        found.append(adapted[0](task.query.x[0]).detach().clone())
+        found.append(outputs(suite, adapted[0], task))
     if isinstance(learner, BatchedLearner) and learner.trainable:
         token = watched.set(True)
         try:
@@ -46,3 +47,16 @@ def rehearse(learner: Learner, suite: Suite, tasks: Task, who: str) -> None:
             f"{who} adapts to the same task twice and predicts differently, by up to {gap:.2g}: it draws random "
             "numbers, or keeps something from task to task."
         )
+
+
+def outputs(suite: Suite, predict: Predict, task: Task) -> Tensor:
+    """What is predicted where the suite's metrics ask, which need not be the query inputs: a policy sees states."""
+    found: list[Tensor] = []
+
+    def listening(x: Tensor) -> Tensor:
+        answer = predict(x)
+        found.append(answer.detach().flatten().clone())
+        return answer
+
+    suite.metrics(listening, map_tree(lambda leaf: leaf[0], task.query))
+    return torch.cat(found)

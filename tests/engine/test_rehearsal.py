@@ -9,10 +9,15 @@ import torch
 from torch import nn
 
 from metabench.api import InnerLoop
+from metabench.engine.learner import as_learner
+from metabench.engine.problem import build_problem
+from metabench.engine.rehearsal import rehearse
 from metabench.engine.run import run_trial
 from metabench.records.trials import Budget, Execution
 from metabench.registry.discovery import Entry, load_registry
 from metabench.testing.toy_suites import clouds, lines
+from metabench_plugins.algorithms.maml import maml
+from metabench_plugins.suites.pendulum import pendulum
 from tests import builders
 
 REGISTRY = load_registry()
@@ -176,3 +181,10 @@ def test_an_algorithm_that_misbehaves_is_refused_before_training(change, words, 
 def test_every_algorithm_of_ours_passes(algorithm):
     record = trial_of(clouds(), algorithm)
     assert record.status in ("ok", "unfit"), record.reason
+
+
+def test_a_policy_is_tried_on_what_its_suite_asks_for():
+    """Its inputs are states, of another shape than the noise in the batch."""
+    suite = pendulum(horizon=3, trajectories=4, width=4)
+    learner = as_learner(maml(build_problem(suite, 0)))
+    rehearse(learner, suite, suite.sample("train", 1, torch.Generator().manual_seed(0)), "maml")
