@@ -127,21 +127,21 @@ def key(plugins: Iterable[Found]) -> str:
     digest = hashlib.sha256(f"{importlib.metadata.version('metabench')} {sys.version}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):  # what reads signatures and docstrings
         digest.update(path.read_bytes())
-    seen = set()
+    packages: dict[Path, None] = {}
     for plugin in plugins:
         digest.update(repr(plugin[:3]).encode("utf-8", "backslashreplace"))
-        for path in code_of(plugin):
-            if path not in seen:
-                seen.add(path)
-                with suppress(OSError):
-                    digest.update(hashlib.sha256(path.read_bytes()).digest())
+        for module in plugin.file.modules if plugin.file else ():
+            digest.update(hashlib.sha256(module.source).digest())
+        packages |= dict.fromkeys(code_of(plugin))
+    for path in packages:
+        with suppress(OSError):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def code_of(plugin: Found) -> Iterator[Path]:
-    """The files of a plugin's package, or its one file."""
-    if os.path.isabs(plugin.source):
-        yield Path(plugin.source)
+    """The files of an installed plugin's package, or its one file."""
+    if plugin.file:
         return
     with suppress(ImportError, ValueError):
         spec = find_spec(plugin.source.partition(":")[0].partition(".")[0])

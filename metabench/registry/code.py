@@ -59,9 +59,9 @@ def read_package(module: str, path: Path) -> tuple[bytes, tuple[Module, ...]]:
 
 
 def read(path: Path) -> bytes | None:
-    """A file; None where it cannot be read."""
+    """A file; None where it cannot be read, or is none: a device may have no end."""
     try:
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() else None
     except OSError:
         return None
 

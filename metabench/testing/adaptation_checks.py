@@ -85,7 +85,7 @@ def float64_kept(case: Case) -> None:
 def tasks_isolated(case: Case) -> None:
     """A task's predictions do not depend on the tasks beside it, or on their order.
 
-    Four tasks are adapted to together, one by one, and in reverse order, by a fresh learner each time.
+    Four tasks are adapted to together, each beside its copy, and in reverse order, by a fresh learner each time.
     Why: at test time tasks come in blocks; a leak makes the score depend on the size of a block.
     Typical causes: BatchNorm over the points of all tasks at once, a mean without `dim=`, one module or context that
     every task of a Learner writes into.
@@ -97,8 +97,8 @@ def tasks_isolated(case: Case) -> None:
     cause = f"something is shared or averaged over tasks, such as BatchNorm's statistics{at}"
     together = predictions(learner, tasks)
     for i in range(4):
-        alone = predictions(case.learner(), map_tree(lambda leaf, i=i: leaf[i : i + 1], tasks))
-        words = (f"predictions for task {i} beside others and for it alone", cause)
+        alone = predictions(case.learner(), map_tree(lambda leaf, i=i: leaf[[i, i]], tasks))
+        words = (f"predictions for task {i} beside others and beside itself", cause)
         require_equal(together[i], alone[0], 1e-8, words)
     reverse = predictions(case.learner(), map_tree(lambda leaf: leaf.flip(0), tasks)).flip(0)
     require_equal(together, reverse, 1e-8, ("predictions in one order of the tasks and in the reverse", cause))

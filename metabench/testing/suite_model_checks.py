@@ -156,7 +156,7 @@ def batchable(case: SuiteCase) -> None:
 def twice_differentiable(case: SuiteCase) -> None:
     """The loss has a second derivative: differences of its gradient agree with it.
 
-    One training task, one direction through the weights, in float64; an `estimated` one must be there and finite.
+    One training task, up to three directions, in float64; an `estimated` one must be there and finite.
     Why: algorithms of second order differentiate an inner step, and so the gradient.
     Typical causes: a function that torch cannot differentiate twice (`torch.cdist`, `ctc_loss`), an autograd.Function
     of your own that is marked `once_differentiable` or detaches what its backward pass uses.
@@ -166,38 +166,38 @@ def twice_differentiable(case: SuiteCase) -> None:
     problem, support = case.problem(torch.float64), first_of(case.tasks("train", 1)).support
     support = to_device_dtype(support, "cpu", torch.float64)
     weights, spec = flatten(problem.init())
-    generator = random_generator("kit", "direction")
-    direction = [torch.randn(each.shape, generator=generator, dtype=each.dtype) for each in weights]
+    leaves = [weight.detach().requires_grad_() for weight in weights]
+    at = where(case.suite.model, case.suite.loss)
+    cause = f"an operation without a second derivative; algorithms of first order may run{at}"
 
     def who() -> str:
         return lacking_layer(case.suite, problem, Task(*(Batch(support.x[None], support.y[None]),) * 2))
 
-    def gradient(step: float) -> list[torch.Tensor]:
-        moved = [weight + step * each for weight, each in zip(weights, direction, strict=True)]
-        return flatten(grad(problem.loss)(unflatten(moved, spec), support))[0]
+    def slopes(at_weights: list[torch.Tensor]) -> list[torch.Tensor]:
+        return flatten(grad(problem.loss)(unflatten(at_weights, spec), support))[0]
 
-    leaves = [weight.detach().requires_grad_() for weight in weights]
-    at = where(case.suite.model, case.suite.loss)
-    cause = f"an operation without a second derivative; algorithms of first order may run{at}"
-    try:
-        slopes = flatten(grad(problem.loss)(unflatten(leaves, spec), support))[0]
-        along = torch.stack([(one * other).sum() for one, other in zip(slopes, direction, strict=True)]).sum()
-        second = torch.autograd.grad(along, leaves, allow_unused=True, materialize_grads=True)
-    except RuntimeError as error:
-        if not LACKING.search(one_line(error)):
-            raise
-        raise FailureError(f"{who()} has no second derivative: {one_line(error)[:200]}", cause) from None
-    if case.suite.estimated:
-        if not 0 < sum(float(leaf.abs().sum()) for leaf in second) < float("inf"):
-            raise FailureError("the estimated second derivative is not finite, or zero for every weight", cause)
-        return
-    with torch.no_grad():
-        ahead, behind = gradient(1e-6), gradient(-1e-6)
-    for one, high, low in zip(second, ahead, behind, strict=True):
-        measured = (high - low) / 2e-6
-        gap = float((one - measured).abs().max())
-        if gap > 1e-3 * max(1.0, float(measured.abs().max()), float(one.abs().max())):
-            raise FailureError(f"{who()} has a second derivative that is off by {gap:.3g}", cause)
+    def gap(direction: list[torch.Tensor]) -> float:
+        along = sum((one * other).sum() for one, other in zip(slopes(leaves), direction, strict=True))
+        second = torch.autograd.grad(along, leaves, allow_unused=True, materialize_grads=True)  # type: ignore[arg-type]
+        if case.suite.estimated:
+            return 0.0 if 0 < sum(float(leaf.abs().sum()) for leaf in second) < float("inf") else float("inf")
+        moved = ([w + step * each for w, each in zip(weights, direction, strict=True)] for step in (1e-8, -1e-8))
+        with torch.no_grad():
+            differences = [(high - low) / 2e-8 for high, low in zip(*map(slopes, moved), strict=True)]
+        scale = max(1.0, *(float(leaf.abs().max()) for leaf in (*differences, *second)))
+        return max(float((one - other).abs().max()) for one, other in zip(differences, second, strict=True)) / scale
+
+    generator = random_generator("kit", "direction")
+    gaps: list[float] = []
+    while len(gaps) < 3 and (not gaps or not min(gaps) <= 1e-3):  # a step across the corner of a ReLU proves nothing
+        try:
+            gaps.append(gap([torch.randn(each.shape, generator=generator, dtype=each.dtype) for each in weights]))
+        except RuntimeError as error:
+            if not LACKING.search(one_line(error)):
+                raise
+            raise FailureError(f"{who()} has no second derivative: {one_line(error)[:200]}", cause) from None
+    if not min(gaps) <= 1e-3:
+        raise FailureError(f"{who()} has a second derivative that is off by {min(gaps):.3g} of its size", cause)
 
 
 def recipes(case: SuiteCase) -> None:

@@ -39,7 +39,7 @@ no_flag = [1, 0, "yes", [], 1.5, {}]
 no_value = ["x", True, [], {}, nan, inf, -inf, HUGE * 10**300, Raw("0x" + "f" * 5000), Raw("1979-05-27"), {"a": {}}]
 
 BAD_VALUES: dict[str, list] = {
-    "algos": [*no_list, ["MAML"], ["maml/../x"]],
+    "algos": [*no_list, ["MAMLL"], ["maml/../x"]],
     "suites": no_list,
     "seeds": [*no_whole, 0, 10**9, [-1], [1.5], ["0"], [True], [HUGE], [nan], [[0]], {"a": 1}, list(range(10_001))],
     "set": [
@@ -61,6 +61,7 @@ BAD_VALUES: dict[str, list] = {
     "plain_layers": no_flag,
     "deterministic": no_flag,
     "retry_failed": no_flag,
+    "rerun_changed": no_flag,
     "fail_fast": no_flag,
     "plugins": [*(value for value in no_list if value != {"x": 1}), ["none.py"], ["directory"], ["loop"]],
     "data": [*no_text, "none", "file.txt", "loop", "x" * 5000],

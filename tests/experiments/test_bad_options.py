@@ -38,7 +38,9 @@ no_file = st.one_of(
 )
 
 BAD_OPTIONS = {
-    "--algos": st.one_of(no_name, st.sampled_from(["../maml", "MAML", "maml,nope", "maml/..", "ma\nml", "m" * 9999])),
+    "--algos": st.one_of(
+        no_name, st.sampled_from(["../maml", "MAMLL", "maml,nope", "maml/..", "ma\nml", "m" * 9999])
+    ),
     "--suites": st.one_of(no_name, st.sampled_from(["../sinusoid", "glyphs,é", "sinusoid\x1b[31m", "s" * 9999])),
     "--seeds": st.one_of(
         words.filter(lambda text: not are_seeds(text)),
