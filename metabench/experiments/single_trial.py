@@ -17,6 +17,7 @@ from metabench.records import store
 from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
 from metabench.records.locks import Claim, TrialLocks
+from metabench.records.matching import changes
 from metabench.records.record import Record, StoppedError
 from metabench.records.trials import Execution, Trial
 
@@ -47,6 +48,15 @@ def run_trial_file(path: Path, place: Path, options: Options, threads: int) -> t
     finally:
         if locks:
             locks.release_all()
+
+
+def changed_since(path: Path, place: Path, options: Options) -> list[str]:
+    """What of the code is another now than in the record at `place`: "the code of suite 'mine'"."""
+    from metabench.engine.digests import code_digests, code_now
+
+    trial = read_trial(path)
+    record = store.decode(place.read_bytes(), place, named=False)
+    return changes(record, code_digests(code_now(open_registry(options), [trial]), trial))
 
 
 def run_and_write(trial: Trial, place: Path, execution: Execution) -> tuple[Record | None, int]:

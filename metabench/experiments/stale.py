@@ -45,6 +45,7 @@ class Outdated(NamedTuple):
 
 
 def counted(number: int, many: str, one: str) -> str:
+    """`1 finished trial does ...`, `2 finished trials do ...`."""
     return f"1 finished trial {one}" if number == 1 else f"{number} finished trials {many}"
 
 

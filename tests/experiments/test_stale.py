@@ -140,3 +140,45 @@ def test_load_warns_of_what_does_not_match_and_tells_it_apart(finished):
     finish(second, msgspec.structs.replace(now(second), data="other"))
     with pytest.warns(UserWarning, match="Suite 'tabular' was not the same for all trials: data .* neither compared"):
         assert metabench.load("r")["digests"].nunique() == 2
+
+
+def test_a_search_does_not_go_on_from_candidates_of_other_code(here, tmp_path):
+    path = tmp_path / "plug.py"
+    path.write_text(PLUGIN.replace("def mine(problem)", "def mine(problem, *, rate: float = 0.1)"), "utf-8")
+    size = ("--updates", "2", "--validations", "1", "--validation-tasks", "4", "--test-steps", "1", "--jobs", "1")
+    words = ("tune", "--algos", "mine", "--suites", "sinusoid", "--plugin", "plug.py", "--trials", "1", "--out", "t")
+    space = ("--space", "mine.rate=0.1,0.2")
+    first = here(*words, *size, *space)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert here(*words, *size, *space).returncode == 0
+    path.write_text(path.read_text("utf-8").replace("m, f, s, i: f", "m, f, s, i: dict(f)"), "utf-8")
+    other = here(*words, *size, *space)
+    assert other.returncode == 2
+    assert "the code of algorithm 'mine'" in other.stderr
+    assert "another --out" in other.stderr
+
+
+def test_a_worker_says_that_what_is_there_is_of_other_code(here, tmp_path):
+    path = tmp_path / "plug.py"
+    path.write_text(PLUGIN, "utf-8")
+    words = (
+        "run",
+        "--algos",
+        "mine",
+        "--suites",
+        "sinusoid",
+        "--seeds",
+        "1",
+        "--plugin",
+        "plug.py",
+        "--updates",
+        "2",
+    )
+    size = ("--validations", "1", "--validation-tasks", "4", "--test-tasks", "4", "--test-steps", "1")
+    assert here(*words, *size, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
+    (trial,) = (tmp_path / "trials").iterdir()
+    worker = ("worker", str(trial), "record.json", "--plugin", "plug.py")
+    assert here(*worker).returncode == 0
+    assert here(*worker).stdout == "'record.json' is there already.\n"
+    path.write_text(PLUGIN.replace("m, f, s, i: f", "m, f, s, i: dict(f)"), "utf-8")
+    assert "the code of algorithm 'mine' was changed since" in here(*worker).stdout

@@ -20,12 +20,19 @@ def worker(
     """Run one trial in this process; the same command goes on from its checkpoint."""
     from metabench.cli.terminal import describe
     from metabench.experiments.read_options import read_options
-    from metabench.experiments.single_trial import run_trial_file
+    from metabench.experiments.single_trial import changed_since, run_trial_file
 
     options = read_options(None, {**given, "device": given["device"] or "cpu"})
     written, stopped = run_trial_file(trial, record, options, threads)
     if written is None:
-        say("Stopped; the same command goes on from its checkpoint." if stopped else f"'{record}' is there already.")
+        if stopped:
+            say("Stopped; the same command goes on from its checkpoint.")
+        elif changed := changed_since(trial, record, options):
+            say(
+                f"'{record}' is there already, but {', '.join(changed)} was changed since; remove it to run it again."
+            )
+        else:
+            say(f"'{record}' is there already.")
         raise typer.Exit(128 + stopped if stopped else 0)
     say(describe(written))
     raise typer.Exit(1 if written.is_failure else 0)

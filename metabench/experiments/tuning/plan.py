@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -11,11 +11,15 @@ from metabench.errors import UserError, missing
 from metabench.experiments.execution import plan_execution
 from metabench.experiments.options import Options, as_tuple
 from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data, with_names
+from metabench.experiments.stale import counted, outdated
 from metabench.experiments.tuning.candidate import SearchSpec
 from metabench.experiments.tuning.search import ROUND
 from metabench.experiments.tuning.space import default_space, given_space
 from metabench.records import store
 from metabench.records.trials import Execution, Trial
+
+if TYPE_CHECKING:  # torch is imported where a suite is built
+    from metabench.experiments.suite_builder import SuiteBuilder
 
 FIRST_SEED = 1000
 """Seeds of tuning begin here, those of a comparison at 0."""
@@ -60,6 +64,7 @@ def plan_tuning(options: Options, request: TuningRequest) -> TuningPlan:
 
 def check(options: Options, request: TuningRequest) -> TuningPlan:
     """See plan_tuning."""
+    from metabench.engine.digests import code_now
     from metabench.experiments.planning import plan_experiment
     from metabench.experiments.suite_builder import SuiteBuilder
 
@@ -88,9 +93,23 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
     refuse_unequal(bases)
     out = folder(options) if options.out else folder(options).with_name(f"tune-{folder(options).name}")
     execution, jobs = plan_execution(options, ROUND * len(specs), registry)
+    execution = msgspec.structs.replace(execution, code=code_now(registry, bases))
     store.ensure_writable(out)
     prepare_data(builder, tuple(bases))
+    refuse_outdated(out, bases, builder)
     return TuningPlan(out, options, tuple(specs), execution, jobs)
+
+
+def refuse_outdated(out: Path, bases: list[Trial], builder: SuiteBuilder) -> None:
+    """Raise UserError if candidates that are there already are of other code or data than there is now."""
+    searched = {(base.algorithm, base.suite) for base in bases}
+    there = [r.trial for r in store.records(out) if (r.trial.algorithm, r.trial.suite) in searched]
+    stale = outdated(out, there, builder, with_data=True)
+    if stale.records:
+        raise UserError(
+            f"{counted(len(stale.records), 'do not match', 'does not match')} what was changed since: "
+            f"{', '.join(sorted(stale.reasons))}. A search compares its candidates: give another --out than '{out}'."
+        )
 
 
 def refuse_unequal(bases: list[Trial]) -> None:
