@@ -16,7 +16,8 @@ import msgspec
 
 from metabench.errors import UserError
 from metabench.records.files import cache_dir, write_atomically
-from metabench.registry.discovery import Entry, Plugin, load_registry, reason_missing, unknown_name
+from metabench.registry.discovery import Entry, Plugin, load_registry, unknown_name
+from metabench.registry.requirements import reason_missing
 from metabench.registry.sources import Found, discover
 
 

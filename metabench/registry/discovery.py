@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +18,7 @@ from metabench.registry.code import digest, read_package
 from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
 from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
+from metabench.registry.requirements import reason_missing
 from metabench.registry.sources import Found, discover
 
 KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
@@ -163,19 +163,6 @@ def unknown_name(kind: str, name: str, available: Iterable[str], broken: Iterabl
     """The error for a name that nobody registers: the nearest one, and the plugins that failed."""
     failed = "".join(f" Plugin '{plugin.name}' could not be loaded: {plugin.problem}." for plugin in broken)
     return UserError(unknown(kind, name, available) + failed)
-
-
-def reason_missing(module: str, install: str) -> str:
-    """The module that is not installed, with the command that installs it; empty where it is, or none is needed."""
-    return f"{module} is not installed: {install}" if module and not is_installed(module) else ""
-
-
-def is_installed(module: str) -> bool:
-    """Whether a module can be found; it is not imported."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # set to None in sys.modules, as tests do
-        return False
 
 
 def file_of(module: str) -> str:
