@@ -126,7 +126,7 @@ class Registry(NamedTuple):
 
     def digest(self, kind: str, name: str) -> str:
         """Of the code of an algorithm or suite as it is now, in 12 digits: see registry.code. Empty if not found."""
-        entry = (self.algorithms if kind == "algorithm" else self.suites).get(name)
+        entry = self.of(kind).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         if entry is None or plugin is None:
             return ""

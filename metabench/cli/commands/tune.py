@@ -40,6 +40,8 @@ def tune(
     if options.protocol == "both":
         raise UserError("Tuning needs one score: --protocol transductive or inductive.")
     plan = plan_tuning(options, TuningRequest(trials, seeds, sampler_seed, spaces(space or [])))
+    for notice in plan.notices:
+        say(notice)
     finish(TuningRun(plan), write or plan.out / "tuned.toml")
 
 

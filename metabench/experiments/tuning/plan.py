@@ -45,6 +45,8 @@ class TuningPlan(NamedTuple):
     specs: tuple[SearchSpec, ...]
     execution: Execution
     jobs: int
+    notices: tuple[str, ...] = ()
+    """What the user should know of the data: what was left out, say."""
 
 
 def plan_tuning(options: Options, request: TuningRequest) -> TuningPlan:
@@ -56,9 +58,8 @@ def plan_tuning(options: Options, request: TuningRequest) -> TuningPlan:
         raise UserError("Say what to tune: --algos and --suites.")
     use_data(options)
     seeds = tuple(range(FIRST_SEED, FIRST_SEED + request.seeds))
-    options = msgspec.structs.replace(
-        with_names(options), seeds=seeds, fail_fast=False
-    )  # a failed candidate counts, that is all
+    # a failed candidate counts, that is all
+    options = msgspec.structs.replace(with_names(options), seeds=seeds, fail_fast=False)
     return check_in_subprocess(check, options, request)
 
 
@@ -95,9 +96,9 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
     execution, jobs = plan_execution(options, ROUND * len(specs), registry)
     execution = msgspec.structs.replace(execution, code=code_now(registry, bases))
     store.ensure_writable(out)
-    prepare_data(builder, tuple(bases))
+    notices = prepare_data(builder, tuple(bases))
     refuse_outdated(out, bases, builder)
-    return TuningPlan(out, options, tuple(specs), execution, jobs)
+    return TuningPlan(out, options, tuple(specs), execution, jobs, notices)
 
 
 def refuse_outdated(out: Path, bases: list[Trial], builder: SuiteBuilder) -> None:
