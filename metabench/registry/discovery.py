@@ -39,11 +39,6 @@ class Entry(NamedTuple):
         return f"{self.kind} '{self.name}'"
 
     @property
-    def summary(self) -> str:
-        """The first line of its docstring."""
-        return self.description.split("\n")[0]
-
-    @property
     def description(self) -> str:
         """Its docstring, but for what that says of the parameters."""
         return description_of(self.factory)
@@ -106,13 +101,6 @@ class Registry(NamedTuple):
         if entry.missing:
             raise UserError(f"Cannot use {entry.owner}: {entry.missing}")
         return entry
-
-    def named(self, name: str) -> list[Entry]:
-        """The algorithm or the suite of that name, or both; raises UserError as `get` does."""
-        matches = [entries[name] for entries in (self.algorithms, self.suites) if name in entries]
-        if not matches:
-            raise self.unknown("algorithm or suite", name, (*self.algorithms, *self.suites))
-        return matches
 
     def unknown(self, kind: str, name: str, available: Iterable[str]) -> UserError:
         """The error for a name that nobody registers: the nearest one, and the plugins that failed."""

@@ -86,7 +86,7 @@ def write(tmp_path, text, name="plug.py"):
 def test_a_good_file_is_registered_with_its_schema(tmp_path):
     registry = load_registry((write(tmp_path, GOOD.replace("NAME", "'mine'")),))
     entry = registry.get("algorithm", "mine")
-    assert entry.summary == "My algorithm."
+    assert entry.description.splitlines()[0] == "My algorithm."
     assert entry.description == "My algorithm.\n\nFrom a paper.\n\nIt ends here."
     assert [p.help for p in entry.parameters.values()] == [
         "Step size of the inner loop, in units of nothing.",
