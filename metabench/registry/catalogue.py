@@ -62,7 +62,7 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """All that is registered, by kind and name, and the plugins with what is wrong with them."""
+    """All that is registered, by kind and name, and the plugins, without their code, with what is wrong with them."""
 
     algorithms: dict[str, Listed]
     suites: dict[str, Listed]
@@ -159,7 +159,7 @@ def made_of(files: tuple[str, ...]) -> Catalogue:
         {name: listed(entry, registry.origin(entry.kind, name)) for name, entry in entries.items()}
         for entries in (registry.algorithms, registry.suites)
     )
-    return Catalogue(algorithms, suites, registry.plugins)
+    return Catalogue(algorithms, suites, tuple(plugin._replace(file=None) for plugin in registry.plugins))
 
 
 def listed(entry: Entry, origin: str) -> Listed:

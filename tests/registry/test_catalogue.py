@@ -139,3 +139,9 @@ def test_json_is_for_other_programs(here):
     (one,) = json.loads(here("list", "maml", "--json").stdout)
     assert one["name"] == "maml"
     assert {plugin["name"] for plugin in json.loads(here("plugins", "--json").stdout)} >= {"maml", "sinusoid"}
+
+
+def test_the_code_of_a_plugin_file_is_not_listed(here, mine):
+    listed = json.loads(here("plugins", "--json", "--plugin", *mine()).stdout)
+    (plugin,) = (plugin for plugin in listed if plugin["name"] == "mine")
+    assert plugin["file"] is None
