@@ -130,8 +130,8 @@ PAPER = Recipe(
     source=(
         "Finn et al. 2017, arXiv 1703.03400, section 5.3 and appendix A.2: an inner step of 0.1, 20 trajectories, "
         "20 tasks an update, 500 updates, three steps at test, of 0.05 after the first (`later_lr`). Policy, rewards "
-        "and discount from the authors' code, which runs 100 updates of 40 tasks with steps of 0.5. Outer loop: Adam, "
-        "as in ProMP's code, where MAML has TRPO; its rate is ours. Surrogate: lvc, where MAML has reinforce"
+        "and discount from the authors' code, which runs 100 updates of 40 tasks with steps of 0.5. Outer loop: "
+        "Adam, as in ProMP's code, where MAML has TRPO; its rate is ours. Surrogate: lvc, where MAML has reinforce"
     ),
     budget={"updates": 500, **BUDGET, "validations": 5, "validation_tasks": 40},
     algorithms={"reptile": {"inner_steps": 3}},
