@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from metabench.api import (
     Algorithm,
@@ -32,6 +32,7 @@ from metabench.api import (
     trajectory,
     value_and_grad,
 )
+from metabench_plugins.algorithms.norms import norm_names
 
 MIN_STEP_WEIGHT = 0.03
 """What is left of the weight of a loss before the last step, while there are such losses: from the code."""
@@ -123,12 +124,6 @@ def mamlpp(
 def cosine(last: float) -> Callable[[float], float]:
     """The schedule from 1 to `last` along half a cosine: Loshchilov and Hutter, arXiv 1608.03983."""
     return lambda progress: last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def norm_names(module: nn.Module) -> set[str]:
-    """The names of the scales and shifts of BatchNorm layers."""
-    layers = [(n, layer) for n, layer in module.named_modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    return {f"{path}.{name}" if path else name for path, layer in layers for name, _ in layer.named_parameters()}
 
 
 @hookimpl

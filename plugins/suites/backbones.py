@@ -17,7 +17,11 @@ FULLY_CONNECTED = (256, 128, 64, 64)
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Module:
-    """Linear layers with ReLU between them: (n, inputs) to (n, outputs). Initial weights: torch's default."""
+    """Linear layers with ReLU between them: (n, inputs) to (n, outputs).
+
+    Initial weights: torch's default. MAML's code draws them on sinusoids from a normal of deviation 0.01, cut off at
+    two deviations, with biases of zero: after 1,500 updates it has 1.4 where ours has 0.9.
+    """
     widths = (inputs, *hidden)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (before, after) in enumerate(zip(widths, hidden), start=1):
@@ -59,7 +63,8 @@ def conv_strided(ways: int, filters: int = 64, channels: int = 1) -> nn.Module:
 
     MAML's network for Omniglot (arXiv 1703.03400, section 5.2). Initial weights: Xavier uniform, biases zero.
     MAML's code does so but for the last layer, which it draws from a standard normal; logits that large make
-    MAML start slowly at step size 0.4.
+    MAML start slowly at step size 0.4. Its convolutions pad even sizes on the right and at the bottom alone
+    (TensorFlow's SAME), ours on each side, and its BatchNorm has a shift but no scale.
     """
     layers = convolutions(channels, filters, stride=2)
     layers["mean"] = MeanOverSpace()
