@@ -90,7 +90,7 @@ def usual_seconds(records: Iterable[Record]) -> dict[tuple[str, str], float]:
 
 
 def clean(
-    root: Path, *, failed: bool, checkpoints: bool, states: bool, damaged: bool, trials: list[str], dry: bool
+    root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials: list[str], dry: bool, states: bool = False
 ) -> list[Path]:
     """Remove what is named, and nothing else; the files. Raises UserError, before anything is removed."""
     root = store.existing(root)
