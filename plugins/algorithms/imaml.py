@@ -26,6 +26,7 @@ from metabench.api import (
     map_tree,
     minibatch,
     sgd,
+    step_size,
     unroll,
     value_and_grad,
 )
@@ -69,18 +70,19 @@ def imaml(
 
     plain = sgd(problem, inner_lr)
 
-    def pulled(meta: Params, fast: Params) -> Params:
-        return map_tree(lambda w, first: w - inner_lr * proximal * (w - first), fast, meta)
+    def pulled(meta: Params, fast: Params, length: float) -> Params:
+        return map_tree(lambda w, first: w - length * proximal * (w - first), fast, meta)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
         grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
-        return map_tree(lambda w, g: w - inner_lr * g, pulled(meta, fast), grads)
+        length = step_size(problem, inner_lr, i)
+        return map_tree(lambda w, g: w - length * g, pulled(meta, fast, length), grads)
 
     inner = plain._replace(step=step) if pull == "each step" else plain
 
     def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Params]:
         adapted = unroll(inner, meta, task.support, inner_steps)
-        adapted = pulled(meta, adapted) if pull == "after the last" else adapted
+        adapted = pulled(meta, adapted, inner_lr) if pull == "after the last" else adapted
         loss, gradient = value_and_grad(problem.loss)(adapted, task.query)
         hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)[1]
         scale = 1 / (proximal + damping)

@@ -24,6 +24,7 @@ from metabench.api import (
     map_tree,
     minibatch,
     query_loss,
+    step_size,
     value_and_grad,
 )
 from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
@@ -66,7 +67,8 @@ def protomaml(
         part = minibatch(support, problem.step_points, i)
         with torch.no_grad() if first_order else nullcontext():
             grads = grad(lambda moving: problem.loss(meta | moving, part))(fast)
-        return map_tree(lambda value, gradient: value - inner_lr * gradient, fast, grads)
+        length = step_size(problem, inner_lr, i)
+        return map_tree(lambda value, gradient: value - length * gradient, fast, grads)
 
     inner = InnerLoop(start, step, lambda meta, fast, x: problem.apply(meta | fast, x))
     objective = query_loss(problem, inner, inner_steps)
