@@ -76,13 +76,15 @@ def improvement(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> D
 
     def rows(members: Sequence[Configuration]) -> list[Row | None]:
         found = [chance(group, members[0], len(members) - 1) for group in members[1:]]
-        return [
-            None if each is None else Row(each.mean, max(each.low, 0.0), min(each.high, 1.0), not each.low <= 0.5 <= each.high,
-                         formatting.with_interval(each.mean, each.half, "accuracy"))
-            for each in found
-        ]  # fmt: skip
+        return [each and likely(each) for each in found]
 
     return panel_each(groups, 0.75, partial(forest, looks, rows, 0.5, in_percent))
+
+
+def likely(found: Interval) -> Row:
+    """A probability, within what it can be."""
+    words = formatting.with_interval(found.mean, found.half, "accuracy")
+    return Row(found.mean, max(found.low, 0.0), min(found.high, 1.0), not found.low <= 0.5 <= found.high, words)
 
 
 def chance(group: Configuration, best: Configuration, family: int) -> Interval | None:
