@@ -33,11 +33,13 @@ class Settings(NamedTuple):
     clip_norm: float
 
 
-class NormalHead(nn.Linear):
-    """A linear layer to means (..., a), and beside them log deviations (a,): (..., 2 a) by one product."""
+class NormalHead(nn.Module):
+    """Linear to means (..., a), and beside them log deviations (a,): (..., 2 a) by one product."""
 
     def __init__(self, width: int, actions: int, deviation: float) -> None:
-        super().__init__(width, actions)
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(actions, width))
+        self.bias = nn.Parameter(torch.empty(actions))
         self.log_std = nn.Parameter(torch.full((actions,), deviation).log())
 
     def forward(self, hidden: Tensor) -> Tensor:
