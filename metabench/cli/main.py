@@ -17,7 +17,15 @@ from metabench.cli.commands import app
 from metabench.errors import UserError
 from metabench.records.files import DamageWarning
 
-for group in ("run", "tune", "results", "inspection", "new", "worker"):  # in the order in which --help shows them
+for group in (
+    "run",
+    "reproduce",
+    "tune",
+    "results",
+    "inspection",
+    "new",
+    "worker",
+):  # in the order in which --help shows them
     import_module(f"metabench.cli.commands.{group}")
 
 
