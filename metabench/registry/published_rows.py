@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -45,12 +46,14 @@ class Row(NamedTuple):
         """All by which it can be found, in lower case."""
         first = self.numbers[0]
         values = [text for text in self.setting.values() if isinstance(text, str)]
-        text = f"{self.name} {' '.join(values)} {first.source} {transduction(self)}"
+        text = f"{self.name} {' '.join(values)} {first.source} {transduction([self])[0]}"
         shape = [f"{self.setting.get(key)}{dash}{one}" for key, one in SHAPE for dash in ("", "-")]
         return {*re.findall(r"[^\s,:;()]+", text.lower()), *shape}
 
 
 SHAPE = (("ways", "way"), ("shots", "shot"))
+Words = Callable[[Sequence[Row]], list[str]]
+"""For rows of one name a word each, or none."""
 
 
 def rows(
@@ -62,7 +65,7 @@ def rows(
     """
     found: dict[str, list[Number]] = {}
     for number in numbers:
-        alike = (number.suite, number.source, number.setting, {**number.protocol, STEPS: None})
+        alike = (number.algorithms, number.suite, number.source, number.setting, {**number.protocol, STEPS: None})
         found.setdefault(repr(alike), []).append(number)
     plain = [
         Row(plain_name(algorithm, members[0]), algorithm, members[0].suite, tuple(members))
@@ -70,7 +73,7 @@ def rows(
         for algorithm in members[0].algorithms
         if algorithm in algorithms and members[0].suite in suites
     ]
-    words = (lambda row: unusual(row, suites[row.suite]), transduction, author, protocol)
+    words = (functools.partial(unusual, suites), author, transduction, unlike)
     return tuple(named_apart(plain, words))
 
 
@@ -80,48 +83,52 @@ def plain_name(algorithm: str, number: Number) -> str:
     return " ".join([algorithm, number.suite, *([f"{ways}w{shots}s"] if ways and shots else [])])
 
 
-def named_apart(members: Iterable[Row], words: Sequence[Callable[[Row], str]]) -> Iterator[Row]:
+def named_apart(members: Iterable[Row], words: Sequence[Words]) -> Iterator[Row]:
     """The rows; those of one name get the first of these words by which they differ, and the next until all do."""
     same: dict[str, list[Row]] = {}
     for row in members:
         same.setdefault(row.name, []).append(row)
     for alike in same.values():
-        if len(alike) > 1 and words:
-            more = [words[0](row) for row in alike]
-            if len(set(more)) > 1:
-                alike = [
-                    row._replace(name=f"{row.name} {word}".strip()) for row, word in zip(alike, more, strict=True)
-                ]
-            yield from named_apart(alike, words[1:])
-        else:
+        if len(alike) == 1 or not words:
             yield from alike
+            continue
+        more = words[0](alike)
+        if len(set(more)) > 1:
+            alike = [row._replace(name=f"{row.name} {word}".strip()) for row, word in zip(alike, more, strict=True)]
+        yield from named_apart(alike, words[1:])
 
 
-def unusual(row: Row, defaults: Mapping[str, Any]) -> str:
-    """The settings that are not the suite's defaults, but for ways and shots."""
-    shape = dict(SHAPE)
-    return " ".join(
-        f"{value}" if isinstance(value, str) else f"{name}={value}"
-        for name, value in row.numbers[0].setting.items()
-        if name not in shape and defaults.get(name) not in (value if isinstance(value, list) else [value])
-    )
+def unusual(suites: Mapping[str, Mapping[str, Any]], alike: Sequence[Row]) -> list[str]:
+    """The settings of each that are not the suite's defaults, but for ways and shots."""
+
+    def of(row: Row) -> str:
+        return " ".join(
+            f"{value}" if isinstance(value, str) else f"{name}={value}"
+            for name, value in row.numbers[0].setting.items()
+            for usual in [value if isinstance(value, list) else [value]]
+            if name not in dict(SHAPE) and suites[row.suite].get(name) not in usual
+        )
+
+    return [of(row) for row in alike]
 
 
-def transduction(row: Row) -> str:
-    """Under which protocol, where that is said."""
-    said = row.numbers[0].protocol.get("transductive")
-    return "" if said is None else "transductive" if said else "inductive"
+def author(alike: Sequence[Row]) -> list[str]:
+    """The first name in the source of each."""
+    words = [re.findall(r"[a-z0-9+-]+", row.numbers[0].source.lower()) for row in alike]
+    return [next((word for word in each if word not in NO_NAME), "") for each in words]
 
 
-def author(row: Row) -> str:
-    """The first name in the source."""
-    words = re.findall(r"[a-z0-9+-]+", row.numbers[0].source.lower())
-    return next((word for word in words if word not in NO_NAME), "")
+def transduction(alike: Sequence[Row]) -> list[str]:
+    """Under which protocol each was made, where that is said."""
+    said = [row.numbers[0].protocol.get("transductive") for row in alike]
+    return ["" if one is None else "transductive" if one else "inductive" for one in said]
 
 
-def protocol(row: Row) -> str:
-    """What of the protocol is a number, the last means to tell two rows of one source apart."""
-    return " ".join(f"{name}={value}" for name, value in row.numbers[0].protocol.items())
+def unlike(alike: Sequence[Row]) -> list[str]:
+    """The facts of each in which not all are the same."""
+    facts = [row.numbers[0].protocol for row in alike]
+    names = {name: None for each in facts for name in each if len({repr(other.get(name)) for other in facts}) > 1}
+    return [" ".join(f"{name}={each[name]}" for name in names if name in each) for each in facts]
 
 
 def find(query: str, known: Sequence[Row]) -> Row:
