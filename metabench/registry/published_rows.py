@@ -92,7 +92,7 @@ def named_apart(members: Iterable[Row], words: Sequence[Words]) -> Iterator[Row]
         if len(alike) == 1 or not words:
             yield from alike
             continue
-        more = words[0](alike)
+        more = [word.lower() for word in words[0](alike)]
         if len(set(more)) > 1:
             alike = [row._replace(name=f"{row.name} {word}".strip()) for row, word in zip(alike, more, strict=True)]
         yield from named_apart(alike, words[1:])

@@ -29,17 +29,15 @@ console = Console(width=None if sys.stdout.isatty() else 140)  # a log is not fo
 Command = Callable[..., None]
 
 
-def command(name: str, like: str = "", without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def command(name: str) -> Callable[[Command], Command]:
     """Add a command: a function whose first parameter is the dict of options for `read_options`.
 
-    Its other parameters are the command's alone. The table of options says which of its rows a command takes; with
-    `like`, those of another command but for some.
+    Its other parameters are the command's alone. The table of options says which of its rows a command takes.
     """
 
     def add(function: Command) -> Command:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        taken = [row for row in rows() if (like or name) in row.option.commands.split() and row.name not in without]
-        shared = [parameter_of(row, like or name) for row in taken]
+        shared = [parameter_of(row, name) for row in rows() if name in row.option.commands.split()]
 
         @functools.wraps(function)
         def run(**values: Any) -> None:

@@ -14,12 +14,10 @@ from metabench.errors import UserError
 if TYPE_CHECKING:
     from metabench.experiments.reproduce import Listed, Reproduction
 
-ROW_SAYS = ("algos", "suites", "recipe", "protocol")
-"""Options of `run` that the row gives."""
 HEADINGS = ("row", "published", "updates", "training of a seed", "data", "source")
 
 
-@command("reproduce", like="run", without=ROW_SAYS)
+@command("reproduce")
 def reproduce(
     given: dict[str, Any],
     row: Annotated[
