@@ -1,4 +1,4 @@
-"""metabench: gradient-based meta-learners, compared fairly. From Python: run(...), load(...), load_tasks(...)."""
+"""metabench: gradient-based meta-learners, compared fairly. From Python: run(...), load(...), load_learner(...)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metabench.errors import UserError
+from metabench.experiments.learners import load_learner
 from metabench.experiments.read_options import read_options, with_keywords
 from metabench.records.frames import load, load_tasks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["UserError", "load", "load_tasks", "reproduce", "run"]
+__all__ = ["UserError", "load", "load_learner", "load_tasks", "reproduce", "run"]
 __version__ = version("metabench")
 
 

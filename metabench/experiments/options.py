@@ -166,6 +166,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = "60s"
     trial_timeout: Annotated[str | None, Option("What one trial may take: 90s, 15m, 2h.", check=seconds_of)] = None
     memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", check=bytes_of)] = None
+    keep_state: Annotated[
+        bool,
+        Option(
+            "Keep each trial's selected state beside its record, for load_learner and score.", "run reproduce worker"
+        ),
+    ] = True
     retry_failed: Annotated[
         bool, Option("Run trials again that ended in an error, a timeout or lost.", "run reproduce")
     ] = False
