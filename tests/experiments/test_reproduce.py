@@ -110,6 +110,16 @@ def test_an_estimate_is_made_of_the_same_settings_alone(tiny, tmp_path):
     assert reproduce.seconds_of_training(other, [record]) is None
 
 
+def test_a_short_training_tells_the_time_of_a_long_one(tiny, monkeypatch):
+    def instead(planned, *stopped):
+        assert [trial.budget.updates for trial in planned.trials] == [reproduce.SHORT["updates"]]
+        yield outcome(planned.trials[0], train_seconds=2.0)
+
+    monkeypatch.setattr(reproduce.Experiment, "outcomes", instead)
+    (one,) = reproduce.listed_rows("sinusoid", {}, tiny, measure=True)
+    assert one.seconds == pytest.approx(2.0 / 20 * 4)
+
+
 def plan(words: list[str], tiny: str, folder: Path):
     """The first trial with one option more."""
     given = {words[0].removeprefix("--"): [words[1]] if words[0] == "--set" else int(words[1])}
