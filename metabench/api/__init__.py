@@ -15,6 +15,7 @@ from metabench.api.classes import (
     split_by_hash,
     stacked,
 )
+from metabench.api.combine import cross, shifted
 from metabench.api.contract import (
     Algorithm,
     AlgorithmFactory,
@@ -83,6 +84,7 @@ __all__ = [
     "check_classes",
     "check_drawings",
     "classification_scores",
+    "cross",
     "cross_entropy",
     "dataset_suite",
     "distinct",
@@ -100,6 +102,7 @@ __all__ = [
     "read_member",
     "requires",
     "sgd",
+    "shifted",
     "split_by_hash",
     "stacked",
     "trajectory",

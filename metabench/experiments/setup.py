@@ -14,6 +14,7 @@ import msgspec
 from metabench.errors import UserError, one_line
 from metabench.experiments.options import Options
 from metabench.processes import ChildDiedError, run_in_subprocess
+from metabench.records.domains import parts, usual
 from metabench.records.trials import Trial
 from metabench.registry.catalogue import Catalogue, Listed, kept_catalogue, read_catalogue
 
@@ -88,8 +89,12 @@ def with_names(options: Options) -> Options:
 
 def registered_by(name: str, kind: str, entries: dict[str, Listed], known: Catalogue) -> tuple[str, ...]:
     """The name itself, in lower case as all are, or those that a plugin file registers; raises UserError."""
-    if (usual := name.lower()) in entries:
-        return (usual,)
+    if name.lower() in entries:
+        return (name.lower(),)
+    if kind == "suite" and not name.endswith(".py") and (made_of := parts(usual(name))):
+        for part in made_of:
+            registered_by(part, kind, entries, known)
+        return (usual(name),)
     if not name.endswith(".py"):
         raise known.unknown(kind, name, entries)
     plugin = next(plugin for plugin in known.plugins if plugin.source == os.path.realpath(name))
