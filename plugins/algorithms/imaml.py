@@ -25,6 +25,7 @@ from metabench.api import (
     map_tree,
     minibatch,
     sgd,
+    step_size,
     unroll,
     value_and_grad,
 )
@@ -59,7 +60,8 @@ def imaml(
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
         grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
-        return map_tree(lambda w, g, first: w - inner_lr * (g + proximal * (w - first)), fast, grads, meta)
+        length = step_size(problem, inner_lr, i)
+        return map_tree(lambda w, g, first: w - length * (g + proximal * (w - first)), fast, grads, meta)
 
     inner = sgd(problem, inner_lr)._replace(step=step)
 

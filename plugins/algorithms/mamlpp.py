@@ -29,6 +29,7 @@ from metabench.api import (
     hookimpl,
     minibatch,
     query_loss,
+    step_size,
     trajectory,
     value_and_grad,
 )
@@ -89,7 +90,8 @@ def mamlpp(
         support = minibatch(support, problem.step_points, i)
         with nullcontext() if differentiate else torch.no_grad():
             grads = grad(lambda moving: problem.loss(moving | norm, support))({name: fast[name] for name in rates})
-        return {name: fast[name] - rate * grads[name] for name, rate in rates.items()} | norm
+        share = step_size(problem, 1.0, i)
+        return {name: fast[name] - share * rate * grads[name] for name, rate in rates.items()} | norm
 
     exact = InnerLoop(start, step, lambda meta, fast, x: problem.apply(fast, x))
     cut = exact._replace(step=partial(step, differentiate=False))

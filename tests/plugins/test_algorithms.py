@@ -12,7 +12,7 @@ from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
 from metabench.registry.discovery import load_registry
 from metabench.testing.conformance import kit_of
-from metabench.testing.toy_suites import clouds, lines
+from metabench.testing.toy_suites import TOYS, clouds, lines
 
 REGISTRY = load_registry()
 
@@ -112,3 +112,18 @@ def test_finetune_trains_the_body_on_the_pool_and_starts_from_the_initial_head()
     next(iter(learner.adapt(tasks_of(suite, 2, "s").support, 0)))
     moved = {name for name, weight in seen["start"].items() if not torch.equal(weight, initial[name])}
     assert moved == set(initial) - set(learner.problem.head)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
+def test_a_suite_shortens_the_inner_steps_after_the_first(name):
+    """To nothing here, in every algorithm: one step and three are the same, and three are more where it does not."""
+    suite = TOYS["clouds" if name in ("nearest", "protonet", "protomaml") else "lines"]()
+    tasks, found = tasks_of(suite, 2, "later"), {}
+    for later_lr in (0.0, 1.0):
+        learner = as_learner(make(name, suite._replace(later_lr=later_lr)))
+        with torch.no_grad():
+            found[later_lr] = [adapted[0](tasks.query.x[0]).clone() for adapted in learner.adapt(tasks.support, 3)]
+    assert torch.equal(found[0.0][1], found[0.0][3])
+    assert torch.equal(found[0.0][1], found[1.0][1])
+    still = torch.equal(found[1.0][0], found[1.0][1])
+    assert torch.equal(found[1.0][1], found[1.0][3]) == still
