@@ -93,6 +93,8 @@ def compared(options: Options, builder: SuiteBuilder) -> tuple[tuple[str, ...], 
     if not (options.suites and options.algos):
         featured = {name: names for name in builder.registry.suites if (names := quick_comparison(builder, name))}
     suites = tuple(dict.fromkeys(options.suites or featured))
+    for name in suites:
+        builder.registry.get("suite", name)
     trained = [domains(name)[0].suite for name in suites]
     defaults = [featured[name] for name in trained if name in featured] or featured.values()
     algorithms = tuple(dict.fromkeys(options.algos or (name for names in defaults for name in names)))

@@ -14,9 +14,10 @@ import msgspec
 from metabench.errors import UserError, one_line
 from metabench.experiments.options import Options
 from metabench.processes import ChildDiedError, run_in_subprocess
-from metabench.records.domains import parts, usual
+from metabench.records.domains import is_made, usual
 from metabench.records.trials import Trial
 from metabench.registry.catalogue import Catalogue, Listed, kept_catalogue, read_catalogue
+from metabench.registry.compound import read_name
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
     from metabench.api import Suite
@@ -91,9 +92,9 @@ def registered_by(name: str, kind: str, entries: dict[str, Listed], known: Catal
     """The name itself, in lower case as all are, or those that a plugin file registers; raises UserError."""
     if name.lower() in entries:
         return (name.lower(),)
-    if kind == "suite" and not name.endswith(".py") and (made_of := parts(usual(name))):
-        for part in made_of:
-            registered_by(part, kind, entries, known)
+    if kind == "suite" and not name.endswith(".py") and is_made(name):
+        for domain in read_name(usual(name)):
+            registered_by(domain.suite, kind, entries, known)
         return (usual(name),)
     if not name.endswith(".py"):
         raise known.unknown(kind, name, entries)

@@ -98,6 +98,11 @@ def domain(name: str) -> Domain:
     return Domain(name, suite, changes)
 
 
+def is_made(name: str) -> bool:
+    """Whether it is meant as a name of two suites, or of one that is changed."""
+    return ":" in name or CHANGE.search(name) is not None
+
+
 def parts(name: str) -> tuple[str, ...]:
     """The registered suites that it is made of; none for one that is registered itself, and for what is no name."""
     try:

@@ -28,10 +28,7 @@ def compound(name: str, get: Callable[[str], Entry]) -> Entry:
 
     `get` gives the entry of a registered suite. Raises UserError.
     """
-    try:
-        sides = [changed(get(domain.suite), domain) for domain in domains(name)]
-    except ValueError as error:
-        raise UserError(f"There is no suite '{name}': {error}.") from None
+    sides = [changed(get(domain.suite), domain) for domain in read_name(name)]
     if len(sides) == 1:
         return sides[0]
     parameters = {
@@ -44,8 +41,18 @@ def compound(name: str, get: Callable[[str], Entry]) -> Entry:
     )
 
 
+def read_name(name: str) -> tuple[Domain, ...]:
+    """See domains; raises UserError for what is no name, and for a shift that cannot be read."""
+    try:
+        for domain in domains(name):
+            _ = domain.shifts
+        return domains(name)
+    except ValueError as error:
+        raise UserError(f"There is no suite '{name}': {error}.") from None
+
+
 def changed(entry: Entry, domain: Domain) -> Entry:
-    """A suite of which some parameters are given: it has the others. Raises UserError and ValueError."""
+    """A suite of which some parameters are given: it has the others. Raises UserError."""
     fixed = {name: read(text) for name, text in domain.parameters.items()}
     values = entry.resolve(fixed)
     return entry._replace(

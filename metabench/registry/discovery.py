@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pluggy
 
 from metabench.errors import UserError, one_line, unknown
-from metabench.records.domains import NAME, Shift, parts
+from metabench.records.domains import NAME, Shift, is_made, parts
 from metabench.records.plugin_files import Module, PluginFile
 from metabench.registry import hookspecs
 from metabench.registry.code import digest, read_package
@@ -102,7 +102,7 @@ class Registry(NamedTuple):
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
         entry = self.of(kind).get(name)
-        if entry is None and kind == "suite" and parts(name):
+        if entry is None and kind == "suite" and is_made(name):
             return compound(name, functools.partial(self.get, kind))
         if entry is None:
             raise self.unknown(kind, name, self.of(kind))
