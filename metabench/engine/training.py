@@ -42,12 +42,12 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
     run.heartbeat("train", state.update, updates)
     while True:
         if state.update in points and state.update != state.validated:
-            state.validated = state.update
             with timed(state.seconds, "validation", device):
                 score, ci95 = validate(run, suite, learner, blocks, state)
             if math.isfinite(score):
                 state.add_point(new_point(state, score, ci95), learner)
                 run.heartbeat("train", state.update, updates, score=score)
+            state.validated = state.update
             prune(run, state)
         if state.update == updates:
             break
