@@ -198,7 +198,11 @@ def trials_of(options: Options, suite: SuitePlan, algorithm: Entry, settings: Se
         suite=suite.name,
         suite_parameters=suite.parameters,
         seed=0,
-        budget=limits(f"'{algorithm.name}' on '{suite.name}'", {**suite.recipe.budget, **budget, **options.budget}),
+        budget=limits(
+            f"'{algorithm.name}' on '{suite.name}'",
+            {**suite.recipe.budget, **budget, **options.budget},
+            options.validate_every,
+        ),
         protocol=options.protocol,
         precision=options.precision,
         default_settings=bool(algorithm.parameters) and not parameters and not own,
@@ -208,10 +212,16 @@ def trials_of(options: Options, suite: SuitePlan, algorithm: Entry, settings: Se
     return tuple(msgspec.structs.replace(one, tuning=file.tuning(one)) if file else one for one in trials)
 
 
-def limits(of: str, budget: Mapping[str, Any]) -> Budget:
-    """A budget, checked; raises UserError that says whose it is."""
+def limits(of: str, budget: Mapping[str, Any], validate_every: int | None = None) -> Budget:
+    """A budget, checked, with a validation after every so many updates; raises UserError that says whose it is."""
     try:
         checked = msgspec.convert(budget, Budget)
+        if validate_every is not None:
+            if checked.updates % validate_every:
+                raise msgspec.ValidationError(
+                    f"{shown(checked.updates)} updates are no multiple of validate_every {shown(validate_every)}"
+                )
+            checked = msgspec.structs.replace(checked, validations=checked.updates // validate_every)
         if not checked.test_tasks:
             raise msgspec.ValidationError("test_tasks must be at least 2, not 0")
         for name, number in msgspec.structs.asdict(checked).items():

@@ -160,6 +160,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         digest = hashlib.sha256(msgspec.json.encode(identity(self), order="sorted")).hexdigest()
         return f"{file_name(self.suite)}-{self.algorithm}-s{self.seed}-{digest[:10]}"
 
+    @property
+    def lineage(self) -> str:
+        """The trial, however long it trains: a hash that it shares with those that train more or less."""
+        known = identity(self)
+        for name in ("updates", "validations"):
+            del known["budget"][name]
+        return hashlib.sha256(msgspec.json.encode(known, order="sorted")).hexdigest()
+
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where and how a trial is computed; changes its speed, and its scores by no more than rounding."""
@@ -181,3 +189,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Seconds of computing after which a checkpoint is made."""
     checkpoint_updates: int | None = None
     """Meta-updates after which a checkpoint is made."""
+    keep_state: bool = False
+    """Whether the selected state of a trial that ends well is handed over with its record."""
+    keep_training_state: bool = False
+    """Whether the end of its training is too, for a longer trial to go on from."""

@@ -67,7 +67,8 @@ def conv_strided(ways: int, filters: int = 64, channels: int = 1) -> nn.Module:
 
     MAML's network for Omniglot (arXiv 1703.03400, section 5.2). Initial weights: Xavier uniform, biases zero.
     MAML's code does so but for the last layer, which it draws from a standard normal; logits that large make
-    MAML start slowly at step size 0.4.
+    MAML start slowly at step size 0.4. Its convolutions pad even sizes on the right and at the bottom alone
+    (TensorFlow's SAME), ours on each side, and its BatchNorm has a shift but no scale.
     """
     layers = convolutions(channels, filters, stride=2)
     layers["mean"] = MeanOverSpace()

@@ -17,8 +17,9 @@ SOURCE = (
     "summed over classes, so that 0.4 with 5 ways and 0.1 with 20 are 2.0 of the mean, which is taken here); "
     "prototypical networks have the same outer rate, "
     "arXiv 1703.05175, section 3.1, without its halving and on the suite's own ways. Reptile: arXiv 1803.02999, "
-    "appendix A; it trains on 10 shots a class, here on the suite's own shots. iMAML: arXiv 1909.04630, Table 2, "
-    "rates and damping from its code. What differs for others stands with them (register_recipes)."
+    "appendix A; it trains on 10 shots a class, here on the suite's own shots. iMAML: arXiv 1909.04630, Table 2; "
+    "rates, damping and inner loop from its code. T-Nets on 20 ways: one inner step, from its code. What differs for "
+    "others stands with them (register_recipes)."
 )
 
 PAPER_DATA = (
@@ -60,6 +61,8 @@ def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
         "proximal": 2.0,
         "cg_steps": 5,
         "damping": 22.0,
+        "pull": "after the last",
+        "epsilon": 1e-3,
         "test_steps": steps,
     }
     reptile: dict[str, Any] = {
@@ -67,6 +70,7 @@ def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
         "inner_lr": 5e-4 if many else 1e-3,
         "inner_steps": 10 if many else 5,
         "batch_size": 20 if many else 10,
+        "test_batch_size": 10 if many else 5,
         "meta_batch_size": 5,
         "test_steps": 50,
     }
@@ -75,6 +79,10 @@ def omniglot_recipes(ways: int, quick: Mapping[str, Any]) -> dict[str, Recipe]:
         "reptile": {**reptile, "updates": 200_000 if many else 100_000},
     }
     shorter = {"imaml": imaml, "reptile": {**reptile, "inner_lr": 10 * reptile["inner_lr"]}}
+    if many:
+        tnet = {"inner_steps": 1, "test_steps": 1}
+        paper |= {"tnet": {**tnet, "updates": 40_000}}
+        shorter |= {"tnet": tnet}
     ways_of = "20-way" if many else "5-way"
     return {
         "quick": Recipe(

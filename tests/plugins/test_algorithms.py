@@ -89,6 +89,20 @@ def test_reptile_moves_towards_where_the_task_ends_and_stops_at_the_end():
     assert [algorithm.schedule(progress) for progress in (0.0, 0.75, 1.0)] == [1.0, 0.25, 0.0]
 
 
+def test_reptile_may_keep_its_outer_step_and_adapts_in_the_test_on_batches_of_their_own():
+    suite = lines()
+    support = map_tree(lambda leaf: leaf[0], tasks_of(suite, 1, "reptile")).support
+    settings = {"inner_lr": 0.05, "batch_size": 4}
+    assert make("reptile", suite, **settings, final_share=1.0).schedule(1.0) == 1.0
+    training, test = (make("reptile", suite, **settings, test_batch_size=size) for size in (0, 2))
+    for algorithm, points in ((training, 4), (test, 2)):
+        meta = algorithm.init()
+        first = Batch(support.x[:points], support.y[:points])
+        seen = algorithm.inner.step(meta, meta, support, 0)
+        expected = make("maml", suite, inner_lr=0.05).inner.step(meta, meta, first, 0)
+        assert all(torch.equal(seen[name], expected[name]) for name in meta)
+
+
 def test_scratch_is_not_trained_and_starts_where_everybody_starts():
     algorithm = make("scratch", lines())
     learner = as_learner(algorithm)
