@@ -36,15 +36,16 @@ def unicorn(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 5, 
         outer_lr: Learning rate of Adam, the outer optimizer.
     """
     ways = ways_of(problem)
-    body = body_of(problem)
+    whole = body_of(problem)
     names = linear_head(problem, ways)
 
     def init() -> Meta:
         initial = problem.init()
-        return {"body": body.init(), "head": {name: initial[name][0] for name in names}}
+        return {"body": whole.init(), "head": {name: initial[name][0] for name in names}}
 
     def start(meta: Meta, support: Batch) -> Params:
-        return meta["body"] | {name: row.expand(ways, *row.shape) for name, row in meta["head"].items()}
+        body: Params = meta["body"]
+        return body | {name: row.expand(ways, *row.shape) for name, row in meta["head"].items()}
 
     inner = sgd(problem, inner_lr)._replace(start=start)
     return Algorithm(init, inner, query_loss(problem, inner, inner_steps), optimizer=partial(Adam, lr=outer_lr))
