@@ -17,6 +17,7 @@ from metabench.api.classes import (
     stacked,
 )
 from metabench.api.collecting import Collector
+from metabench.api.combine import cross, shifted
 from metabench.api.contract import (
     Algorithm,
     AlgorithmFactory,
@@ -87,6 +88,7 @@ __all__ = [
     "check_classes",
     "check_drawings",
     "classification_scores",
+    "cross",
     "cross_entropy",
     "dataset_suite",
     "distinct",
@@ -104,6 +106,7 @@ __all__ = [
     "read_member",
     "requires",
     "sgd",
+    "shifted",
     "split_by_hash",
     "stacked",
     "step_size",

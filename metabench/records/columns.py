@@ -127,6 +127,7 @@ PUBLISHED: tuple[Column, ...] = (
     Column("score", heading="ours", format="score", beside="ci95"),
     Column("published", heading="published", format="score", beside="published_half"),
     Column("gap", heading="gap", format="difference", beside="gap_ci95"),
+    Column("verdict", heading="verdict", format="explained", beside="reason"),
     Column("differences", heading="differences"),
     Column("effects", heading="effects", shown=READERS),
     Column("source", heading="source", format="qualified", beside="note"),
