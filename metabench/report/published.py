@@ -142,7 +142,10 @@ def hinders(name: str, here: dict[str, Any], number: Number) -> bool:
 
 
 def judge(ours: Interval, number: Number, hindrances: Sequence[str]) -> tuple[Verdict, str]:
-    """Whether a number is reproduced, and why not; `hindrances` are facts that forbid to say. The gap may be as large as the source's half-width, or as ours."""
+    """Whether a number is reproduced, and why not; `hindrances` are facts that forbid to say.
+
+    The gap may be as large as the source's half-width, or as ours where it has none.
+    """
     if hindrances:
         return "not comparable", f"by {formatting.listed(hindrances)}"
     gap = abs(ours.mean - number.value)
