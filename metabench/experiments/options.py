@@ -124,7 +124,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     strategy: Annotated[
         StrategyName,
         Option(
-            "How tasks are batched: auto (the quickest, measured), vectorised, compiled or threaded.",
+            "How tasks are batched: auto (the quickest), vectorised, compiled, threaded or captured (a CUDA graph).",
             IN_TRIALS,
         ),
     ] = "auto"

@@ -14,7 +14,7 @@ NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9+_-]{0,39
 """What algorithms and suites may be called: their names name files, on Windows too, which reserves a few."""
 
 Protocol = Literal["transductive", "inductive", "both"]
-StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
+StrategyName = Literal["auto", "vectorised", "compiled", "threaded", "captured"]
 STRATEGIES = tuple(name for name in get_args(StrategyName) if name != "auto")
 """Each is the file of that name in engine/strategies."""
 Precision = Literal["float32", "bf16", "float64"]
@@ -156,6 +156,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Where and how a trial is computed; changes its speed, and its scores by no more than rounding."""
 
     device: str = "cpu"
+    devices: int = 1
+    """CUDA devices of the machine that trials share out among them, where `device` is no certain one of them."""
     threads: int = 1
     strategy: StrategyName = "auto"
     rematerialise: bool = False
