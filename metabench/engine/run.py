@@ -14,9 +14,11 @@ from metabench.engine.checkpointing import Checkpoints, Saved
 from metabench.engine.digests import code_digests, code_now, data_digests, refuse_changed
 from metabench.engine.divergence import DivergedError
 from metabench.engine.evaluate import test
+from metabench.engine.kept_state import kept_state
 from metabench.engine.learner import layers_of, strategy_of
+from metabench.engine.longer import shorter_training
 from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, set_device, timed
-from metabench.engine.outcome import Ending, outcome_of
+from metabench.engine.outcome import NOTHING, Ending, Kept, outcome_of
 from metabench.engine.rehearsal import rehearse
 from metabench.engine.second_order import explained
 from metabench.engine.seeds import seed_everything, set_random_state
@@ -56,7 +58,7 @@ def run_trial(
     """
     registry, keeper = registry or load_registry(execution.plugins), keeper or NullCheckpointStore()
     run = TrialRun(trial, execution, registry, Heartbeat(trial.id, on_progress), keeper, stopping)
-    state, checkpoints, learner, tested = TrialState(), None, None, None
+    state, checkpoints, learner, tested, kept = TrialState(), None, None, None, NOTHING
     ending = Ending("ok")
     try:
         code = code_now(registry, [trial])
@@ -67,7 +69,7 @@ def run_trial(
         found = data_digests(trial, suite)
         run = run._replace(digests=msgspec.structs.replace(run.digests, data=found.data, tests=found.tests))
         checkpoints = Checkpoints(run)
-        saved = checkpoints.load()
+        saved = checkpoints.load() or shorter_training(run, suite, checkpoints)
         state = saved.state if saved else state
         learner = build(run, suite, state)
         if saved and not restored(saved, learner, checkpoints):
@@ -77,6 +79,7 @@ def run_trial(
         if trial.budget.test_tasks:
             checkpoints.keep_training(state, learner)
             tested = test(run, suite, learner, state)
+            kept = what_is_kept(run, state, learner, checkpoints)
     except StoppedError:
         raise
     except tuple(ENDINGS) as error:
@@ -85,7 +88,18 @@ def run_trial(
         ending = Ending("error", explained(run, error) or one_line(error), traceback.format_exc())
     if ending.status == "error" and checkpoints and learner:
         checkpoints.rescue(state, learner)
-    return outcome_of(run, state, ending, tested, checkpoints.notice if checkpoints else "")
+    return outcome_of(run, state, ending, tested, checkpoints.notice if checkpoints else "", kept=kept)
+
+
+def what_is_kept(run: TrialRun, state: TrialState, learner: Learner, checkpoints: Checkpoints) -> Kept:
+    """The states that are to be kept; one that cannot be, such as a stranger's, costs the trial nothing."""
+    try:
+        kept = Kept(kept_state(run, state, learner) if run.execution.keep_state else None)
+        return kept._replace(training=checkpoints.training(state))
+    except Exception as error:
+        said = f"its state could not be kept: {one_line(error)}"
+        checkpoints.notice = "; ".join(filter(None, (checkpoints.notice, said)))
+        return NOTHING
 
 
 def set_up_process(execution: Execution) -> None:

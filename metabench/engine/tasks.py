@@ -23,7 +23,7 @@ def training_tasks(run: TrialRun, suite: Suite, update: int) -> Task:
 
     They are the same for every algorithm at this seed.
     """
-    generator = random_generator(run.trial.seed, run.trial.suite, "train", update)
+    generator = random_generator(run.trial.seed, run.trial.stream("train"), "train", update)
     device = run.execution.device
     tasks = sampler_on(suite, device)("train", run.trial.budget.meta_batch_size, generator)
     return to_device_dtype(tasks, device, run.dtype)
@@ -53,7 +53,7 @@ class TaskBlocks(Sequence[Task]):
 
 def common_tasks(run: TrialRun, suite: Suite, split: str, count: int) -> TaskBlocks:
     """The validation or test tasks of a trial, in blocks."""
-    return task_blocks(suite, run.trial.suite, split, count, run.execution.device, run.dtype)
+    return task_blocks(suite, run.trial.stream(split), split, count, run.execution.device, run.dtype)
 
 
 def task_blocks(

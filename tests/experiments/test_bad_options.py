@@ -66,7 +66,15 @@ BAD_OPTIONS = {
     ),
     "--recipe": no_choice,
     **dict.fromkeys(
-        ("--updates", "--meta-batch-size", "--validations", "--validation-tasks", "--test-tasks", "--test-steps"),
+        (
+            "--updates",
+            "--meta-batch-size",
+            "--validations",
+            "--validate-every",
+            "--validation-tasks",
+            "--test-tasks",
+            "--test-steps",
+        ),
         no_count,
     ),
     "--protocol": no_choice,
