@@ -67,10 +67,15 @@ def read_setting(text: str) -> tuple[str, Any]:
     name, dot, parameter = key.partition(".")
     if not (equals and dot and name and parameter):
         raise UserError(f"Cannot read --set '{text}'. It looks like --set NAME.inner_lr=0.1.")
+    return key, read_value(value)
+
+
+def read_value(text: str) -> Any:
+    """What a text is as JSON, or else the text itself."""
     try:
-        return key, json.loads(value)
+        return json.loads(text)
     except (ValueError, RecursionError):  # no JSON; or numbers too long, lists too deep to be meant
-        return key, value
+        return text
 
 
 def check_seeds(seeds: int | tuple[int, ...]) -> None:
