@@ -5,7 +5,8 @@
 Scores are mean + seed + task + error, as in `report.statistics.intervals`, whose code is what is measured. For
 normal effects the mean squares are independent and chi-squared, so these are drawn and not the scores, and what
 the mean's own chance adds is integrated: the figures are good to 0.1%. Other laws are drawn cell by cell. The
-report's interval stands beside Satterthwaite's, Banerjee's and the bootstrap over seeds and tasks.
+report's interval stands beside Satterthwaite's, Banerjee's and the bootstrap over seeds and tasks. Of several
+algorithms, all intervals of how far each is behind the best shall hold at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from scipy.special import stdtrit
 from scipy.stats import norm
 
 from metabench.report.statistics.intervals import Array, mean_squares, spread
+from metabench.report.statistics.simultaneous import limits
 
 SEEDS = (2, 3, 5, 10)
 TASKS = (20, 60, 600)
@@ -161,6 +163,37 @@ def bootstrap(seeds: int, tasks: int, draws: int = 400, resamples: int = 400) ->
         yield row("normal", "bootstrap", seeds, tasks, share, 1.0, covered / draws)
 
 
+FAMILIES = {"equal": 0.0, "one ahead": 9.0, "close": 0.3}
+"""Of six algorithms, how far each is behind the one before, or the first, in standard errors of a difference."""
+
+
+def family(draws: int, seeds: int, tasks: int, count: int = 6) -> Iterator[dict[str, Any]]:
+    """How often all of `count` algorithms' intervals of how far each is behind the best hold, for normal effects.
+
+    Beside it, Dunnett's comparisons with whoever has the best mean, as if that had been known before.
+    """
+    rng = np.random.default_rng([seeds, tasks, count])
+    for (law, step), share in itertools.product(FAMILIES.items(), (0.03, 0.5, 0.95)):
+        seed, task, own = np.sqrt(effects(seeds, tasks, share, 1.0))
+        unit = np.sqrt(2 * (seed**2 / seeds + (task**2 + own**2 / seeds) / tasks))
+        true = -unit * step * (np.arange(count) if law == "close" else np.arange(count) > 0)
+        cells = true[:, None, None] + seed * rng.normal(size=(draws, count, seeds, 1))
+        cells = cells + task * rng.normal(size=(draws, count, 1, tasks))
+        cells += own * rng.normal(size=(draws, count, seeds, tasks))
+        halves = np.zeros((draws, count, count))
+        for a, b in itertools.combinations(range(count), 2):
+            variance, degrees = spread(mean_squares(cells[:, a] - cells[:, b]), seeds, tasks)
+            quantile = stdtrit(degrees, 0.5 + 0.95 ** (1 / (count - 1)) / 2)
+            halves[:, a, b] = halves[:, b, a] = quantile * np.sqrt(variance)
+        means = cells.mean((2, 3))
+        gains, leader = means[:, :, None] - means[:, None, :], means == means.max(1, keepdims=True)
+        low, high = limits(gains, halves, leader)
+        best, every = leader.argmax(1), np.arange(draws)
+        to_leader = np.abs(gains[every, :, best] - (true - true[best][:, None])) <= halves[every, :, best] + 1e-12
+        for method, held in (("report", (low <= true) & (true <= high)), ("Dunnett, best as seen", to_leader)):
+            yield row(f"six algorithms, {law}", method, seeds, tasks, share, 1.0, float(held.all(1).mean()))
+
+
 def measure(draws: int = 20_000) -> pd.DataFrame:
     """A row per law, method and design."""
     rows = [each for seeds, tasks in itertools.product(SEEDS, TASKS) for each in normal(draws, seeds, tasks)]
@@ -168,6 +201,8 @@ def measure(draws: int = 20_000) -> pd.DataFrame:
         rows += bootstrap(seeds, 60)
     for law, seeds in itertools.product(LAWS, SEEDS):
         rows += drawn(law, draws // 4, seeds, 100)
+    for seeds in SEEDS:
+        rows += family(draws // 10, seeds, 60)
     return pd.DataFrame(rows)
 
 

@@ -1,4 +1,4 @@
-"""metabench: gradient-based meta-learners, compared fairly. From Python: run(...), load(...), load_tasks(...)."""
+"""metabench: gradient-based meta-learners, compared fairly. From Python: run(...), load(...), load_learner(...)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metabench.errors import UserError
+from metabench.experiments.learners import load_learner
 from metabench.experiments.read_options import read_options, with_keywords
 from metabench.records.frames import load, load_tasks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["UserError", "load", "load_tasks", "run"]
+__all__ = ["UserError", "load", "load_learner", "load_tasks", "reproduce", "run"]
 __version__ = version("metabench")
 
 
@@ -36,3 +37,20 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
         pass
     trials = load(prepared.out)
     return trials[trials["trial_id"].isin([trial.id for trial in prepared.trials])].reset_index(drop=True)
+
+
+def reproduce(row: str, against: str | Path = "paper", **options: Any) -> DataFrame:
+    """Make a published number again and compare: `metabench reproduce` from Python, one row each number.
+
+    `row` are words that name a row of published numbers, as in `metabench reproduce --list`; `against` may be a TOML
+    file of such numbers. The options are those of `run`, and go before what the row says. Raises UserError.
+    """
+    from metabench.experiments.reproduce import reproduced_records, reproduction
+    from metabench.report.published import beside_row, frame
+
+    made = reproduction(row, options, str(against))
+    for notice in made.planned.notices:
+        warnings.warn(notice, stacklevel=2)
+    for _ in made.planned.outcomes():
+        pass
+    return frame(beside_row(reproduced_records(made), made.planned.out, made.row.numbers, made.book))

@@ -31,15 +31,14 @@ from metabench.api.contract import (
     Suite,
     SuiteFactory,
     Task,
-    hookimpl,
-    requires,
 )
 from metabench.api.datasets import DataError, cached_arrays, fetch, read_member
 from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.few_shot import classification_scores, cross_entropy, distinct, image_suite
-from metabench.api.inner_loops import adam, minibatch, partial_sgd, query_loss, sgd, trajectory, unroll
+from metabench.api.inner_loops import adam, minibatch, partial_sgd, query_loss, sgd, step_size, trajectory, unroll
 from metabench.api.mapped import in_parallel, mapped_array
+from metabench.api.marks import hookimpl, requires
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.torch_data import dataset_suite
 from metabench.api.trees import map_tree
@@ -102,6 +101,7 @@ __all__ = [
     "sgd",
     "split_by_hash",
     "stacked",
+    "step_size",
     "trajectory",
     "unroll",
     "value_and_grad",

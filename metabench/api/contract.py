@@ -8,9 +8,8 @@ position, so that an author may name their arguments otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
-import pluggy
 import torch
 from torch import Generator, Tensor, nn
 
@@ -18,25 +17,6 @@ from metabench.api.defaults import constant, no_digest, no_groups, no_notes, not
 from metabench.api.editions import refuse_edition_1
 from metabench.api.trees import Tree
 from metabench.records.recipe import Recipe
-
-hookimpl = pluggy.HookimplMarker("metabench")
-
-Factory = TypeVar("Factory", bound=Callable[..., Any])
-
-
-def requires(module: str, install: str) -> Callable[[Factory], Factory]:
-    """Mark a factory that needs a module which its package does not install; `install` is the command that does.
-
-    Where it is missing, `metabench list` says so, and a run that asks for it ends before its first trial. A factory
-    that is marked imports the module when it is called, not before.
-    """
-
-    def marked(factory: Factory) -> Factory:
-        factory.metabench_requires = (module, install)  # type: ignore[attr-defined]
-        return factory
-
-    return marked
-
 
 Params = dict[str, Tensor]
 """A model's weights by name, as `nn.Module.named_parameters` names them."""
@@ -106,6 +86,7 @@ class Problem(NamedTuple):
     generator: Callable[[str], Generator]
     """The algorithm's own random stream of that name; a function of the trial's seed."""
     step_points: int = 0  # see Suite.step_points
+    later_lr: float = 1.0  # see Suite.later_lr
 
 
 class StartFn(Protocol):
@@ -232,6 +213,10 @@ class Suite(NamedTuple):
     """The name of the model's last layer, as `named_modules` has it; where it is empty, it is found by use."""
     step_points: int = 0
     """Points of the support set that an inner step takes, in turn, as trajectories of its own; 0 takes all."""
+    later_lr: float = 1.0
+    """The share of an algorithm's step size that inner steps after the first have: `step_size` tells it."""
+    clip_norm: float = 0.0
+    """The norm that outer directions which are longer are cut to, as is usual for policies; 0 leaves them."""
     estimated: bool = False
     """Whether the loss's derivatives are estimates, as those of a policy's surrogate: not those of its value."""
     pool: Callable[[], Pool] | None = None

@@ -6,8 +6,8 @@ import os
 import re
 import stat
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -20,6 +20,10 @@ from metabench.records.files import cache_dir
 CHECKSUM = re.compile(r"(?:md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")
 RETRIES = 2
 """Times that a download which failed, or came damaged, is tried again."""
+
+
+OFFLINE = "METABENCH_OFFLINE"
+"""An environment variable: with any value nothing is downloaded."""
 
 
 class DataError(UserError):
@@ -46,14 +50,30 @@ def fetch(suite: str, name: str, url: str, checksum: str) -> Path:
         for path in (Path(local) / suite / name, Path(local) / name):
             if os.path.isfile(path):  # unlike Path.is_file, never an error
                 return path
+    kept = cache_dir() / "downloads" / suite
+    if os.environ.get(OFFLINE) and not (kept / name).is_file():
+        raise DataError(f"Suite '{suite}' needs '{name}', which is not here, and {OFFLINE} is set: see {url}.")
     try:
-        return download(cache_dir() / "downloads" / suite, name, url, checksum)
+        return download(kept, name, url, checksum)
     except Exception as error:  # whatever the network or the disk says, the remedy is the same
         looked = f"'{local}' (METABENCH_DATA) does not hold it, and " if local else ""
         raise DataError(
             f"Suite '{suite}' needs '{name}': {looked}downloading {url} failed ({type(error).__name__}). "
             f"Put the file into a folder '{suite}' and give its parent with --data or METABENCH_DATA."
         ) from None
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Data are read if they are here; a suite that would download some raises DataError instead."""
+    before = os.environ.get(OFFLINE)
+    os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(OFFLINE)
+        if before is not None:
+            os.environ[OFFLINE] = before
 
 
 def download(folder: Path, name: str, url: str, checksum: str) -> Path:

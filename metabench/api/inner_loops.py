@@ -23,7 +23,8 @@ def sgd(problem: Problem, lr: float, batch_size: int = 0) -> InnerLoop:
     """
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        return descend(fast, grad(problem.loss)(fast, minibatch(support, batch_size or problem.step_points, i)), lr)
+        part = minibatch(support, batch_size or problem.step_points, i)
+        return descend(fast, grad(problem.loss)(fast, part), step_size(problem, lr, i))
 
     return InnerLoop(
         start=lambda meta, support: meta,
@@ -41,7 +42,7 @@ def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> InnerLoo
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
         part = minibatch(support, problem.step_points, i)
-        return descend(fast, grad(lambda moving: problem.loss(meta | moving, part))(fast), lr)
+        return descend(fast, grad(lambda moving: problem.loss(meta | moving, part))(fast), step_size(problem, lr, i))
 
     return InnerLoop(
         start=lambda meta, support: {name: meta[name] for name in names},
@@ -63,9 +64,9 @@ def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999,
     def step(meta: Params, fast: dict[str, Params], support: Batch, i: int) -> dict[str, Params]:
         grads = grad(problem.loss)(fast["weights"], minibatch(support, batch_size or problem.step_points, i))
         square = map_tree(lambda old, g: beta2 * old + (1 - beta2) * g * g, fast["square"], grads)
-        unbias = 1 - beta2 ** (i + 1)
+        unbias, length = 1 - beta2 ** (i + 1), step_size(problem, lr, i)
         weights = map_tree(
-            lambda w, g, v: w - lr * g / ((v / unbias).sqrt() + epsilon), fast["weights"], grads, square
+            lambda w, g, v: w - length * g / ((v / unbias).sqrt() + epsilon), fast["weights"], grads, square
         )
         return {"weights": weights, "square": square}
 
@@ -121,6 +122,11 @@ def rematerialising() -> Iterator[None]:
         yield
     finally:
         rematerialise.reset(token)
+
+
+def step_size(problem: Problem, lr: float, i: int) -> float:
+    """The step size of inner step i (from 0), where it is `lr` at first: see Suite.later_lr."""
+    return lr if i == 0 else lr * problem.later_lr
 
 
 def minibatch(batch: Batch, size: int, i: int) -> Batch:

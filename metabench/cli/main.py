@@ -17,9 +17,10 @@ from metabench.cli.commands import app
 from metabench.errors import UserError
 from metabench.records.files import DamageWarning
 
-for group in ("run", "tune", "results", "inspection", "new", "worker"):  # in the order in which --help shows them
+GROUPS = ("run", "reproduce", "tune", "results", "inspection", "new", "worker")
+"""Of commands, in the order in which --help shows them."""
+for group in GROUPS:
     import_module(f"metabench.cli.commands.{group}")
-
 
 USAGE: Any = typer.BadParameter.__mro__[1]
 """UsageError: click's, or that of typer's own copy of click."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metabench.api import Algorithm, Batch, Learner, Meta, MetaGradFn, Predict, Task
+from metabench.api import Algorithm, Batch, Learner, Meta, MetaGradFn, Predict, Suite, Task
 from metabench.api.autodiff import value_and_grad
 from metabench.api.trees import Tree, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import OuterLoop
@@ -41,14 +41,14 @@ class AdaptedBatch(Sequence[Predict]):
 
 
 class BatchedLearner:
-    """The Learner made of an Algorithm: its outer loop and a strategy."""
+    """The Learner made of an Algorithm: its outer loop and a strategy, and what its suite says of training."""
 
-    def __init__(self, algorithm: Algorithm, strategy: Strategy) -> None:
+    def __init__(self, algorithm: Algorithm, strategy: Strategy, suite: Suite | None = None) -> None:
         self.algorithm = algorithm
         self.strategy = strategy
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
         self.task_meta_grad: MetaGradFn = algorithm.meta_grad or exact_gradient(algorithm)
-        self.outer = OuterLoop(algorithm)
+        self.outer = OuterLoop(algorithm, suite.clip_norm if suite else 0.0)
         strategy.configure(self.meta)
 
     @cached_property

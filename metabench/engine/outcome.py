@@ -24,8 +24,10 @@ class Ending(NamedTuple):
     traceback: str = ""
 
 
-def outcome_of(run: TrialRun, state: TrialState, ending: Ending, tested: Tested | None, notice: str) -> Outcome:
-    """The record; with scores and examples only where all went well."""
+def outcome_of(
+    run: TrialRun, state: TrialState, ending: Ending, tested: Tested | None, notice: str, *, kept: bytes | None = None
+) -> Outcome:
+    """The record; with scores, examples and the kept state only where all went well."""
     device = run.execution.device
     if device.startswith("cuda") and not torch.cuda.is_available():
         device = "cpu"  # where nothing but the failure happened
@@ -47,7 +49,7 @@ def outcome_of(run: TrialRun, state: TrialState, ending: Ending, tested: Tested 
     clocks = {f"{name}_seconds": round(seconds, 4) for name, seconds in state.seconds.items()}
     record = msgspec.structs.replace(record, **clocks)
     if tested and ending.status == "ok":
-        return Outcome(record, tested.scores, tested.examples)
+        return Outcome(record, tested.scores, tested.examples, kept)
     return Outcome(record, {})
 
 

@@ -14,10 +14,14 @@ from metabench.api.trees import flatten, unflatten
 
 
 class OuterLoop:
-    """What meta-training changes. `leaves` are the meta-parameters, in the order of their tree."""
+    """What meta-training changes. `leaves` are the meta-parameters, in the order of their tree.
 
-    def __init__(self, algorithm: Algorithm) -> None:
+    Directions of a norm beyond `clip_norm` are cut to it, where that is not 0.
+    """
+
+    def __init__(self, algorithm: Algorithm, clip_norm: float = 0.0) -> None:
         self.algorithm = algorithm
+        self.clip_norm = clip_norm
         leaves, self.spec = flatten(algorithm.init())
         self.leaves = [leaf.detach().clone(memory_format=torch.contiguous_format) for leaf in leaves]
         self.optimizer = fused(algorithm.optimizer(self.leaves))
@@ -35,7 +39,11 @@ class OuterLoop:
 
     def step(self, direction: Meta, rates: list[Any]) -> None:
         """One step of the optimiser against a direction."""
-        for leaf, grad in zip(self.leaves, flatten(direction)[0], strict=True):
+        grads = flatten(direction)[0]
+        if self.clip_norm:
+            norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
+            grads = [grad * (self.clip_norm / norm).clamp(max=1.0) for grad in grads]
+        for leaf, grad in zip(self.leaves, grads, strict=True):
             leaf.grad = grad.contiguous()  # fused Adam assumes that grad and parameter share strides
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
@@ -54,7 +62,7 @@ class OuterLoop:
 
     def traceable(self) -> OuterLoop:
         """A copy after a step of its own, whose next step consists of tensor operations alone."""
-        copy = OuterLoop(self.algorithm)
+        copy = OuterLoop(self.algorithm, self.clip_norm)
         copy.step(unflatten([torch.ones_like(leaf) for leaf in copy.leaves], copy.spec), copy.rates(0.0))
         for group in copy.optimizer.param_groups:
             group |= {"differentiable": True, "foreach": False, "fused": None}  # the plain form of torch's optimisers

@@ -119,6 +119,7 @@ def problem_around(
         pool=pool_to_device(suite.pool(), device, dtype) if suite.pool else None,
         generator=lambda name: random_generator(seed, "algorithm", name),
         step_points=suite.step_points,
+        later_lr=suite.later_lr,
     )
 
 

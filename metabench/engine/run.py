@@ -14,6 +14,7 @@ from metabench.engine.checkpointing import Checkpoints, Saved
 from metabench.engine.digests import code_digests, code_now, data_digests, refuse_changed
 from metabench.engine.divergence import DivergedError
 from metabench.engine.evaluate import test
+from metabench.engine.kept_state import kept_state
 from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
 from metabench.engine.outcome import Ending, outcome_of
@@ -56,7 +57,7 @@ def run_trial(
     """
     registry, keeper = registry or load_registry(execution.plugins), keeper or NullCheckpointStore()
     run = TrialRun(trial, execution, registry, Heartbeat(trial.id, on_progress), keeper, stopping)
-    state, checkpoints, learner, tested = TrialState(), None, None, None
+    state, checkpoints, learner, tested, kept = TrialState(), None, None, None, None
     ending = Ending("ok")
     try:
         code = code_now(registry, [trial])
@@ -77,6 +78,7 @@ def run_trial(
         if trial.budget.test_tasks:
             checkpoints.keep_training(state, learner)
             tested = test(run, suite, learner, state)
+            kept = kept_or_noted(run, state, learner, checkpoints)
     except StoppedError:
         raise
     except tuple(ENDINGS) as error:
@@ -85,7 +87,20 @@ def run_trial(
         ending = Ending("error", explained(run, error) or one_line(error), traceback.format_exc())
     if ending.status == "error" and checkpoints and learner:
         checkpoints.rescue(state, learner)
-    return outcome_of(run, state, ending, tested, checkpoints.notice if checkpoints else "")
+    return outcome_of(run, state, ending, tested, checkpoints.notice if checkpoints else "", kept=kept)
+
+
+def kept_or_noted(run: TrialRun, state: TrialState, learner: Learner, checkpoints: Checkpoints) -> bytes | None:
+    """The selected state, if it is to be kept; one that cannot be, such as a stranger's, costs the trial nothing."""
+    if not run.execution.keep_state:
+        return None
+    try:
+        return kept_state(run, state, learner)
+    except Exception as error:
+        checkpoints.notice = "; ".join(
+            filter(None, (checkpoints.notice, f"its state could not be kept: {one_line(error)}"))
+        )
+        return None
 
 
 def set_up_process(execution: Execution) -> None:

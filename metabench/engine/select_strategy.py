@@ -30,7 +30,7 @@ MEASURE_FROM = 100
 """Updates of a trial from which a measurement, which costs about ten of them, is worth it."""
 
 
-def select_strategy(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
+def select_strategy(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
     """The quickest strategy for the rest of a trial, compilation counted; cached per machine.
 
     A choice that is on disk is taken as it is, and of two that are made at once the first to be written counts:
@@ -47,7 +47,7 @@ def select_strategy(made: Algorithm, tasks: Task, trial: Trial, execution: Execu
         return msgspec.json.decode(path.read_bytes(), type=StrategyChoice)
     except (OSError, msgspec.DecodeError):
         pass
-    choice = measure(made, tasks, trial, execution)
+    choice = measure(made, suite, tasks, trial, execution)
     try:
         return publish(path, choice)
     except (OSError, msgspec.DecodeError):
@@ -67,13 +67,13 @@ def ready_learner(
         choice = StrategyChoice(execution.strategy, {}, "asked for")
     elif choice is None and execution.deterministic:
         choice = StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: deterministic")
-    choice = choice or select_strategy(made, tasks, trial, execution)
+    choice = choice or select_strategy(made, suite, tasks, trial, execution)
     others = [name for name, kind in STRATEGIES.items() if name != choice.strategy and not kind.costly]
     failures: dict[str, Exception] = {}
     for name in (choice.strategy, *(others if execution.strategy == "auto" else ())):
         try:
             learner = BatchedLearner(
-                made, make_strategy(name, execution.threads, execution.rematerialise, execution.plain_layers)
+                made, make_strategy(name, execution.threads, execution.rematerialise, execution.plain_layers), suite
             )
             rehearse(learner, suite, tasks, f"Algorithm '{trial.algorithm}'")
             learner.prepare(tasks)
@@ -91,14 +91,15 @@ def ready_learner(
     raise failures[list(failures)[-1]]
 
 
-def measure(made: Algorithm, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
+def measure(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, execution: Execution) -> StrategyChoice:
     """Time each strategy, the likely quickest first; one that is costly to get ready only if that can still pay."""
     seconds: dict[str, float] = {}
     reasons = []
     likely, updates = by_rule(made.init(), execution.plain_layers), trial.budget.updates
     for name in sorted(STRATEGIES, key=lambda name: (STRATEGIES[name].costly, name != likely)):
-        learner = BatchedLearner(made, make_strategy(name, execution.threads, plain_layers=execution.plain_layers))
-        strategy, best = learner.strategy, min(seconds.values(), default=float("inf"))
+        strategy = make_strategy(name, execution.threads, plain_layers=execution.plain_layers)
+        learner = BatchedLearner(made, strategy, suite)
+        best = min(seconds.values(), default=float("inf"))
         if not strategy.costly:
             try:
                 learner.prepare(tasks)

@@ -28,6 +28,7 @@ def make_execution(options: Options, device: str, threads: int, plugins: tuple[P
         deterministic=options.deterministic,
         checkpoint_seconds=None if every.isdigit() else seconds_of(every),
         checkpoint_updates=int(every) if every.isdigit() else None,
+        keep_state=options.keep_state,
     )
 
 

@@ -24,7 +24,7 @@ from metabench.experiments.option_values import (
 from metabench.records.trials import Budget, Precision, Protocol, StrategyName
 from metabench.units import bytes_of, seconds_of
 
-IN_TRIALS = "run tune worker"
+IN_TRIALS = "run reproduce tune worker"
 """The commands that compute trials."""
 
 
@@ -38,7 +38,7 @@ class Option(NamedTuple):
     """What a row says beside the option's name, type and default."""
 
     help: str
-    commands: str = "run tune"
+    commands: str = "run reproduce tune"
     """The commands that take it."""
     tune: str = ""
     """What `metabench tune` says in place of `help`."""
@@ -63,21 +63,25 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             "Algorithms, with commas. Default: the quick comparison.",
+            "run tune",
             tune="Algorithms, with commas.",
             read=read_names,
             short="-a",
             group="What is compared",
         ),
     ] = ()
-    suites: Annotated[tuple[str, ...], Option("Task suites, with commas.", read=read_names, short="-s")] = ()
+    suites: Annotated[
+        tuple[str, ...], Option("Task suites, with commas.", "run tune", read=read_names, short="-s")
+    ] = ()
     seeds: Annotated[
-        int | tuple[int, ...], Option("How many (3), or which (0,4,7).", "run", read=read_seeds, check=check_seeds)
+        int | tuple[int, ...],
+        Option("How many (3), or which (0,4,7).", "run reproduce", read=read_seeds, check=check_seeds),
     ] = 3
     set: Annotated[
         dict[str, dict[str, Any]],
         Option(
             "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated); VALUE,VALUE is a grid.",
-            "run tune check",
+            "run reproduce tune check",
             tune="NAME.PARAMETER=VALUE: not tuned, but set (may be repeated).",
             flag="--set",
             read=read_settings,
@@ -88,6 +92,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | None,
         Option(
             "Published settings of the suites: quick or paper; or a file that `metabench tune` wrote.",
+            "run tune",
             tune="Where tuning begins: quick (default) or paper.",
         ),
     ] = None
@@ -97,13 +102,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     meta_batch_size: Annotated[int | None, Option("Tasks per meta-update.")] = None
     validations: Annotated[int | None, Option("Validations during training.")] = None
     validation_tasks: Annotated[int | None, Option("Validation tasks.")] = None
-    test_tasks: Annotated[int | None, Option("Test tasks.", "run")] = None
+    test_tasks: Annotated[int | None, Option("Test tasks.", "run reproduce")] = None
     test_steps: Annotated[
         int | None, Option("Inner steps at validation and test.", tune="Inner steps at validation.")
     ] = None
-    protocol: Annotated[Protocol, Option("transductive, inductive or both.", tune="transductive or inductive.")] = (
-        "transductive"
-    )
+    protocol: Annotated[
+        Protocol, Option("transductive, inductive or both.", "run tune", tune="transductive or inductive.")
+    ] = "transductive"
     precision: Annotated[Precision, Option("float32; bf16 for torch's autocast; float64 for checks.")] = "float32"
     out: Annotated[
         str | None,
@@ -136,14 +141,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run tune worker verify check list plugins",
+            "run reproduce tune worker verify check list plugins",
             flag="--plugin",
             read=read_files,
         ),
     ] = ()
     data: Annotated[
         str | None,
-        Option("Folder with local copies of data sets (or METABENCH_DATA).", "run tune worker check verify"),
+        Option(
+            "Folder with local copies of data sets (or METABENCH_DATA).", "run reproduce tune worker check verify"
+        ),
     ] = None
     deterministic: Annotated[
         bool, Option("Nothing measured decides, and no kernel that may vary is used.", IN_TRIALS)
@@ -159,13 +166,19 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = "60s"
     trial_timeout: Annotated[str | None, Option("What one trial may take: 90s, 15m, 2h.", check=seconds_of)] = None
     memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", check=bytes_of)] = None
-    retry_failed: Annotated[bool, Option("Run trials again that ended in an error, a timeout or lost.", "run")] = (
-        False
-    )
-    rerun_changed: Annotated[
-        bool, Option("Run trials again whose code or data were changed since they were run.", "run")
+    keep_state: Annotated[
+        bool,
+        Option(
+            "Keep each trial's selected state beside its record, for load_learner and score.", "run reproduce worker"
+        ),
+    ] = True
+    retry_failed: Annotated[
+        bool, Option("Run trials again that ended in an error, a timeout or lost.", "run reproduce")
     ] = False
-    fail_fast: Annotated[bool, Option("Stop at the first trial that fails.", "run")] = False
+    rerun_changed: Annotated[
+        bool, Option("Run trials again whose code or data were changed since they were run.", "run reproduce")
+    ] = False
+    fail_fast: Annotated[bool, Option("Stop at the first trial that fails.", "run reproduce")] = False
     executor: Annotated[
         str,
         Option("; ".join(f"{name}: {row.summary}" for name, row in EXECUTORS.items()) + ".", check=check_executor),

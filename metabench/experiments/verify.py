@@ -65,6 +65,7 @@ def recorded_execution(record: Record, options: Options, files: tuple[PluginFile
         rematerialise=bool(facts.rematerialise),
         plain_layers=bool(facts.plain_layers),
         deterministic=bool(facts.deterministic),
+        keep_state=False,
     )
     device = "cpu" if facts.device in (None, "cpu") else "cuda"
     return make_execution(recorded, device, facts.threads or 1, files)

@@ -19,7 +19,18 @@ from metabench.records.record import Record
 Place = Literal["summary", "page", "report.md", "latex", "terminal", "trials"]
 """`summary` is tables/summary.csv, `trials` the page's list of trials; the others are tables of configurations."""
 Format = Literal[
-    "text", "count", "amount", "truth", "score", "difference", "part", "number", "ratio", "qualified", "explained"
+    "text",
+    "count",
+    "amount",
+    "truth",
+    "score",
+    "difference",
+    "behind",
+    "part",
+    "number",
+    "ratio",
+    "qualified",
+    "explained",
 ]
 """How a value is written: report.formatting.FORMATS."""
 Pooling = Literal["", "same", "mean", "highest", "any", "each"]
@@ -39,7 +50,7 @@ class Column:
     unit: str = ""
     format: Format = "text"
     beside: str = ""
-    """Another column that is written with it: half of its interval, or the whole that it is a part of."""
+    """Other columns that are written with it: half of its interval, its ends, the whole that it is a part of."""
     shown: tuple[Place, ...] = ()
     help: str = ""
     """What it is in the DataFrame of `load`, and in which unit."""
@@ -92,9 +103,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("high", format="number", shown=("summary",)),
     Column("degrees_of_freedom", format="number", shown=("summary",)),
     Column("standing", shown=("summary", "report.md", "latex")),
-    Column("behind", heading="behind the best", unit="paired ± 95%", format="difference", beside="behind_ci95",
+    Column("behind", heading="behind the best", unit="all at 95%", format="behind", beside="behind_low behind_high",
            shown=(*READERS, "latex")),
-    Column("behind_ci95", format="number", shown=("summary",)),
+    Column("behind_low", format="number", shown=("summary",)),
+    Column("behind_high", format="number", shown=("summary",)),
     Column("behind_p", format="number", shown=("summary",)),
     Column("ok", heading="seeds", format="part", beside="seeds", shown=(*READERS, "latex", "terminal")),
     Column("seeds", shown=("summary",)),
@@ -156,6 +168,7 @@ PUBLISHED: tuple[Column, ...] = (
     Column("score", heading="ours", format="score", beside="ci95"),
     Column("published", heading="published", format="score", beside="published_half"),
     Column("gap", heading="gap", format="difference", beside="gap_ci95"),
+    Column("verdict", heading="verdict", format="explained", beside="reason"),
     Column("differences", heading="differences"),
     Column("effects", heading="effects", shown=READERS),
     Column("source", heading="source", format="qualified", beside="note"),
@@ -183,8 +196,8 @@ ORDER_OF_TRIALS = (
 ).split()
 ORDER_OF_SUMMARY = (
     "suite algorithm protocol metric higher_is_better score ci95 low high degrees_of_freedom seeds ok test_tasks "
-    "seed_sd standing behind behind_ci95 behind_p transductive updates meta_batch_size test_steps train_seconds "
-    "adapt_ms peak_memory_mb precision strategy"
+    "seed_sd standing behind behind_low behind_high behind_p transductive updates meta_batch_size test_steps "
+    "train_seconds adapt_ms peak_memory_mb precision strategy"
 ).split()
 """The order that files had before there was this table, and keep. Nothing is added: a new column comes last."""
 

@@ -89,11 +89,13 @@ def usual_seconds(records: Iterable[Record]) -> dict[tuple[str, str], float]:
     return {key: statistics.fmean(values) for key, values in by_pair.items()}
 
 
-def clean(root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials: list[str], dry: bool) -> list[Path]:
+def clean(
+    root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials: list[str], dry: bool, states: bool = False
+) -> list[Path]:
     """Remove what is named, and nothing else; the files. Raises UserError, before anything is removed."""
     root = store.existing(root)
-    if not (failed or checkpoints or damaged or trials):
-        raise UserError("Say what to remove: --failed, --checkpoints, --damaged or --trial ID.")
+    if not (failed or checkpoints or states or damaged or trials):
+        raise UserError("Say what to remove: --failed, --checkpoints, --states, --damaged or --trial ID.")
     known = {path.name for path in root.iterdir() if path.is_dir() and is_trial(path)}
     for name in trials:
         if name not in known:
@@ -107,6 +109,8 @@ def clean(root: Path, *, failed: bool, checkpoints: bool, damaged: bool, trials:
             named.append(own_files(folder))
         if checkpoints:
             named.append(folder.glob(CHECKPOINT))
+        if states:
+            named.append(folder.glob(store.STATE))
         if damaged:
             named.append(folder.glob("*.damaged-*"))
         wanted[name] = sorted({path for paths in named for path in paths})
@@ -126,7 +130,8 @@ def is_trial(folder: Path) -> bool:
 
 def own_files(folder: Path) -> Iterator[Path]:
     """The files in a trial's folder that metabench writes."""
-    for pattern in ("record.json", "scores.json", store.EXAMPLES, CHECKPOINT, "*.damaged-*", f"{TEMPORARY}*"):
+    names = ("record.json", "scores.json", store.EXAMPLES, store.STATE, CHECKPOINT)
+    for pattern in (*names, "*.damaged-*", f"{TEMPORARY}*"):
         yield from folder.glob(pattern)
 
 

@@ -76,6 +76,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of scores.json beside it, as it was written."""
     examples_sha256: str = ""
     """Of examples.json beside it; empty where there is none."""
+    state_sha256: str = ""
+    """Of state.pt beside it; empty where the state was not kept."""
     checksum: str = ""
     """SHA-256 of the rest of the record: see store.seal."""
 
@@ -123,6 +125,8 @@ class Outcome(msgspec.Struct, frozen=True):
     record: Record
     scores: Scores
     examples: Examples | None = None
+    state: bytes | None = None
+    """The selected state, to be used later."""
 
 
 class StoppedError(Exception):

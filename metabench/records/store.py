@@ -23,6 +23,11 @@ from metabench.records.trials import Trial
 
 PLANS = "plans"
 EXAMPLES = "examples.json"
+STATE = "state.pt"
+UNCOMMITTED = f"""# Written by metabench: trained states are for this machine, not for git.
+.gitignore
+{STATE}
+"""
 
 
 def ensure_writable(root: Path) -> None:
@@ -47,7 +52,10 @@ def write(root: Path, outcome: Outcome) -> None:
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """A record, and beside it scores.json and examples.json, if there are any. Raises OSError."""
+    """A record, and beside it scores.json, examples.json and state.pt, if there are any. Raises OSError.
+
+    A state that cannot be written costs nothing but itself, and the record says so.
+    """
     scores = msgspec.json.encode(outcome.scores)
     write_atomically(path.with_name("scores.json"), scores)
     sums = {"scores_sha256": checksum(scores)}
@@ -55,7 +63,31 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
         examples = msgspec.json.encode(outcome.examples)
         write_atomically(path.with_name(EXAMPLES), examples)
         sums["examples_sha256"] = checksum(examples)
-    write_atomically(path, seal(msgspec.structs.replace(outcome.record, **sums)))
+    record = outcome.record
+    if outcome.state is None:
+        path.with_name(STATE).unlink(missing_ok=True)  # of a record that this one replaces
+    else:
+        try:
+            if path.parent.name == outcome.record.trial.id:
+                keep_from_git(path.parent.parent)
+            write_atomically(path.with_name(STATE), outcome.state)
+            sums["state_sha256"] = checksum(outcome.state)
+        except OSError as error:
+            record = with_notice(record, f"its state could not be kept: {error.strerror or error}")
+    write_atomically(path, seal(msgspec.structs.replace(record, **sums)))
+
+
+def keep_from_git(root: Path) -> None:
+    """See that no state in a results folder is committed with the records. Raises OSError."""
+    if not (root / ".gitignore").exists():
+        write_atomically(root / ".gitignore", UNCOMMITTED.encode())
+
+
+def with_notice(record: Record, notice: str) -> Record:
+    """The record, with one more thing that went wrong and was survived."""
+    before = record.provenance.notice
+    said = msgspec.structs.replace(record.provenance, notice="; ".join(filter(None, (before, notice))))
+    return msgspec.structs.replace(record, provenance=said)
 
 
 def seal(record: Record) -> bytes:
@@ -205,6 +237,16 @@ def examples(root: str | Path, record: Record) -> Examples | None:
             raise DamagedError("they are not what was written")
         return msgspec.json.decode(content, type=Examples)
     return None
+
+
+def read_state(root: str | Path, record: Record) -> bytes | None:
+    """The content of state.pt, as it was written; None where none was kept. Raises DamagedError."""
+    if not record.state_sha256:
+        return None
+    content = read(Path(root) / record.trial.id / STATE)
+    if content is not None and checksum(content) != record.state_sha256:
+        raise DamagedError("it is not what was written")
+    return content
 
 
 def rectangular(scores: Scores) -> Scores:

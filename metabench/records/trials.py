@@ -174,3 +174,5 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Seconds of computing after which a checkpoint is made."""
     checkpoint_updates: int | None = None
     """Meta-updates after which a checkpoint is made."""
+    keep_state: bool = False
+    """Whether the selected state of a trial that ends well is handed over with its record."""

@@ -30,6 +30,7 @@ class Cell(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     half: float | None = None
     setting: dict[str, Any] = {}
     protocol: Facts = {}
+    ours: Facts = {}
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +49,8 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     note: str = ""
     setting: dict[str, Any] = {}
     protocol: Facts = {}
+    ours: Facts = {}
+    """See Number."""
     cells: list[Cell]
 
 
@@ -70,6 +73,9 @@ class Number(NamedTuple):
     half: float | None
     spread: str
     protocol: Facts
+    ours: Facts
+    """What stands for a fact of `protocol` among our settings, where it cannot be said by the same name and value; an
+    empty text where there is nothing to set. These differences are named, and hinder no comparison."""
     source: str
     note: str
 
@@ -132,6 +138,7 @@ def numbers(table: Table) -> Iterator[Number]:
             None if cell.half is None else cell.half * scale,
             table.spread,
             {**table.protocol, **cell.protocol},
+            {**table.ours, **cell.ours},
             source,
             table.note,
         )

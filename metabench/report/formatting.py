@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 BARS = "▁▂▃▄▅▆▇█"
 MAX_BARS = 16
 """Of a sparkline."""
+MOST_PLACES = 4
+"""Decimals of what is no share, beyond which a power of ten is written."""
 
 
 def is_share(metric: str) -> bool:
@@ -30,10 +32,10 @@ def score(value: float | None, metric: str) -> str:
 
 
 def with_interval(value: float | None, half: float | None, metric: str, unit: str = "%") -> str:
-    """`95.30 ± 0.54%`, `0.381 ± 0.035`; `unit` is that of a share."""
+    """`95.30 ± 0.54%`, `0.381 ± 0.035`: two digits of the interval, and the value to the same place."""
     if not known(value):
         return "–"
-    write = percent if is_share(metric) else decimal
+    write = writer(half, metric)
     margin = f" ± {write(half)}" if known(half) else ""
     return f"{write(value)}{margin}" + unit * is_share(metric)
 
@@ -43,6 +45,25 @@ def difference(value: float | None, half: float | None, metric: str) -> str:
     if not known(value):
         return "–"
     return ("−" if value < 0 else "+") + with_interval(abs(value), half, metric, " points")
+
+
+def behind(value: float | None, ends: tuple[float, float], metric: str) -> str:
+    """`−3.10 [−5.20, 0.00]`: how far behind the best, in points for a share, with both ends of its interval."""
+    if not known(value):
+        return "–"
+    write = writer((ends[1] - ends[0]) / 2, metric)
+    return "{} [{}, {}]".format(*(write(each).replace("-", "−") for each in (value, *ends)))
+
+
+def writer(half: float | None, metric: str) -> Callable[[float], str]:
+    """How values are written whose interval has this half-width."""
+    times = 100 if is_share(metric) else 1
+    if not known(half) or half <= 0 or math.isinf(half):
+        return percent if times == 100 else decimal
+    places = max(0, 1 - math.floor(math.log10(times * half)))
+    if times == 1 and places > MOST_PLACES:
+        return lambda value: f"{value:.2g}"
+    return lambda value: f"{round(times * value, 9):.{min(places, 2) if times == 100 else places}f}"
 
 
 def percent(value: float) -> str:
@@ -122,6 +143,7 @@ FORMATS: dict[Format, Callable[[Any, Any, str], str]] = {
     "truth": lambda value, beside, metric: {True: "yes", False: "no"}.get(value, "–"),
     "score": with_interval,
     "difference": difference,
+    "behind": behind,
     "part": lambda value, beside, metric: f"{value}" if value == beside else f"{value} of {beside}",
     "ratio": lambda value, beside, metric: f"× {value:.2f}" if value else "–",
     "qualified": lambda value, beside, metric: f"{value} ({beside})" if beside else value,
@@ -132,7 +154,9 @@ FORMATS: dict[Format, Callable[[Any, Any, str], str]] = {
 
 def text(column: Column, row: Mapping[str, Any]) -> str:
     """What a reader sees in one row, which has the exact values by name."""
-    return FORMATS[column.format](row[column.name], row.get(column.beside), row["metric"])
+    beside = [row.get(name) for name in column.beside.split()]
+    one = tuple(beside) if len(beside) > 1 else beside[0] if beside else None
+    return FORMATS[column.format](row[column.name], one, row["metric"])
 
 
 def heading(column: Column, metric: str = "") -> str:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 
 from metabench.records.columns import PUBLISHED
+from metabench.records.record import Record
 from metabench.registry.published import Number, PublishedResults
 from metabench.report import formatting
-from metabench.report.collect.configurations import Configuration
+from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.labels import text
-from metabench.report.statistics.intervals import interval, stack
+from metabench.report.statistics.intervals import Interval, interval, stack
 
 STEPS = "test_steps"
+Verdict = Literal["reproduced", "not reproduced", "undecided", "not comparable"]
+SEEDS, TASKS = 3, 600
+"""Fewer decide nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,29 @@ class Beside:
     """What these differences are known to do to a number."""
     source: str
     note: str
+    verdict: Verdict
+    reason: str
+    """Why the verdict is none, or no other."""
 
 
-def against(groups: Sequence[Configuration], book: PublishedResults) -> list[Beside]:
-    """Every published number that one of our configurations can be put beside, in the order of the groups."""
+def against(
+    groups: Sequence[Configuration], book: PublishedResults, numbers: Sequence[Number] | None = None
+) -> list[Beside]:
+    """Every published number, or those of `numbers`, that one of our configurations can be put beside, in the order
+    of the groups."""
     return [
         beside(group, number, book)
         for group in groups
-        for number in book.numbers
+        for number in (book.numbers if numbers is None else numbers)
         if group.steps and same_problem(group, number) and is_nearest(group, groups, number)
     ]
+
+
+def beside_row(
+    records: Iterable[Record], results: Path, numbers: Sequence[Number], book: PublishedResults
+) -> list[Beside]:
+    """The trials that were to make some numbers again beside these."""
+    return against(collect(records, results), book, numbers)
 
 
 def same_problem(group: Configuration, number: Number) -> bool:
@@ -92,6 +110,8 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     stated = {name for other in book.numbers if other.suite == number.suite for name in other.protocol}
     ours = interval(stack({seed: scores[steps] for seed, scores in group.steps.items()}))
     half = number.half if number.spread.startswith("95%") else None
+    hindrances = [name for name in unlike if hinders(name, here, number)]
+    verdict, reason = judge(ours, number, [difference(name, here, number) for name in hindrances])
     return Beside(
         **group.named(),
         test_steps=steps,
@@ -108,7 +128,33 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
         effects=tuple(f"{name}: {book.effects[name]}" for name in unlike if name in book.effects),
         source=number.source,
         note=number.note,
+        verdict=verdict,
+        reason=reason,
     )
+
+
+def hinders(name: str, here: dict[str, Any], number: Number) -> bool:
+    """Whether a difference forbids a verdict; how many seeds and test tasks there are only decides how sure it is."""
+    if name in ("seeds", "test_tasks"):
+        return False
+    if name not in number.ours:
+        return True
+    return number.ours[name] != "" and not alike(here.get(name), number.ours[name])
+
+
+def judge(ours: Interval, number: Number, hindrances: Sequence[str]) -> tuple[Verdict, str]:
+    """Whether a number is reproduced, and why not; the gap may be as large as the source's half-width, or as ours."""
+    if hindrances:
+        return "not comparable", "; ".join(hindrances)
+    gap = abs(ours.mean - number.value)
+    for least, found, noun in ((SEEDS, ours.seeds, "seed"), (TASKS, ours.tasks, "test task")):
+        if found < least:
+            return "undecided", f"{formatting.count(found, noun)}, of at least {least}"
+    if gap <= (number.half or ours.half):
+        return "reproduced", ""
+    if gap <= math.hypot(ours.half, number.half or 0.0):
+        return "undecided", "the intervals overlap, and the gap is larger than the source's"
+    return "not reproduced", ""
 
 
 def facts(group: Configuration) -> dict[str, Any]:
@@ -142,6 +188,19 @@ def words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value if isinstance(value, str) else text(value)
+
+
+def paragraph(row: Beside) -> list[str]:
+    """A row in lines, as a terminal shows it."""
+    seen = shown(row)
+    ours = f"{seen['ours']} ({formatting.count(row.seeds, 'seed')}, {row.protocol})"
+    lines = [("ours", ours), ("published", f"{seen['published']}, {row.source}"), ("gap", seen["gap"])]
+    lines += [("verdict", seen["verdict"])]
+    lines += [("differs", text) for text in row.differences] + [("effect", text) for text in row.effects]
+    lines += [("not said", ", ".join(row.not_said))] if row.not_said else []
+    lines += [("note", row.note)] if row.note else []
+    steps = formatting.count(row.test_steps, "inner step")
+    return [f"{row.algorithm} on {row.suite}, {row.metric} after {steps}"] + [f"  {a:<10}{b}" for a, b in lines]
 
 
 def nothing(groups: Iterable[Configuration], book: PublishedResults) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,9 +26,12 @@ from metabench.api import (
     map_tree,
     minibatch,
     sgd,
+    step_size,
     unroll,
     value_and_grad,
 )
+
+Pull = Literal["each step", "after the last"]
 
 
 def imaml(
@@ -37,40 +41,54 @@ def imaml(
     inner_steps: Steps = 16,
     outer_lr: Rate = 1e-3,
     proximal: Positive = 2.0,
+    pull: Pull = "each step",
     cg_steps: Steps = 5,
     damping: Rate = 0.0,
+    epsilon: Positive = 1e-8,
 ) -> Algorithm:
     """iMAML by gradient descent on the support loss plus `proximal` / 2 times the squared distance from the start.
 
     Rajeswaran et al. 2019, arXiv 1909.04630, Algorithms 1 and 2. The direction v solves
     (I + H / (proximal + damping)) v = g by conjugate gradients, with the Hessian H of the support loss and the
-    gradient g of the query loss, both at the adapted weights. The authors' code solves
-    (2 I + H / (lambda + 10)) v = g, which at their lambda of 2 is half of v at a damping of 22.
+    gradient g of the query loss, both at the adapted weights. The authors' code has another inner loop (`pull`), for
+    which its settings are, and solves (2 I + H / (lambda + 10)) v = g, which at their lambda of 2 is half of v at a
+    damping of 22: Adam takes out the half but for its `epsilon`, there 1e-3.
 
     Args:
         inner_lr: Step size of the inner loop.
         inner_steps: Inner steps on the support set in training.
         outer_lr: Learning rate of Adam, the outer optimizer.
-        proximal: Strength of the pull towards the start in every inner step: the paper's lambda.
+        proximal: Strength of the pull towards the start: the paper's lambda.
+        pull: The pull is part of every inner step, in training and test, as in the paper; or of one step after the
+            last in training alone, as in the authors' code, whose other steps are plain gradient descent. With the
+            pull in each step, 16 steps of 0.1 at a `proximal` of 2 get no further than 5 without.
         cg_steps: Steps of conjugate gradients.
         damping: Added to `proximal` in the equation. Without it v is exact where the inner loop has converged; far
             from there H need not be positive, and damping keeps v near g.
+        epsilon: What Adam, the outer optimizer, adds to the root of its second moments.
     """
+
+    plain = sgd(problem, inner_lr)
+
+    def pulled(meta: Params, fast: Params, length: float) -> Params:
+        return map_tree(lambda w, first: w - length * proximal * (w - first), fast, meta)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
         grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
-        return map_tree(lambda w, g, first: w - inner_lr * (g + proximal * (w - first)), fast, grads, meta)
+        length = step_size(problem, inner_lr, i)
+        return map_tree(lambda w, g: w - length * g, pulled(meta, fast, length), grads)
 
-    inner = sgd(problem, inner_lr)._replace(step=step)
+    inner = plain._replace(step=step) if pull == "each step" else plain
 
     def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Params]:
         adapted = unroll(inner, meta, task.support, inner_steps)
+        adapted = pulled(meta, adapted, inner_lr) if pull == "after the last" else adapted
         loss, gradient = value_and_grad(problem.loss)(adapted, task.query)
         hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)[1]
         scale = 1 / (proximal + damping)
         return loss, conjugate_gradients(lambda v: plus(v, scale, hessian(v)[0]), gradient, cg_steps)
 
-    return Algorithm(problem.init, inner, meta_grad=meta_grad, optimizer=partial(Adam, lr=outer_lr))
+    return Algorithm(problem.init, inner, meta_grad=meta_grad, optimizer=partial(Adam, lr=outer_lr, eps=epsilon))
 
 
 def conjugate_gradients(product: Callable[[Params], Params], right: Params, steps: int) -> Params:

@@ -24,6 +24,7 @@ from metabench.api import (
     map_tree,
     minibatch,
     query_loss,
+    step_size,
 )
 
 
@@ -48,7 +49,8 @@ def metacurvature(
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
         grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
         curved = {name: curve(gradient, meta["curvature"][name]) for name, gradient in grads.items()}
-        return map_tree(lambda weight, gradient: weight - inner_lr * gradient, fast, curved)
+        length = step_size(problem, inner_lr, i)
+        return map_tree(lambda weight, gradient: weight - length * gradient, fast, curved)
 
     inner = InnerLoop(
         start=lambda meta, support: meta["weights"],

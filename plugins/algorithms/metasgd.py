@@ -23,6 +23,7 @@ from metabench.api import (
     map_tree,
     minibatch,
     query_loss,
+    step_size,
 )
 
 
@@ -44,7 +45,8 @@ def metasgd(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, 
 
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
         grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
-        return map_tree(lambda weight, rate, gradient: weight - rate * gradient, fast, meta["rates"], grads)
+        share = step_size(problem, 1.0, i)
+        return map_tree(lambda weight, rate, gradient: weight - share * rate * gradient, fast, meta["rates"], grads)
 
     inner = InnerLoop(
         start=lambda meta, support: meta["weights"],

@@ -15,7 +15,8 @@ def protonet(problem: Problem, *, outer_lr: Rate = 1e-3) -> Algorithm:
     """An embedding learnt so that points lie near the mean of their class; the same at every inner step.
 
     The logit of a class is minus the squared Euclidean distance to its prototype. Snell, Swersky and Zemel 2017,
-    arXiv 1703.05175, section 2; its trick of training on more ways than in the test is left to the suite.
+    arXiv 1703.05175, section 2; its trick of training on more ways than in the test is left to the suite. The
+    authors' code embeds support and query in one batch, whose statistics BatchNorm then uses; here each has its own.
 
     Args:
         outer_lr: Learning rate of Adam, the outer optimizer.

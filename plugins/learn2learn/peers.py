@@ -29,6 +29,7 @@ from metabench.api import (
     hookimpl,
     minibatch,
     requires,
+    step_size,
 )
 
 needs_learn2learn = requires(
@@ -129,7 +130,7 @@ class Peer:
             learner = self.wrapper.clone()
             for i in range(self.inner_steps):
                 part = minibatch(task.support, self.problem.step_points, i)
-                learner.adapt(self.problem.criterion(learner, part))
+                learner.adapt(step_size(self.problem, 1.0, i) * self.problem.criterion(learner, part))
             loss = self.problem.criterion(learner, task.query) / count
             torch.autograd.backward(loss)
             total += loss.detach()
@@ -146,7 +147,8 @@ class Peer:
             for learner, batch in zip(learners, supports, strict=True):
                 part = minibatch(batch, self.problem.step_points, i)
                 with torch.enable_grad():
-                    learner.adapt(self.problem.criterion(learner, part), first_order=True)
+                    loss = step_size(self.problem, 1.0, i) * self.problem.criterion(learner, part)
+                    learner.adapt(loss, first_order=True)
             yield learners
 
     def state_dict(self) -> dict[str, Any]:

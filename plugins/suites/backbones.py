@@ -16,15 +16,27 @@ FULLY_CONNECTED = (256, 128, 64, 64)
 """The hidden layers of MAML's network without convolution."""
 
 
-def mlp(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Module:
-    """Linear layers with ReLU between them: (n, inputs) to (n, outputs). Initial weights: torch's default."""
+def mlp(inputs: int, hidden: tuple[int, ...], outputs: int, std: float | None = None) -> nn.Module:
+    """Linear layers with ReLU between them: (n, inputs) to (n, outputs).
+
+    Initial weights: torch's default, or with `std` those of `narrow`.
+    """
     widths = (inputs, *hidden)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, (before, after) in enumerate(zip(widths, hidden), start=1):
         layers[f"linear{number}"] = nn.Linear(before, after)
         layers[f"relu{number}"] = nn.ReLU()
     layers["head"] = nn.Linear(widths[-1], outputs)
-    return nn.Sequential(layers)
+    return nn.Sequential(layers if std is None else narrow(layers, std))
+
+
+def narrow(layers: OrderedDict[str, nn.Module], std: float) -> OrderedDict[str, nn.Module]:
+    """The layers, linear ones with weights drawn anew: normal, cut off at two deviations; biases zero."""
+    for layer in layers.values():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+            nn.init.zeros_(layer.bias)
+    return layers
 
 
 def mlp_normalised(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Module:
@@ -40,11 +52,7 @@ def mlp_normalised(inputs: int, hidden: tuple[int, ...], outputs: int) -> nn.Mod
         layers[f"norm{number}"] = nn.BatchNorm1d(after, eps=EPSILON, track_running_stats=False)
         layers[f"relu{number}"] = nn.ReLU()
     layers["head"] = nn.Linear(widths[-1], outputs)
-    for layer in layers.values():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.01, a=-0.02, b=0.02)
-            nn.init.zeros_(layer.bias)
-    return nn.Sequential(layers)
+    return nn.Sequential(narrow(layers, 0.01))
 
 
 class MeanOverSpace(nn.Module):
@@ -59,7 +67,8 @@ def conv_strided(ways: int, filters: int = 64, channels: int = 1) -> nn.Module:
 
     MAML's network for Omniglot (arXiv 1703.03400, section 5.2). Initial weights: Xavier uniform, biases zero.
     MAML's code does so but for the last layer, which it draws from a standard normal; logits that large make
-    MAML start slowly at step size 0.4.
+    MAML start slowly at step size 0.4. Its convolutions pad even sizes on the right and at the bottom alone
+    (TensorFlow's SAME), ours on each side, and its BatchNorm has a shift but no scale.
     """
     layers = convolutions(channels, filters, stride=2)
     layers["mean"] = MeanOverSpace()

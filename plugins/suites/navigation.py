@@ -35,6 +35,8 @@ def navigation(
     squash: Squash = "clip",
     discount: Share = 0.99,
     normalise: bool = True,
+    later_lr: Rate = 0.5,
+    clip_norm: Rate = 0.0,
     width: Size = 100,
     activation: Literal["relu", "tanh"] = "relu",
     initial_std: Positive = 1.0,
@@ -65,6 +67,8 @@ def navigation(
         squash: How an action is held to the longest step: cut off, or by tanh.
         discount: What a reward counts one step later.
         normalise: Divide advantages by their deviation, as usual; `pathwise` has none.
+        later_lr: Share of `inner_lr` that inner steps after the first have. MAML's is halved, for all of them here.
+        clip_norm: Norm that longer outer directions are cut to; 0 leaves them as they are.
         width: Units of each of the policy's two hidden layers.
         activation: After each hidden layer; papers have 100 units with relu, or 64 with tanh.
         initial_std: Deviation of actions before training, in longest steps; it is learnt.
@@ -107,7 +111,9 @@ def navigation(
         actions=2,
         done=(lambda state, y: ((state - y[..., GOAL]).abs() < NEAR).all(-1)) if done == "goal" else None,
     )
-    settings = Settings(horizon, trajectories, rounds, test_rounds, estimator, squash, discount, normalise)
+    settings = Settings(
+        horizon, trajectories, rounds, test_rounds, estimator, squash, discount, normalise, later_lr, clip_norm
+    )
     return policy_suite(
         world, settings, lambda: Policy(world, width, activation, initial_std), {"quick": QUICK, "paper": PAPER}
     )
@@ -123,9 +129,9 @@ BUDGET = {"meta_batch_size": 20, "test_steps": 3, "test_tasks": 600}
 PAPER = Recipe(
     source=(
         "Finn et al. 2017, arXiv 1703.03400, section 5.3 and appendix A.2: an inner step of 0.1, 20 trajectories, "
-        "20 tasks an update, 500 updates, three steps at test (there halved after the first). Policy, rewards and "
-        "discount from the authors' code, which runs 100 updates of 40 tasks with steps of 0.5. Outer loop: Adam, as "
-        "in ProMP's code, where MAML has TRPO; its rate is ours. Surrogate: lvc, where MAML has reinforce"
+        "20 tasks an update, 500 updates, three steps at test, of 0.05 after the first (`later_lr`). Policy, rewards "
+        "and discount from the authors' code, which runs 100 updates of 40 tasks with steps of 0.5. Outer loop: "
+        "Adam, as in ProMP's code, where MAML has TRPO; its rate is ours. Surrogate: lvc, where MAML has reinforce"
     ),
     budget={"updates": 500, **BUDGET, "validations": 5, "validation_tasks": 40},
     algorithms={"reptile": {"inner_steps": 3}},

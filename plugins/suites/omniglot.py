@@ -1,7 +1,9 @@
 """Few-shot classification of handwritten characters: Omniglot (Lake, Salakhutdinov and Tenenbaum 2015).
 
-1,623 characters of 50 alphabets, 20 drawings each by different people, 105x105, made 28x28 with a Lanczos
-filter and inverted, so that ink is 1, as the MAML authors' code does.
+1,623 characters of 50 alphabets, 20 drawings each by different people, 105x105, made 28x28 and inverted, so that ink
+is 1. Files are of one bit a pixel. MAML's code resizes them as they are, and Pillow then takes the nearest pixel,
+whatever filter is asked for: strokes break, and pixels are 0 or 1. Reptile's, MAML++'s and Snell's do so too; iMAML's
+and learn2learn make them grey first.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from metabench.api import (
     stacked,
 )
 from metabench_plugins.suites import backbones
-from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes
+from metabench_plugins.suites.omniglot_recipes import QUICK, omniglot_recipes, with_paper_data
 
 SIZE = 28
 DRAWINGS = 20
@@ -67,6 +69,8 @@ FILE_LIMIT = 64 * 2**10
 SIDE_LIMIT = 512
 """Pixels; the official drawings have 105."""
 
+Resize = Literal["lanczos", "nearest"]
+
 VERSION = 1
 """Part of the cache key: to be raised whenever the code would make other images."""
 
@@ -85,6 +89,7 @@ def omniglot(
     rotations: bool = True,
     model: Literal["conv", "conv_pool", "mlp"] = "conv",
     filters: Size = 64,
+    resize: Resize = "lanczos",
 ) -> Suite:
     """Handwritten characters. Downloads 15 MB once, or reads the two archives below METABENCH_DATA.
 
@@ -105,19 +110,16 @@ def omniglot(
             are always in one split.
         model: MAML's strided network, that of matching networks, or MAML's 256-128-64-64 without convolution.
         filters: Filters of each convolution.
+        resize: How drawings are made smaller: by Lanczos's filter in grey, or to the nearest pixel as by MAML's code.
     """
     shape = Shape(ways, shots, queries)
     check_drawings(shape, DRAWINGS)
     for name, count in COUNTS[split].items():
         check_classes(shape, name, count * (4 if rotations else 1))
-    load = functools.partial(load_splits, split, rotations)
-    return image_suite(
-        "omniglot",
-        shape,
-        load,
-        network(model, ways, filters),
-        omniglot_recipes(ways, {"updates": 300, **QUICK}),
-    )
+    load = functools.partial(load_splits, split, rotations, resize)
+    recipes = omniglot_recipes(ways, {"updates": 300, **QUICK})
+    recipes["paper"] = with_paper_data(recipes["paper"], shots)
+    return image_suite("omniglot", shape, load, network(model, ways, filters), recipes)
 
 
 def network(model: str, ways: int, filters: int) -> Callable[[], nn.Module]:
@@ -127,9 +129,9 @@ def network(model: str, ways: int, filters: int) -> Callable[[], nn.Module]:
     return functools.partial({"conv": backbones.conv_strided, "conv_pool": backbones.conv_pool}[model], ways, filters)
 
 
-def load_splits(split: str, rotations: bool) -> Splits:
+def load_splits(split: str, rotations: bool, resize: Resize) -> Splits:
     """By split its images; turned classes follow the unturned ones and bear the same names."""
-    pixels, names = characters()
+    pixels, names = characters(resize)
     members = background_split(names) if split == "background" else random_split(names)
     splits = {}
     for name, rows in members.items():
@@ -156,7 +158,7 @@ def random_split(names: tuple[str, ...]) -> dict[str, list[int]]:
     return {"train": rows[:1100], "validation": rows[1100:1200], "test": rows[1200:]}
 
 
-def characters() -> tuple[torch.Tensor, tuple[str, ...]]:
+def characters(resize: Resize = "lanczos") -> tuple[torch.Tensor, tuple[str, ...]]:
     """All 1,623: uint8 (characters, 20, 28, 28), and their names, archive/alphabet/character.
 
     Raises DataError if an archive is missing, cannot be read or is not complete.
@@ -164,20 +166,21 @@ def characters() -> tuple[torch.Tensor, tuple[str, ...]]:
     pixels, names = [], []
     for name, (checksum, count) in ARCHIVES.items():
         path = fetch("omniglot", f"{name}.zip", f"{URL}{name}.zip", checksum)
-        arrays = load_archive(path, name, count)
+        arrays = load_archive(path, name, count, resize)
         pixels.append(torch.from_numpy(arrays["pixels"]))
         names.extend(arrays["names"].tolist())
     return torch.cat(pixels), tuple(names)
 
 
-def load_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
+def load_archive(path: Path, name: str, count: int, resize: Resize) -> dict[str, np.ndarray]:
     """The drawings of one archive, from the cache where it was read before; raises DataError that names it."""
     remedy = f"Replace it with {URL}{name}.zip."
     try:
         if path.stat().st_size > ARCHIVE_LIMIT:
             raise ValueError(f"it is larger than {ARCHIVE_LIMIT:,} bytes")
-        key = f"omniglot-{VERSION}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
-        return cached_arrays(key, functools.partial(read_archive, path, name, count))
+        manner = "" if resize == "lanczos" else f"-{resize}"
+        key = f"omniglot-{VERSION}{manner}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        return cached_arrays(key, functools.partial(read_archive, path, name, count, resize))
     except DataError as error:
         raise DataError(f"Suite 'omniglot': '{path}' {error}. {remedy}") from None
     except Exception as error:  # a damaged archive makes zipfile and PIL raise almost anything
@@ -186,7 +189,7 @@ def load_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
         ) from None
 
 
-def read_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
+def read_archive(path: Path, name: str, count: int, resize: Resize) -> dict[str, np.ndarray]:
     """The drawings of one archive, sorted by name. Raises DataError if they are not `count` times 20."""
     with zipfile.ZipFile(path) as archive:
         found = members(archive, name)
@@ -197,7 +200,7 @@ def read_archive(path: Path, name: str, count: int) -> dict[str, np.ndarray]:
                 f"found {len(found)}, of which {len(complete)} with {DRAWINGS}"
             )
         with warnings.catch_warnings(action="ignore"):  # PIL's of large images: we have a limit of our own
-            pixels = np.stack([[drawing(archive, file) for file in files] for files in found.values()])
+            pixels = np.stack([[drawing(archive, file, resize) for file in files] for files in found.values()])
     return {"pixels": pixels, "names": np.array(list(found))}
 
 
@@ -211,16 +214,16 @@ def members(archive: zipfile.ZipFile, name: str) -> dict[str, list[str]]:
     return found
 
 
-def drawing(archive: zipfile.ZipFile, file: str) -> np.ndarray:
+def drawing(archive: zipfile.ZipFile, file: str, resize: Resize) -> np.ndarray:
     """One file of the archive; raises ValueError with its name if it is not what it should be."""
     content = read_member(archive, file, FILE_LIMIT)
     try:
-        return small(content)
+        return small(content, resize)
     except Exception as error:
         raise ValueError(f"'{file}': {error}") from None
 
 
-def small(content: bytes) -> np.ndarray:
+def small(content: bytes, resize: Resize = "lanczos") -> np.ndarray:
     """One PNG as uint8 (28, 28), 255 where the ink is. Raises ValueError before a large one is unpacked."""
     try:
         image = Image.open(io.BytesIO(content), formats=["PNG"])
@@ -231,5 +234,5 @@ def small(content: bytes) -> np.ndarray:
             raise ValueError(
                 f"it has {image.size[0]} x {image.size[1]} pixels, more than {SIDE_LIMIT} x {SIDE_LIMIT}"
             )
-        grey = image.convert("L").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        grey = image.convert("L").resize((SIZE, SIZE), Image.Resampling[resize.upper()])
     return 255 - np.asarray(grey)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from metabench.api import Positive, Recipe, Share, Size, Suite, SuiteFactory, hookimpl
+from metabench.api import Positive, Rate, Recipe, Share, Size, Suite, SuiteFactory, hookimpl
 from metabench_plugins.suites.estimators import Estimator
 from metabench_plugins.suites.navigation import SHARED
 from metabench_plugins.suites.rollouts import Policy, Settings, Squash, World, policy_suite
@@ -31,6 +31,8 @@ def pendulum(
     squash: Squash = "clip",
     discount: Share = 0.99,
     normalise: bool = True,
+    later_lr: Rate = 0.5,
+    clip_norm: Rate = 0.0,
     width: Size = 64,
     activation: Literal["relu", "tanh"] = "tanh",
     initial_std: Positive = 1.0,
@@ -54,6 +56,8 @@ def pendulum(
         squash: How an action is held to the largest torque: cut off, or by tanh.
         discount: What a reward counts one step later.
         normalise: Divide advantages by their deviation, as usual; `pathwise` has none.
+        later_lr: Share of `inner_lr` that inner steps after the first have. MAML's is halved, for all of them here.
+        clip_norm: Norm that longer outer directions are cut to; 0 leaves them as they are.
         width: Units of each of the policy's two hidden layers.
         activation: After each hidden layer.
         initial_std: Deviation of actions before training, in largest torques; it is learnt.
@@ -88,7 +92,9 @@ def pendulum(
         actions=1,
         observe=lambda state: torch.cat([state[..., :1].cos(), state[..., :1].sin(), state[..., 1:]], -1),
     )
-    settings = Settings(horizon, trajectories, rounds, test_rounds, estimator, squash, discount, normalise)
+    settings = Settings(
+        horizon, trajectories, rounds, test_rounds, estimator, squash, discount, normalise, later_lr, clip_norm
+    )
     return policy_suite(world, settings, lambda: Policy(world, width, activation, initial_std), {"quick": QUICK})
 
 

@@ -52,6 +52,8 @@ class Settings(NamedTuple):
     squash: Squash
     discount: float
     normalise: bool
+    later_lr: float
+    clip_norm: float
 
 
 class Episodes(NamedTuple):
@@ -121,6 +123,8 @@ def policy_suite(
         higher_is_better=True,
         head="head",
         step_points=settings.trajectories,
+        later_lr=settings.later_lr,
+        clip_norm=settings.clip_norm,
         estimated=settings.estimator != "pathwise",
         recipes=recipes,
     )

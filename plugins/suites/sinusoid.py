@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -13,7 +13,12 @@ from metabench_plugins.suites.backbones import mlp
 
 
 def sinusoid(
-    *, shots: Size = 10, queries: Size = 10, test_shots: Annotated[int, Range(ge=0)] = 0, test_queries: Size = 100
+    *,
+    shots: Size = 10,
+    queries: Size = 10,
+    test_shots: Annotated[int, Range(ge=0)] = 0,
+    test_queries: Size = 100,
+    initial: Literal["uniform", "narrow"] = "uniform",
 ) -> Suite:
     """Regress y = a sin(x - p) from a few points: amplitude a in [0.1, 5], phase p in [0, pi], x in [-5, 5].
 
@@ -24,6 +29,8 @@ def sinusoid(
         queries: Points of the query set in training.
         test_shots: Points of the support set in validation and test; 0 takes `shots`.
         test_queries: Points of the query set in validation and test.
+        initial: Weights at the start: torch's default, with which short runs learn more, or normal with deviation
+            0.01 and biases zero, as in the authors' code.
     """
 
     def sample(split: str, n: int, generator: Generator) -> Task:
@@ -38,7 +45,7 @@ def sinusoid(
 
     return Suite(
         sample=sample,
-        model=lambda: mlp(1, (40, 40), 1),
+        model=lambda: mlp(1, (40, 40), 1, std=0.01 if initial == "narrow" else None),
         loss=mean_squared_error,
         metrics=lambda predict, batch: {"mse": mean_squared_error(predict, batch)},
         higher_is_better=False,
@@ -61,8 +68,9 @@ COMPARED = ("maml", "fomaml", "reptile", "scratch", "finetune")
 SHARED = {"inner_lr": 0.01, "inner_steps": 1, "outer_lr": 1e-3, "train_lr": 1e-3}
 BUDGET = {"meta_batch_size": 25, "validation_tasks": 200, "test_steps": 10, "test_tasks": 600}
 SOURCE = (
-    "Finn et al. 2017, arXiv 1703.03400, section 5.1 and Table 2; tasks per update and updates from the code. What "
-    "differs for an algorithm stands with it (register_recipes)"
+    "Finn et al. 2017, arXiv 1703.03400, section 5.1 and Table 2; tasks per update and updates from the code, whose "
+    "inner rate is 0.001, and whose initial weights (--set sinusoid.initial=narrow) leave others than MAML where "
+    "they are. What differs for an algorithm stands with it (register_recipes)"
 )
 PAPER = Recipe(
     source=f"{SOURCE}. Reptile: as the authors' code has it for arXiv 1803.02999, one task an update and 10 "

@@ -26,6 +26,7 @@ from metabench.api import (
     hookimpl,
     minibatch,
     requires,
+    step_size,
 )
 
 Weights = tuple[Tensor, ...]
@@ -74,7 +75,7 @@ class Maml:
             weights, inner = self.weights, self.inner()
             for i in range(self.inner_steps):
                 part = minibatch(Batch(support_x, support_y), self.problem.step_points, i)
-                weights = inner.step(self.loss(weights, part), weights)
+                weights = inner.step(step_size(self.problem, 1.0, i) * self.loss(weights, part), weights)
             loss = self.loss(weights, Batch(query_x, query_y)) / count
             torch.autograd.backward(loss)
             total += loss.detach()
@@ -90,13 +91,14 @@ class Maml:
             yield [partial(self.problem.apply, dict(zip(self.names, weights, strict=True))) for weights in fast]
             if i < steps:
                 parts = [minibatch(batch, self.problem.step_points, i) for batch in batches]
-                fast = [self.step(*each) for each in zip(inner, fast, parts, strict=True)]
+                share = step_size(self.problem, 1.0, i)
+                fast = [self.step(*each, share) for each in zip(inner, fast, parts, strict=True)]
 
-    def step(self, inner: Any, weights: Weights, batch: Batch) -> Weights:
-        """One inner step for good: nothing is kept to differentiate it."""
+    def step(self, inner: Any, weights: Weights, batch: Batch, share: float) -> Weights:
+        """One inner step for good, `share` times as long as the first: nothing is kept to differentiate it."""
         with torch.enable_grad():
             leaves = tuple(weight.detach().requires_grad_() for weight in weights)
-            return tuple(weight.detach() for weight in inner.step(self.loss(leaves, batch), leaves))
+            return tuple(weight.detach() for weight in inner.step(share * self.loss(leaves, batch), leaves))
 
     def state_dict(self) -> dict[str, Any]:
         """See Learner."""

@@ -1,6 +1,6 @@
-"""Every number on the committed pages, computed once more from the JSON of the records, on a short path of its own.
+"""Every number on the pages of the committed results, computed once more from the records on a short path of its own.
 
-Nothing of `metabench.report` is used but the way in which numbers are written (`numbers`).
+Nothing of `metabench.report` is used for it but the way in which numbers are written (`formatting`).
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ import pytest
 from scipy import stats
 
 from metabench.report import formatting
+from metabench.report.build import build_report
 
 ROOT = Path(__file__).parents[2]
-REPORTS = sorted(page.parent.name for page in ROOT.glob("reports/*/index.html"))
+RESULTS = sorted(folder.name for folder in ROOT.glob("results/*"))
 ALPHA = 0.05
-MOST_TASKS = 10**6
-WRITTEN_OUT = 8
-"""Pairs that do not differ significantly; the rest is counted."""
+MOST_TASKS = 10**4
 Cells = dict[str, np.ndarray]
 
 
@@ -137,17 +136,34 @@ def interval(cells: np.ndarray) -> tuple[float, float, float]:
     return cells.mean(), stats.t.ppf(0.975, degrees) * error, p
 
 
-def family(suite: Suite) -> dict[tuple[str, str], tuple[float, float, float]]:
-    """(better, worse) -> gap, half-width, p after Holm; better first."""
-    found = {(a, b): interval(suite.final[a] - suite.final[b]) for a, b in itertools.combinations(suite.order, 2)}
-    ordered = sorted(found, key=lambda pair: found[pair][2])
-    adjusted = np.minimum(
-        np.maximum.accumulate([(len(found) - i) * found[pair][2] for i, pair in enumerate(ordered)]), 1
-    )
-    return {pair: (*found[pair][:2], float(p)) for pair, p in zip(ordered, adjusted)}
+def gap_to(suite: Suite, a: str, b: str, count: int) -> tuple[float, float, float]:
+    """What `a` gains over `b`, half the interval that holds with `count` - 1 others, and p at that."""
+    cells = suite.sign * (suite.final[a] - suite.final[b])
+    error, degrees = width(parts(cells), *cells.shape)
+    half = stats.t.ppf((1 + 0.95 ** (1 / count)) / 2, degrees) * error
+    return cells.mean(), half, 1 - (1 - interval(cells)[2]) ** count
 
 
-def needs(cells: np.ndarray, pairs: int) -> tuple[str, str]:
+def behind(suite: Suite) -> dict[str, tuple[float, float, float]]:
+    """Algorithm -> what it lacks to the best mean, and low and high of what it lacks to the best, whoever that is."""
+    rivals = len(suite.order) - 1
+    apart = {(a, b): gap_to(suite, a, b, rivals) for a, b in itertools.permutations(suite.order, 2)}
+    beaten = {a for (a, b), (gap, half, _) in apart.items() if gap + half < 0} - {suite.order[0]}
+    maybe = [name for name in suite.order if name not in beaten]
+    found = {}
+    for a in suite.order:
+        ends = [apart[a, b][:2] for b in maybe if b != a] + [(0.0, 0.0)] * (a in maybe)
+        low, high = min(gap - half for gap, half in ends), min(0.0, max(gap + half for gap, half in ends))
+        lead = apart[a, suite.order[0]][0] if a != suite.order[0] else 0.0
+        found[a] = (suite.sign * lead, *sorted((suite.sign * low, suite.sign * high)))
+    return found
+
+
+def close(suite: Suite) -> list[str]:
+    return [name for name, (_, low, high) in behind(suite).items() if low <= 0 <= high and name != suite.order[0]]
+
+
+def needs(cells: np.ndarray, comparisons: int) -> tuple[float, str]:
     """What this design finds 8 times in 10, and what would find the difference that was seen."""
     seeds, tasks = cells.shape
     of_seed, of_task, rest = parts(cells)
@@ -155,62 +171,40 @@ def needs(cells: np.ndarray, pairs: int) -> tuple[str, str]:
 
     def finds(s: int, t: int) -> float:
         error, degrees = width((t * seed + rest, s * task + rest, rest), s, t)
-        return (stats.t.ppf(1 - ALPHA / pairs / 2, degrees) + stats.t.ppf(0.8, degrees)) * error
+        return (stats.t.ppf((1 + 0.95 ** (1 / comparisons)) / 2, degrees) + stats.t.ppf(0.8, degrees)) * error
 
-    more = next((s for s in range(2, 201) if finds(s, tasks) <= abs(cells.mean())), None)
-    tasks_needed = None
+    more = next((str(s) for s in range(2, 201) if finds(s, tasks) <= abs(cells.mean())), "more than 200")
+    wider = f"more than {MOST_TASKS:,}"
     if finds(seeds, MOST_TASKS) <= abs(cells.mean()):
-        tasks_needed = bisect(range(MOST_TASKS), True, tasks, key=lambda t: finds(seeds, t) <= abs(cells.mean()))
-    ways = [f"{more:,} seeds"] if more else []
-    ways += [f"{tasks_needed:,} tasks with the seeds there are"] if tasks_needed else []
-    return finds(seeds, tasks), f"about {' or '.join(ways)}" if ways else "more than 200 seeds"
+        wider = f"{bisect(range(MOST_TASKS), True, 2, key=lambda t: finds(seeds, t) <= abs(cells.mean())):,}"
+    return finds(seeds, tasks), f"{more} seeds, or {wider} tasks"
 
 
 def sentences(suite: Suite) -> list[str]:
     """What stands above the figures."""
-    pairs = family(suite)
-    best, told = suite.order[0], [pair for pair, (_, _, p) in pairs.items() if p < ALPHA]
-    behind = [b for a, b in itertools.combinations(suite.order, 2) if a == best and (a, b) in told]
-    count = f"{len(told)} of {len(pairs)} pairs {'differs' if len(told) == 1 else 'differ'} significantly."
-    whom = " and ".join(filter(None, (", ".join(behind[:-1]), behind[-1]))) if behind else ""
-    whom = "every other" if len(behind) == len(suite.order) - 1 else whom
-    found = [
-        f"{best} is significantly better than {whom}; {count}" if behind
-        else f"{best} has the best mean, but does not differ significantly from any other; {count}"
-    ]  # fmt: skip
-    for a, b in itertools.combinations(suite.order, 2):
-        gap, half, p = pairs[a, b]
-        if p >= ALPHA:
-            smallest, needed = needs(suite.final[a] - suite.final[b], len(pairs))
-            share = formatting.is_share(suite.metric)
-            seen = f"{100 * smallest:.3g} points" if share else formatting.decimal(smallest)
-            seeds, tasks = suite.final[a].shape
-            found.append(
-                f"Not significant: {a} and {b} differ by {formatting.difference(gap, half, suite.metric)} "
-                f"(p = {p:.2g} after Holm's correction over {len(pairs)} pairs). {seeds} seeds and {tasks} "
-                f"tasks find {seen} or more, 8 times in 10; to find what was seen here would take {needed}."
-            )
-    if len(found) > 1 + WRITTEN_OUT:
-        left = len(found) - 1 - WRITTEN_OUT
-        found[1 + WRITTEN_OUT :] = [
-            f"And {left} more pairs that do not differ significantly: tables/pairs.csv has all of them."
-        ]
-    return found
+    best, others, near = suite.order[0], suite.order[1:], close(suite)
+    if not near:
+        return [f"{best} is significantly better than every other."]
+    if near == others:
+        return [f"{best} has the best mean; none of the others is separated from it."]
+    listed = ", ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
+    verb = "is" if len(near) == 1 else "are"
+    return [f"{best} has the best mean; {listed} {verb} not separated from it, the others are."]
 
 
 def table(suite: Suite) -> list[list[str]]:
     """The rows of scores."""
-    pairs, best, rows = family(suite), suite.order[0], []
+    gaps, rows = behind(suite), []
     for name in suite.order:
         first, seeds = suite.records[name][0], suite.final[name].shape[0]
         budget, (mean, half, _) = first["trial"]["budget"], interval(suite.final[name])
-        behind, mark = "–", " best"
-        if name != best:
-            gap, wide, p = pairs[best, name]
-            behind, mark = formatting.difference(-gap, wide, suite.metric), "" if p < ALPHA else " tied"
+        gap, *ends = gaps[name]
+        shown, mark = formatting.behind(gap, tuple(ends), suite.metric), " not separated" * (name in close(suite))
+        if name == suite.order[0]:
+            shown, mark = "–", " best"
         strategies = sorted({record["strategy"] for record in suite.records[name] if record["strategy"]})
         rows.append([
-            name + mark, formatting.with_interval(mean, half, suite.metric), behind, f"{seeds}",
+            name + mark, formatting.with_interval(mean, half, suite.metric), shown, f"{seeds}",
             suite.score(suite.final[name].mean(1).std(ddof=1)),
             "yes" if judged(first["tests"])["transductive"] else "no",
             f"{budget['updates'] if suite.trained(name) else 0:,}",
@@ -225,7 +219,7 @@ def table(suite: Suite) -> list[list[str]]:
 def figures(suite: Suite) -> dict[str, list[str]]:
     """Title of a figure -> the clauses of its words, in any order."""
     score, order, final = suite.score, suite.order, suite.final
-    pairs, best, trained = family(suite), order[0], [name for name in order if suite.trained(name)]
+    best, trained = order[0], [name for name in order if suite.trained(name)]
     others = order[1:]
     plain = {name: suite.curve(name, "score").mean(0) for name in order}
     seconds = {name: suite.curve(name, "train_seconds").mean(0)[-1] for name in trained}
@@ -244,16 +238,21 @@ def figures(suite: Suite) -> dict[str, list[str]]:
             f"after {len(suite.steps[n]) - 1}" for n in order
         ],
     }  # fmt: skip
-    marked = {n: "" if pairs[best, n][2] < ALPHA else ", not significant" for n in others}
     wins = {n: suite.sign * (final[n] - final[best]) for n in others}
-    chances = {n: interval(np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5))) for n, gap in wins.items()}
-    gaps = {n: (-pairs[best, n][0], pairs[best, n][1]) for n in others}
+    chances = {n: np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5)) for n, gap in wins.items()}
+    gaps, near = behind(suite), close(suite)
     found["Difference to the best"] = [
-        f"{n} {formatting.difference(*gaps[n], suite.metric)}{marked[n]}" for n in others
+        f"{n} {formatting.behind(gaps[n][0], gaps[n][1:], suite.metric)}{', not separated' * (n in near)}"
+        for n in others
     ]
-    found["Probability of improvement"] = [
-        f"{n} {formatting.with_interval(*chances[n][:2], 'accuracy')}{marked[n]}" for n in others
-    ]
+    found["Probability of improvement"] = []
+    for n, cells in chances.items():
+        error, degrees = width(parts(cells), *cells.shape)
+        half = stats.t.ppf((1 + 0.95 ** (1 / len(others))) / 2, degrees) * error
+        mark = ", not separated" * bool(abs(cells.mean() - 0.5) <= half)
+        found["Probability of improvement"].append(
+            f"{n} {formatting.with_interval(cells.mean(), half, 'accuracy')}{mark}"
+        )
     middle = np.median(np.concatenate([each.ravel() for each in final.values()]))
     shares = {n: (suite.sign * final[n] >= suite.sign * middle).mean() for n in order}
     found["Performance profiles"] = [f"{n} {100 * share:.0f}%" for n, share in shares.items()]
@@ -313,9 +312,9 @@ def costs(suite: Suite, plain: Cells, trained: list[str]) -> dict[str, list[str]
     return {"Scores at equal cost": equal, "Time to a target": targets, "Score and cost": cost}
 
 
-@pytest.fixture(scope="module", params=REPORTS)
+@pytest.fixture(scope="module", params=RESULTS)
 def committed(request) -> tuple[Reader, str, list[Suite]]:
-    text = (ROOT / "reports" / request.param / "index.html").read_text(encoding="utf-8")
+    text = build_report([ROOT / "results" / request.param], formats=["svg"]).files["index.html"].decode()
     folders: dict[str, list[Path]] = {}
     for file in ROOT.glob(f"results/{request.param}/*/record.json"):
         folders.setdefault(json.loads(file.read_text(encoding="utf-8"))["trial"]["suite"], []).append(file.parent)
@@ -323,7 +322,7 @@ def committed(request) -> tuple[Reader, str, list[Suite]]:
 
 
 def test_there_are_reports():
-    assert "quickstart" in REPORTS
+    assert "quickstart" in RESULTS
 
 
 def test_tables(committed):
@@ -338,8 +337,20 @@ def test_sentences(committed):
         said = reader.sentences[suite.name]
         for sentence in sentences(suite):
             assert sentence in said
-        count = sum(sentence.startswith("Not significant") for sentence in said)
-        assert count == min(WRITTEN_OUT, sum(p >= ALPHA for _, _, p in family(suite).values()))
+
+
+def test_what_is_not_separated(committed):
+    reader, _, suites = committed
+    for suite in suites:
+        expected = []
+        for name in close(suite):
+            cells = suite.final[name] - suite.final[suite.order[0]]
+            smallest, needed = needs(cells, len(suite.order) - 1)
+            share, (gap, *ends) = formatting.is_share(suite.metric), behind(suite)[name]
+            seen = f"{100 * smallest:.3g} points" if share else formatting.decimal(smallest)
+            expected.append([name, formatting.behind(gap, tuple(ends), suite.metric), seen, needed])
+        shown = reader.rows.get((suite.name, f"Not separated on {suite.name}"), [[]])[1:]
+        assert [[row[0], row[1], *row[3:]] for row in shown] == expected
 
 
 def test_figures(committed):

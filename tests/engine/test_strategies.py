@@ -273,13 +273,13 @@ def trial(updates: int = 1000, **fields) -> Trial:
 def test_a_choice_is_made_once(tmp_path, monkeypatch):
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
     made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
-    first = select_strategy.select_strategy(made, tasks, trial(), Execution())
+    first = select_strategy.select_strategy(made, lines(), tasks, trial(), Execution())
     assert set(first.milliseconds) == {"vectorised", "threaded"}
     assert first.strategy == min(first.milliseconds, key=first.milliseconds.get)
     assert first.reason.startswith("measured; not compiled: that saves some")
     monkeypatch.setattr(select_strategy, "measure", None)
     other_seed = msgspec.structs.replace(trial(), seed=7)
-    assert select_strategy.select_strategy(made, tasks, other_seed, Execution(threads=2)) == first
+    assert select_strategy.select_strategy(made, lines(), tasks, other_seed, Execution(threads=2)) == first
     path = next((tmp_path / "strategies").glob("*.json"))
     later = msgspec.structs.replace(first, strategy="threaded", reason="too late")
     assert select_strategy.publish(path, later) == first
@@ -290,12 +290,12 @@ def test_a_cache_that_cannot_be_used_costs_a_measurement_only(tmp_path, monkeypa
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "file"))
     made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
-    assert select_strategy.select_strategy(made, tasks, trial(), Execution()).milliseconds
+    assert select_strategy.select_strategy(made, lines(), tasks, trial(), Execution()).milliseconds
 
 
 def test_a_short_trial_goes_by_the_rule():
     made = maml(lines())
-    choice = select_strategy.select_strategy(made, tasks_of(lines(), 2), trial(updates=20), Execution())
+    choice = select_strategy.select_strategy(made, lines(), tasks_of(lines(), 2), trial(updates=20), Execution())
     assert choice.strategy == "vectorised"
     large = {"weight": torch.zeros(64, 64, 3, 3)}
     assert (by_rule(made.init()), by_rule(large)) == ("vectorised", "threaded")
@@ -360,7 +360,7 @@ def test_a_strategy_is_added_by_registration(registry, tmp_path, monkeypatch):
     assert [record.strategy for record in records] == ["sequential", "vectorised"]
     assert records[0].tests["inductive"].score == pytest.approx(records[1].tests["inductive"].score, rel=1e-9)
     made, tasks = maml(lines(), dtype=torch.float32), lines().sample("train", 4, random_generator("choice"))
-    measured = select_strategy.select_strategy(made, tasks, trial(), Execution()).milliseconds
+    measured = select_strategy.select_strategy(made, lines(), tasks, trial(), Execution()).milliseconds
     assert set(measured) == {"vectorised", "threaded", "sequential"}
 
 
@@ -374,3 +374,20 @@ def test_a_strategy_that_there_is_not_is_one_line(registry):
     record = run_trial(short, Execution(strategy="vectorized"), lambda progress: None, registry).record
     assert (record.status, record.provenance.traceback) == ("error", "")
     assert record.reason.startswith("There is no strategy 'vectorized'. Did you mean 'vectorised'?")
+
+
+@pytest.mark.parametrize("strategy", [Vectorised, Threaded, compiled.Compiled])
+def test_a_direction_that_is_too_long_is_cut_and_a_short_one_left(strategy, monkeypatch):
+    """By plain gradient descent at rate 1 the way that weights go is the direction itself."""
+    monkeypatch.setattr(compiled, "load_or_compile", lambda graph, inputs: lambda given: [graph(*given)])
+    suite = lines()
+    made = maml(suite)._replace(optimizer=lambda leaves: torch.optim.SGD(leaves, lr=1.0))
+    batch, way = tasks_of(suite, 3), {}
+    for clip_norm in (0.0, 1e-3, 1e6):
+        learner = BatchedLearner(made, strategy(), suite._replace(clip_norm=clip_norm))
+        before = flatten(map_tree(torch.clone, learner.meta))[0]
+        learner.update(batch, 0.0)
+        way[clip_norm] = torch.cat([(a - b).flatten() for a, b in zip(before, flatten(learner.meta)[0], strict=True)])
+    assert torch.equal(way[1e6], way[0.0])
+    assert float(way[1e-3].norm()) == pytest.approx(1e-3)
+    assert torch.allclose(way[1e-3] / 1e-3, way[0.0] / way[0.0].norm())

@@ -12,7 +12,7 @@ from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
 from metabench.registry.discovery import load_registry
 from metabench.testing.conformance import kit_of
-from metabench.testing.toy_suites import clouds, lines
+from metabench.testing.toy_suites import TOYS, clouds, lines
 
 REGISTRY = load_registry()
 
@@ -89,6 +89,20 @@ def test_reptile_moves_towards_where_the_task_ends_and_stops_at_the_end():
     assert [algorithm.schedule(progress) for progress in (0.0, 0.75, 1.0)] == [1.0, 0.25, 0.0]
 
 
+def test_reptile_may_keep_its_outer_step_and_adapts_in_the_test_on_batches_of_their_own():
+    suite = lines()
+    support = map_tree(lambda leaf: leaf[0], tasks_of(suite, 1, "reptile")).support
+    settings = {"inner_lr": 0.05, "batch_size": 4}
+    assert make("reptile", suite, **settings, final_share=1.0).schedule(1.0) == 1.0
+    training, test = (make("reptile", suite, **settings, test_batch_size=size) for size in (0, 2))
+    for algorithm, points in ((training, 4), (test, 2)):
+        meta = algorithm.init()
+        first = Batch(support.x[:points], support.y[:points])
+        seen = algorithm.inner.step(meta, meta, support, 0)
+        expected = make("maml", suite, inner_lr=0.05).inner.step(meta, meta, first, 0)
+        assert all(torch.equal(seen[name], expected[name]) for name in meta)
+
+
 def test_scratch_is_not_trained_and_starts_where_everybody_starts():
     algorithm = make("scratch", lines())
     learner = as_learner(algorithm)
@@ -112,3 +126,18 @@ def test_finetune_trains_the_body_on_the_pool_and_starts_from_the_initial_head()
     next(iter(learner.adapt(tasks_of(suite, 2, "s").support, 0)))
     moved = {name for name, weight in seen["start"].items() if not torch.equal(weight, initial[name])}
     assert moved == set(initial) - set(learner.problem.head)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
+def test_a_suite_shortens_the_inner_steps_after_the_first(name):
+    """To nothing here, in every algorithm: one step and three are the same, and three are more where it does not."""
+    suite = TOYS["clouds" if name in ("nearest", "protonet", "protomaml") else "lines"]()
+    tasks, found = tasks_of(suite, 2, "later"), {}
+    for later_lr in (0.0, 1.0):
+        learner = as_learner(make(name, suite._replace(later_lr=later_lr)))
+        with torch.no_grad():
+            found[later_lr] = [adapted[0](tasks.query.x[0]).clone() for adapted in learner.adapt(tasks.support, 3)]
+    assert torch.equal(found[0.0][1], found[0.0][3])
+    assert torch.equal(found[0.0][1], found[1.0][1])
+    still = torch.equal(found[1.0][0], found[1.0][1])
+    assert torch.equal(found[1.0][1], found[1.0][3]) == still

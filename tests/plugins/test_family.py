@@ -12,6 +12,8 @@ from metabench.api.trees import flatten
 from metabench.engine.learner import as_learner, strategy_of
 from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
+from metabench.experiments.planning import plan_trials
+from metabench.experiments.read_options import read_options
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_algorithm
 from metabench.testing.toy_suites import TOYS, clouds, lines
@@ -198,6 +200,24 @@ def test_the_implicit_gradient_is_the_unrolled_one_at_convergence():
     assert gaps[1] < 1e-6
 
 
+def test_imaml_may_pull_once_after_its_last_step_and_not_in_the_test():
+    suite = lines()
+    task, problem = task_of(suite), problem_of(suite)
+    settings = {"inner_lr": 0.1, "inner_steps": 3, "proximal": 2.0}
+    code = make("imaml", suite, pull="after the last", cg_steps=0, **settings)
+    start = problem.init()
+    plain = unroll(make("maml", suite, inner_lr=0.1).inner, start, task.support, 3)
+    assert_close(unroll(code.inner, start, task.support, 3), plain)
+    pulled = map_tree(lambda w, first: w - 0.2 * (w - first), plain, start)
+    with torch.no_grad():
+        loss, _ = code.meta_grad(start, task, 0.0)
+    assert float(loss) == pytest.approx(float(problem.loss(pulled, task.query)))
+    further = make("imaml", suite, **settings).inner
+    assert float(problem.loss(unroll(further, start, task.support, 3), task.support)) > float(
+        problem.loss(plain, task.support)
+    )
+
+
 def test_much_damping_leaves_imaml_the_gradient_at_the_adapted_weights():
     suite = lines()
     task, problem = task_of(suite), problem_of(suite)
@@ -233,17 +253,47 @@ def test_conjugate_gradients_solve_n_equations_in_n_steps_and_more_do_no_harm():
 
 @pytest.mark.parametrize("suite", TOYS.values(), ids=TOYS)
 def test_a_context_that_starts_at_zero_is_all_that_cavia_adapts(suite):
-    problem, task = problem_of(suite()), task_of(suite())
-    algorithm = make("cavia", suite(), context=4)
+    task, algorithm = task_of(suite()), make("cavia", suite(), context=4)
     meta = algorithm.init()
     (name,) = {name for name in meta if name.endswith("context")}
     start, after = trajectory(algorithm.inner, meta | {name: torch.ones(4).double()}, task.support, 1)
     assert moved({name: torch.zeros(4).double()}, start) == set()
     assert moved(start, after) == {name}
-    assert_close(algorithm.inner.predict(meta, start, task.query.x), problem.apply(problem.init(), task.query.x))
     learner = as_learner(algorithm)
     learner.update(tasks_of(suite(), 4), 0.0)
     assert moved(meta, learner.meta) == set(meta) - {name}
+
+
+def test_cavia_scales_and_shifts_by_the_film_of_the_context_or_takes_it_as_further_inputs():
+    suite, context = lines(), torch.tensor([0.5, -2.0], dtype=torch.float64)
+    problem, x = problem_of(suite), torch.linspace(-1, 1, 4, dtype=torch.float64)[:, None]
+
+    def predicted(mode):
+        meta = make("cavia", suite, context=2, layer=0, mode=mode).init() | {"0.context": context}
+        return meta, make("cavia", suite, context=2, layer=0, mode=mode).inner.predict(
+            meta, {"0.context": context}, x
+        )
+
+    weights = problem.init()
+    hidden = x @ weights["0.weight"].T + weights["0.bias"]
+    meta, seen = predicted("film")
+    scale, shift = (meta["0.film.weight"] @ context + meta["0.film.bias"]).view(2, -1)
+    assert_close(seen, torch.tanh(scale * hidden + shift) @ weights["2.weight"].T + weights["2.bias"])
+    meta, seen = predicted("concatenate")
+    wide = torch.cat([weights["0.weight"], meta["0.linear.weight"]], 1)
+    inputs = torch.cat([x, context.expand(4, 2)], 1)
+    expected = torch.tanh(inputs @ wide.T + weights["0.bias"]) @ weights["2.weight"].T + weights["2.bias"]
+    assert_close(seen, expected)
+    assert float(wide[:, 1:].abs().max()) <= 3**-0.5  # torch's default for a layer of three inputs
+
+
+def test_schedules_belong_to_the_published_length_and_quick_runs_do_not_squeeze_them():
+    for suite in ("sinusoid", "glyphs"):
+        for recipe, last in (("quick", 1e-3), ("paper", 1e-5)):
+            given = {"algos": "maml++", "suites": suite, "seeds": 1, "recipe": recipe}
+            (trial,) = plan_trials(read_options(None, given), REGISTRY)
+            made = make("maml++", clouds(), **trial.algorithm_parameters)
+            assert made.schedule(1.0) == pytest.approx(last / 1e-3)
 
 
 def test_cavia_and_boil_say_that_a_head_alone_is_not_for_them():

@@ -114,6 +114,27 @@ def test_the_gradient_of_protomaml_goes_through_the_prototypes():
     assert any(gradient.abs().max() > 1e-6 for gradient in grads)
 
 
+def test_the_inner_loop_of_protomaml_leaves_batchnorm_alone_and_need_not_be_differentiated():
+    problem, task = problem_of(clouds()), task_of(clouds())
+    exact, cut = (protomaml(problem, inner_lr=0.1, first_order=first_order) for first_order in (False, True))
+    meta = exact.init()
+    assert set(unroll(exact.inner, meta, task.support, 2)) == set(problem.init()) - {"1.weight", "1.bias"}
+
+    def by_hand(meta):
+        start = exact.inner.start(meta, task.support)
+        moved = exact.inner.step(meta, start, task.support, 0)
+        fast = {name: start[name] + (moved[name] - start[name]).detach() for name in start}
+        return problem.loss(meta | fast, task.query)
+
+    leaves = map_tree(lambda weight: weight.requires_grad_(), exact.init())
+    expected = torch.autograd.grad(by_hand(leaves), list(leaves.values()))
+    with torch.no_grad():
+        seen = cut.meta_grad(meta, task, 0.0)[1]
+        whole = as_learner(exact).direction(tasks_of(clouds(), 1), 0.0)[1]
+    torch.testing.assert_close(list(seen.values()), list(expected))
+    assert any((whole[name] - seen[name]).abs().max() > 1e-6 for name in meta)
+
+
 def test_an_embedding_on_a_prototype_belongs_to_its_class():
     problem, task = problem_of(clouds()), task_of(clouds())
     made = protonet(problem)

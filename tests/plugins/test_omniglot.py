@@ -93,6 +93,26 @@ def test_drawings_are_light_on_dark_and_upright():
     assert image[20:].max() == 0
 
 
+def test_resized_to_the_nearest_pixel_a_drawing_stays_of_one_bit_as_pillow_makes_it():
+    image = Image.open(io.BytesIO(png((7, 3))))
+    theirs = np.asarray(image.resize((28, 28), Image.Resampling.LANCZOS))  # of mode 1: Pillow takes the nearest
+    assert ((small(png((7, 3)), "nearest") == 255) == ~theirs).all()
+    assert set(np.unique(small(png((7, 3)), "nearest"))) == {0, 255}
+    assert len(np.unique(small(png((7, 3)), "lanczos"))) > 2
+
+
+def test_both_ways_to_resize_are_kept_apart_in_the_cache():
+    assert not torch.equal(characters("lanczos")[0], characters("nearest")[0])
+    assert torch.equal(characters("lanczos")[0], characters()[0])
+
+
+@pytest.mark.parametrize("shots", [1, 5])
+def test_the_paper_recipe_takes_the_data_of_mamls_code(shots):
+    paper = omniglot(shots=shots).recipes["paper"]
+    assert paper.suite == {"split": "random", "rotations": True, "resize": "nearest", "queries": shots}
+    omniglot(shots=shots, **paper.suite)
+
+
 def test_tasks_have_the_asked_shape():
     tasks = omniglot(ways=20, shots=2, queries=3).sample("test", 2, random_generator("shape"))
     assert tasks.support.x.shape == (2, 40, 1, 28, 28)

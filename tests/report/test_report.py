@@ -146,7 +146,7 @@ def test_the_scores_are_those_of_the_records(results, report, page, algorithm, p
     assert len(found) == 1
     assert float(found[0]["score"]) == pytest.approx(mean, rel=1e-9)
     assert float(found[0]["ci95"]) == pytest.approx(half, rel=1e-9)
-    shown = f"{100 * mean:.2f} ± {100 * half:.2f}%"
+    shown = formatting.with_interval(mean, half, "accuracy")
     assert shown in page
     assert shown in (report / "report.md").read_text(encoding="utf-8")
 
@@ -162,22 +162,20 @@ def test_times_seeds_and_memory_are_those_of_the_records(report):
     assert [row["algorithm"] for row in waves.values()][-1] == "reptile", "the largest error is the worst"
 
 
-def test_the_best_and_what_is_tied_with_it(results):
+def test_the_best_and_what_is_not_separated_from_it(results):
     found = configurations.collect(store.records(results), results)
     best: dict[tuple[str, str], configurations.Configuration] = {}
-    for group, (standing, _, _) in zip(found, summary.standings(found)):
+    for group, (standing, _) in zip(found, summary.standings(found)):
         if standing == "best":
             assert best.setdefault((group.suite, group.protocol), group) is group
-    for group, (standing, gap, p) in zip(found, summary.standings(found)):
-        if gap is None:
+    for group, (standing, behind) in zip(found, summary.standings(found)):
+        if behind is None:
             assert standing in ("best", "")
             continue
         winner = best[group.suite, group.protocol]
         common = sorted(group.final.keys() & winner.final.keys())
-        mean = np.mean([group.final[seed] - winner.final[seed] for seed in common])
-        assert gap.mean == pytest.approx(mean)
-        assert p >= gap.p
-        assert (standing == "tied") == (p >= 0.05)
+        assert behind.mean == pytest.approx(np.mean([group.final[seed] - winner.final[seed] for seed in common]))
+        assert (standing == "not separated") == (behind.low <= 0 <= behind.high) == (behind.p >= 0.05)
     assert len(best) == 3
 
 
@@ -297,7 +295,7 @@ def test_the_terminal_table(results):
     table = summary_table(store.records(results), results)
     assert table.headings[:6] == ("suite", "algorithm", "metric", "score", "seeds", "transductive")
     mean, half = by_hand(results, "lonely", "glyphs", "inductive")
-    shown = ("glyphs", "lonely", "accuracy", f"{100 * mean:.2f} ± {100 * half:.2f}%", "1", "no")
+    shown = ("glyphs", "lonely", "accuracy", formatting.with_interval(mean, half, "accuracy"), "1", "no")
     assert shown in {row[:6] for row in table.rows}
     assert summary_table([], results).rows == ()
 
@@ -320,7 +318,7 @@ def test_both_formats_read_the_same(page, report):
     """One text says how to read it, in the page and in report.md."""
     terms = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
     listed = re.findall(r"^- \*\*(.*?)\*\*: (.*)$", (report / "report.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert "Best and tied" in dict(terms)
+    assert "Behind the best" in dict(terms)
     assert [(name, html.unescape(words)) for name, words in terms] == [
         (name, html.unescape(words).replace("\\", "")) for name, words in listed
     ]
@@ -357,7 +355,7 @@ def test_an_algorithm_that_needs_no_other_query_points_competes_under_what_was_a
     fields = {name: getattr(better.record, name) for name in Record.__struct_fields__}
     store.write(tmp_path, Outcome(Record(**{**fields, **record}), {"inductive": better.scores["transductive"]}))
     found = configurations.collect(store.records(tmp_path), tmp_path)
-    standings = {group.algorithm: standing for group, (standing, _, _) in zip(found, summary.standings(found))}
+    standings = {group.algorithm: standing for group, (standing, _) in zip(found, summary.standings(found))}
     assert standings == {"maml": "", "protonet": "best"}
 
 
@@ -398,6 +396,11 @@ def test_shifting_and_scaling_scores_does_the_same_to_their_interval():
 def test_numbers_as_they_are_read():
     assert formatting.with_interval(0.95304, 0.00541, "accuracy") == "95.30 ± 0.54%"
     assert formatting.with_interval(0.38149, 0.035, "mse") == "0.381 ± 0.035"
+    assert formatting.with_interval(0.456, 0.0268, "accuracy") == "45.6 ± 2.7%"
+    assert formatting.with_interval(0.456, 0.123, "accuracy") == "46 ± 12%"
+    assert formatting.with_interval(2.1e-5, 3e-6, "mse") == "2.1e-05 ± 3e-06"
+    assert formatting.with_interval(1234.5, 31.2, "return") == "1234 ± 31"
+    assert formatting.behind(-0.031, (-0.052, 0.0), "accuracy") == "−3.1 [−5.2, 0.0]"
     assert formatting.difference(-0.031, 0.0042, "accuracy") == "−3.10 ± 0.42 points"
     assert formatting.with_interval(None, None, "mse") == formatting.with_interval(float("nan"), 1.0, "mse") == "–"
     assert [formatting.amount(value) for value in (1234.5, 12.34, 0.5, None)] == ["1,234", "12.3", "0.50", "–"]

@@ -90,7 +90,7 @@ def test_the_figure_is_of_every_value_in_order(root):
     }
     assert list(line.get_xdata()) == pytest.approx(sorted(scores))
     assert list(line.get_ydata()) == pytest.approx([scores[rate] for rate in sorted(scores)])
-    assert "0.1 47" in words
+    assert "inner_lr: 0.001 90" in words
 
 
 def test_a_value_that_was_run_before_belongs_to_the_sweep(tmp_path):

@@ -55,7 +55,8 @@ def command(name: str) -> Callable[[Command], Command]:
 
 def parameter_of(row: Row, name: str) -> inspect.Parameter:
     """An option of the table as the parameter of a command; None where it is not given."""
-    flag = row.option.flag or "--" + row.name.replace("_", "-")
+    word = row.name.replace("_", "-")
+    flag = row.option.flag or (f"--{word}/--no-{word}" if row.default is True else f"--{word}")
     number = row.type in (int, int | None)
     kind = bool if row.type is bool else int if number else list[str] if row.option.flag else str
     flags = (flag, row.option.short) if row.option.short else (flag,)

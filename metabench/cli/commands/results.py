@@ -107,6 +107,7 @@ def clean(
     results: Results,
     failed: Annotated[bool, typer.Option("--failed", help="Records of errors, timeouts and lost trials.")] = False,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Checkpoints of unfinished trials.")] = False,
+    states: Annotated[bool, typer.Option("--states", help="Kept states, which only load_learner reads.")] = False,
     damaged: Annotated[bool, typer.Option("--damaged", help="Files that were set aside as damaged.")] = False,
     trial: Annotated[list[str] | None, typer.Option(help="All of the trial with this id (may be repeated).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and stop.")] = False,
@@ -114,7 +115,8 @@ def clean(
     """Remove what is named, and nothing else."""
     from metabench.records.folder import clean as remove
 
-    paths = remove(results, failed=failed, checkpoints=checkpoints, damaged=damaged, trials=trial or [], dry=dry_run)
+    wanted = {"failed": failed, "checkpoints": checkpoints, "states": states, "damaged": damaged}
+    paths = remove(results, **wanted, trials=trial or [], dry=dry_run)
     for path in paths:
         say(str(path))
     say(f"{len(paths)} files {'would be ' if dry_run else ''}removed.")

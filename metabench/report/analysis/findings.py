@@ -1,7 +1,7 @@
-"""What is significant and what is not, in plain sentences, and how much more it would take.
+"""Who leads on a suite, who may be as good, and how much more it would take to tell.
 
-A difference is significant if its p value is below 0.05 after Holm's correction over all pairs of its suite and
-protocol. What is not significant is not equality: the sentence says what the design could have found.
+Not separated from the best is whoever may be the best itself: the interval of how far it is behind includes 0. That
+is not equality, so a row says what this design could have found.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from metabench.report import formatting
-from metabench.report.analysis.pairs import MIN_SUITES, Pair, all_pairs, contests, over_suites
+from metabench.report.analysis.pairs import MIN_SUITES, contests, over_suites, to_best
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import power
-from metabench.report.statistics.comparisons import ALPHA
 from metabench.report.statistics.intervals import paired
+from metabench.report.statistics.simultaneous import ALPHA, Behind
 
 MIN_SEEDS = 3
 """Below this nothing can be said of how seeds differ, or hardly."""
-MAX_LISTED = 8
-"""Pairs that are written out before the rest is only counted."""
 
 
 class Findings(NamedTuple):
-    """Sentences about one suite."""
+    """Of one suite."""
 
     found: tuple[str, ...]
-    """Who leads and whether that is significant, and where there are too few seeds to say."""
-    open: tuple[str, ...]
-    """What is not significant, and what it would take."""
+    """Sentences: who leads, who is not separated, and where there are too few seeds to say."""
+    open: tuple[dict[str, str], ...]
+    """A row for each that is not separated from the best: what this design finds, and what it would take."""
 
 
 def findings(groups: Sequence[Configuration]) -> Findings:
@@ -36,82 +34,62 @@ def findings(groups: Sequence[Configuration]) -> Findings:
     several = contests(groups)
     decided, undecided = [], []
     for (_, protocol), members in several.items():
-        pairs = all_pairs(members)
-        lead = headline(members, pairs)
-        decided += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(pairs)]
-        undecided += not_findings(pairs)
+        behind = to_best(members)
+        lead = headline(members, behind)
+        decided += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(members)]
+        undecided += [
+            needed(members[0], group, found, len(members) - 1)
+            for group, found in zip(members[1:], behind[1:])
+            if not found.separated
+        ]
     return Findings(tuple(decided), tuple(undecided))
 
 
-def not_findings(pairs: Sequence[Pair]) -> list[str]:
-    """The pairs that do not differ significantly; the first are written out."""
-    alike = [pair for pair in pairs if not pair.significant]
-    lines = [not_apart(pair) for pair in alike[:MAX_LISTED]]
-    if len(alike) > MAX_LISTED:
-        more = len(alike) - MAX_LISTED
-        lines.append(f"And {more} more pairs that do not differ significantly: tables/pairs.csv has all of them.")
-    return lines
+def headline(members: Sequence[Configuration], behind: Sequence[Behind]) -> str:
+    """Who leads `members`, best first, and who is not separated from it."""
+    best, others = members[0].algorithm, list(zip(members[1:], behind[1:]))
+    close = [group.algorithm for group, found in others if not found.separated]
+    if not close:
+        whom = "every other" if len(others) > 1 else others[0][0].algorithm
+        return f"{best} is significantly better than {whom}."
+    if len(close) == len(others):
+        return (
+            f"{best} has the best mean; {'none of the others' if len(others) > 1 else close[0]} is separated from it."
+        )
+    verb = "is" if len(close) == 1 else "are"
+    return f"{best} has the best mean; {formatting.shortened(close)} {verb} not separated from it, the others are."
 
 
-def headline(members: Sequence[Configuration], pairs: Sequence[Pair]) -> str:
-    """Who leads `members`, best first, and over whom significantly."""
-    best, apart = members[0].algorithm, [pair for pair in pairs if pair.significant]
-    behind = [pair.second.algorithm for pair in apart if pair.first is members[0]]
-    verb = "differs" if len(apart) == 1 else "differ"
-    count = f"{len(apart)} of {formatting.count(len(pairs), 'pair')} {verb} significantly"
-    if not behind:
-        return f"{best} has the best mean, but does not differ significantly from any other; {count}."
-    whom = formatting.listed(behind) if len(behind) < len(members) - 1 or len(members) == 2 else "every other"
-    alone = min(pair.difference.seeds for pair in pairs) == 1
-    if alone:
-        return f"{best} is better than {whom}, on these tasks, as far as 1 seed can say; {count}."
-    return f"{best} is significantly better than {whom}; {count}."
-
-
-def scarce(pairs: Sequence[Pair]) -> list[str]:
-    """Warnings about too few seeds or none in common."""
-    fewest = min(pair.difference.seeds for pair in pairs)
+def scarce(members: Sequence[Configuration]) -> list[str]:
+    """A warning about too few seeds or none in common with the best."""
+    fewest = min(len(group.final.keys() & members[0].final.keys()) for group in members)
     if fewest == 0:
-        return ["Some pairs have no seed in common: their difference is not paired, and its interval wider for it."]
-    if fewest == 1:
-        return [
-            "With 1 seed, an interval speaks of other test tasks and not of training again: no difference here "
-            f"says anything of the algorithms. At least {MIN_SEEDS} seeds are needed, 5 are better."
-        ]
+        return ["Some have no seed in common with the best: their difference is not paired, its interval wider."]
     if fewest < MIN_SEEDS:
+        says = "nothing of training again" if fewest == 1 else "little of how seeds differ"
         return [
-            f"With {fewest} seeds, a nominal 95% interval may cover as little as 90%: at least {MIN_SEEDS} seeds "
-            "are needed, 5 are better."
+            f"{formatting.count(fewest, 'seed').capitalize()} can say {says}: {MIN_SEEDS} are needed, 5 are better."
         ]
     return []
 
 
-def not_apart(pair: Pair) -> str:
-    """One pair that does not differ significantly, and what it would take."""
-    metric = pair.first.metric
-    gap = formatting.difference(pair.difference.mean, pair.difference.half, metric)
-    names = f"{pair.first.algorithm} and {pair.second.algorithm}"
-    judged = f"p = {pair.adjusted:.2g}"
-    if pair.family > 1:
-        judged += f" after Holm's correction over {pair.family} pairs"
-    return f"Not significant: {names} differ by {gap} ({judged}).{advice(pair)}"
-
-
-def advice(pair: Pair) -> str:
+def needed(best: Configuration, group: Configuration, found: Behind, family: int) -> dict[str, str]:
     """How small a difference this design finds, and how many seeds or tasks would find the one that was seen."""
-    cells = paired(pair.first.final, pair.second.final)
+    seen = formatting.behind(found.mean, (found.low, found.high), group.metric)
+    row = {"algorithm": group.algorithm, "behind": seen, "p": f"{found.p:.2g}", "finds": "–", "would take": "–"}
+    cells = paired(group.final, best.final)
     parts = power.components(cells) if cells is not None else None
     if cells is None or parts is None:
-        return ""
-    (seeds, tasks), gap, alpha = cells.shape, pair.difference.mean, ALPHA / pair.family
-    smallest = size(power.detectable(parts, seeds, tasks, alpha), pair.first.metric)
-    more = power.seeds_needed(parts, gap, tasks, alpha) if gap else None
-    wider = power.tasks_needed(parts, gap, seeds, alpha) if gap else None
-    design = f"{formatting.count(seeds, 'seed')} and {formatting.count(tasks, 'task')}"
-    ways = [formatting.count(more, "seed")] if more else []
-    ways += [f"{formatting.count(wider, 'task')} with the seeds there are"] if wider else []
-    needed = f"would take about {' or '.join(ways)}" if ways else f"would take more than {power.MAX_SEEDS} seeds"
-    return f" {design} find {smallest} or more, 8 times in 10; to find what was seen here {needed}."
+        return row
+    (seeds, tasks), gap, alpha = cells.shape, found.mean, 1 - (1 - ALPHA) ** (1 / family)
+    row["finds"] = size(power.detectable(parts, seeds, tasks, alpha), group.metric)
+    if gap:
+        more, wider = power.seeds_needed(parts, gap, tasks, alpha), power.tasks_needed(parts, gap, seeds, alpha)
+        row["would take"] = (
+            f"{more or f'more than {power.MAX_SEEDS}'} seeds, or "
+            + (f"{wider:,}" if wider else f"more than {power.MAX_TASKS:,}") + " tasks"
+        )  # fmt: skip
+    return row
 
 
 def size(value: float, metric: str) -> str:

@@ -2,8 +2,8 @@
 
 Every statement about a pair is a mean over cells (seed, task): of the difference of the two scores, or of 1
 where the first is better, 0 where it is worse and one half where they tie. So one interval serves them all,
-that of `statistics`, which takes seeds and tasks for random. Several comparisons share one error rate by
-Holm's correction (Scandinavian Journal of Statistics 6, 1979).
+that of `statistics`, which takes seeds and tasks for random. Several comparisons share one error rate: those with the
+best are one family, all pairs another (`statistics.simultaneous`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import comparisons
-from metabench.report.statistics.comparisons import ALPHA, Ranking, holm, ranking, signed_ranks
+from metabench.report.statistics.comparisons import Ranking, ranking, signed_ranks
 from metabench.report.statistics.intervals import Interval, difference, paired, stack
+from metabench.report.statistics.simultaneous import Behind, behind_best, corrected, corrected_p
 
 MIN_SUITES = 6
 """Of which the most extreme outcome of Wilcoxon's test has p < 0.05: 2 / 2^6 = 0.03."""
@@ -34,18 +35,23 @@ class Pair:
     first: Configuration
     second: Configuration
     difference: Interval
-    """first - second, in the metric's unit."""
-    adjusted: float
-    """The p value of no difference, after Holm's correction over its family."""
+    """first - second, in the metric's unit; all pairs' intervals hold at once."""
+    p: float
+    """Of no difference, were this the only pair."""
     family: int
-    """How many comparisons there were in that."""
+    """How many pairs there are."""
     better: Interval | None
     """The probability that the first does better on a task, ties half; None where nothing is paired."""
 
     @property
+    def adjusted(self) -> float:
+        """p corrected for the number of pairs."""
+        return corrected_p(self.p, self.family)
+
+    @property
     def significant(self) -> bool:
-        """Whether p is below ALPHA after that correction."""
-        return self.adjusted < ALPHA
+        """Whether the interval leaves 0 out."""
+        return not self.difference.includes_zero
 
 
 def comparison_groups(groups: Sequence[Configuration]) -> dict[ComparisonGroup, list[Configuration]]:
@@ -88,9 +94,14 @@ def all_pairs(members: Sequence[Configuration]) -> list[Pair]:
     couples = list(combinations(members, 2))
     gaps = [difference(first.final, second.final) for first, second in couples]
     return [
-        Pair(first, second, gap, adjusted, len(couples), improvement(first, second))
-        for (first, second), gap, adjusted in zip(couples, gaps, holm([gap.p for gap in gaps]))
+        Pair(first, second, corrected(gap, len(couples)), gap.p, len(couples), improvement(first, second))
+        for (first, second), gap in zip(couples, gaps)
     ]
+
+
+def to_best(members: Sequence[Configuration]) -> list[Behind]:
+    """For each of a comparison group, how far it is behind the best; one family."""
+    return behind_best([group.final for group in members], higher_is_better=members[0].higher_is_better)
 
 
 def improvement(first: Configuration, second: Configuration) -> Interval | None:
@@ -99,14 +110,6 @@ def improvement(first: Configuration, second: Configuration) -> Interval | None:
     if cells is None:
         return None
     return comparisons.probability_of_improvement(cells, higher_is_better=first.higher_is_better)
-
-
-def to_best(members: Sequence[Configuration]) -> list[Pair]:
-    """Of all pairs, those of the best, who comes first in `members`.
-
-    The family is all pairs of the group here too, for who is the best was seen from the same scores.
-    """
-    return [pair for pair in all_pairs(members) if pair.first is members[0]]
 
 
 def over_tasks(members: Sequence[Configuration]) -> Ranking:

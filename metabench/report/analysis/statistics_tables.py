@@ -61,8 +61,8 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
             yield {
                 "suite": suite, "protocol": protocol, "first": pair.first.algorithm, "second": pair.second.algorithm,
                 "metric": pair.first.metric, "seeds": pair.difference.seeds, "tasks": pair.difference.tasks,
-                **columns("difference", pair.difference), "p": pair.difference.p, "p_holm": pair.adjusted,
-                "pairs": pair.family, "finding": pair.significant, **columns("first_better", pair.better),
+                **columns("difference", pair.difference), "p": pair.p, "p_corrected": pair.adjusted,
+                "pairs": pair.family, "significant": pair.significant, **columns("first_better", pair.better),
                 "bootstrap_low": low, "bootstrap_high": high,
             }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import stdev
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ from metabench.report import formatting
 from metabench.report.analysis.pairs import ComparisonGroup, best_first, comparison_groups, to_best
 from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.labels import labels
-from metabench.report.statistics.intervals import Interval
+from metabench.report.statistics.simultaneous import Behind
 
 FLOATS = ("score", "difference", "amount", "number")
 """Formats of columns of floats: NaN where a value is not known."""
@@ -52,7 +52,7 @@ def row(group: Configuration, standing: Standing, columns: Sequence[Column]) -> 
 
 def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
     """The columns that are not pooled from the trials, by name."""
-    behind, score, scored = standing.difference, group.score(), group.scored_records
+    behind, score, scored = standing.behind, group.score(), group.scored_records
     budget = group.records[0].trial.budget
     seed_means = [float(values.mean()) for values in group.final.values()]
     return {
@@ -69,8 +69,9 @@ def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
         "seed_sd": stdev(seed_means) if len(seed_means) > 1 else None,
         "standing": standing.mark,
         "behind": behind and behind.mean,
-        "behind_ci95": behind and behind.half,
-        "behind_p": standing.p,
+        "behind_low": behind and behind.low,
+        "behind_high": behind and behind.high,
+        "behind_p": behind and behind.p,
         "updates": budget.updates if group.trained or not scored else 0,
     }
 
@@ -78,30 +79,21 @@ def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
 class Standing(NamedTuple):
     """A group beside the best of its suite and protocol."""
 
-    mark: str
-    """"best", "tied" or ""."""
-    difference: Interval | None = None
-    """The paired difference, this one - the best, with its own 95% interval."""
-    p: float | None = None
-    """Of no difference, after Holm's correction over all pairs of that suite and protocol."""
+    mark: Literal["best", "not separated", ""] = ""
+    behind: Behind | None = None
+    """None of the best."""
 
 
 def standings(groups: Sequence[Configuration]) -> list[Standing]:
-    """For each group, its standing. Tied is what does not differ significantly from the best.
-
-    That is after Holm's correction over all pairs of that suite and protocol, so that one among several is not
-    called different by chance; one whose own interval leaves 0 out may therefore be tied.
-    """
+    """For each group, its standing: not separated from the best is whose interval includes 0."""
     by_place: dict[tuple[ComparisonGroup, str, str], Standing] = {}
     for place, members in comparison_groups(groups).items():
         by_place[place, members[0].algorithm, members[0].protocol] = Standing("best")
-        for pair in to_best(members):
-            mark = "" if pair.significant else "tied"
-            by_place[place, pair.second.algorithm, pair.second.protocol] = Standing(
-                mark, pair.difference.flipped(), pair.adjusted
-            )
+        for group, found in zip(members[1:], to_best(members)[1:]):
+            standing = Standing("" if found.separated else "not separated", found)
+            by_place[place, group.algorithm, group.protocol] = standing
     keys = [((group.suite, group.competing_protocols[0]), group.algorithm, group.protocol) for group in groups]
-    return [by_place.get(key, Standing("")) for key in keys]
+    return [by_place.get(key, Standing()) for key in keys]
 
 
 def trials(records: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Two experiments, before and after a change: what improved, what got worse, and what is noise.
 
-Scores are compared on common seeds and test tasks. All comparisons share one error rate by Holm's correction: a
-change that does nothing is called one in at most 5% of all calls, however many algorithms are compared.
+Scores are compared on common seeds and test tasks. All comparisons share one error rate, and their intervals hold at
+once: a change that does nothing is called one in at most 5% of all calls, however many algorithms are compared.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from metabench.report.collect.labels import Label, labels
 from metabench.report.collect.merge import Merged
 from metabench.report.collect.provenance import mixtures
 from metabench.report.compare.matching import BeforeAfter, machines, pair, same_machine
-from metabench.report.statistics.comparisons import ALPHA, holm
 from metabench.report.statistics.intervals import Array, Interval, difference, interval, stack
+from metabench.report.statistics.simultaneous import corrected, corrected_p
 
 Verdict = Literal["improved", "worse", "noise", "same", "not comparable"]
 
@@ -41,7 +41,7 @@ class Change:
     after: Interval | None = None
     """Both over the common seeds and tasks."""
     difference: Interval | None = None
-    """After - before, in the metric's unit."""
+    """After - before, in the metric's unit; beyond chance where it leaves 0 out."""
     p: float | None = None
     """Of no difference, corrected."""
     time_ratio: float | None = None
@@ -75,9 +75,8 @@ def compare(before: Merged, after: Merged) -> Comparison:
 def verdicts(couples: Sequence[BeforeAfter], names: Mapping[str, Label]) -> tuple[Change, ...]:
     """Each couple's verdict, all of them one family of comparisons."""
     weighed = [measure_change(couple, names) for couple in couples]
-    gaps = [change.difference for change in weighed if change.difference]
-    adjusted = iter(holm([gap.p for gap in gaps]))
-    changes = [apply_correction(each, next(adjusted), len(gaps)) if each.difference else each for each in weighed]
+    count = sum(change.difference is not None for change in weighed)
+    changes = [apply_correction(each, each.difference, count) if each.difference else each for each in weighed]
     return tuple(sorted(changes, key=lambda change: (change.suite, change.algorithm, change.protocol)))
 
 
@@ -122,18 +121,13 @@ def without_seeds(before: Mapping[int, Array], after: Mapping[int, Array]) -> st
     return "no seed in common"
 
 
-def apply_correction(change: Change, p: float, comparisons: int) -> Change:
-    """The verdict, with its p value corrected for so many comparisons."""
-    gap = change.difference
-    assert gap is not None
-    change = replace(change, p=p)
-    if change.verdict != "noise":
+def apply_correction(change: Change, alone: Interval, comparisons: int) -> Change:
+    """The interval as one of so many, and the verdict that comes from it."""
+    gap = corrected(alone, comparisons)
+    change = replace(change, difference=gap, p=corrected_p(alone.p, comparisons))
+    if change.verdict != "noise" or gap.includes_zero:
         return change
-    if p < ALPHA:
-        return replace(change, verdict="improved" if (gap.mean > 0) == change.higher_is_better else "worse")
-    if not gap.includes_zero:
-        return replace(change, why=f"not beyond chance among {comparisons} comparisons")
-    return change
+    return replace(change, verdict="improved" if (gap.mean > 0) == change.higher_is_better else "worse")
 
 
 def time_ratio(before: Configuration, after: Configuration, seeds: Sequence[int]) -> float | None:

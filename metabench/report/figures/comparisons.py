@@ -12,13 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from metabench.report import formatting
-from metabench.report.analysis.pairs import Pair, all_pairs, contests, over_tasks, to_best, together
+from metabench.report.analysis.pairs import all_pairs, contests, over_tasks, to_best, together
+from metabench.report.analysis.pairs import improvement as better
 from metabench.report.collect.configurations import Configuration
 from metabench.report.figures import scores, style
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics import aggregates
 from metabench.report.statistics.intervals import Interval, stack
+from metabench.report.statistics.simultaneous import corrected
 
 ROW = 0.26
 """Inches a line takes."""
@@ -46,34 +48,49 @@ def panel_each(
     return figure, "; ".join(words)
 
 
-class Measure(NamedTuple):
-    """What is drawn of a pair."""
+class Row(NamedTuple):
+    """One algorithm against the best."""
 
-    value: Callable[[Pair], Interval | None]
-    """Of the other against the best."""
-    nothing: float
-    """Where there is no difference."""
-    words: Callable[[float, float, str], str]
-    """Mean, half of the interval, metric."""
-    axis: Callable[[Axes, Configuration], str]
-    """Formats it for the best, and returns its label."""
+    mean: float
+    low: float
+    high: float
+    separated: bool
+    words: str
 
 
 def differences(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
-    """Paired differences to the best, with intervals; a filled marker is significant."""
-    measure = Measure(lambda pair: pair.difference.flipped(), 0.0, formatting.difference, in_metric)
-    return panel_each(groups, 0.75, partial(forest, looks, measure))
+    """How far each is behind the best; a filled marker is separated from it."""
+
+    def rows(members: Sequence[Configuration]) -> list[Row]:
+        return [
+            Row(found.mean, found.low, found.high, found.separated,
+                formatting.behind(found.mean, (found.low, found.high), members[0].metric))
+            for found in to_best(members)[1:]
+        ]  # fmt: skip
+
+    return panel_each(groups, 0.75, partial(forest, looks, rows, 0.0, in_metric))
 
 
 def improvement(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """The probability of doing better than the best on a task."""
-    measure = Measure(
-        lambda pair: pair.better and pair.better.flipped(0.5),
-        0.5,
-        lambda mean, half, metric: formatting.with_interval(mean, half, "accuracy"),
-        in_percent,
-    )
-    return panel_each(groups, 0.75, partial(forest, looks, measure))
+
+    def rows(members: Sequence[Configuration]) -> list[Row | None]:
+        found = [chance(group, members[0], len(members) - 1) for group in members[1:]]
+        return [each and likely(each) for each in found]
+
+    return panel_each(groups, 0.75, partial(forest, looks, rows, 0.5, in_percent))
+
+
+def likely(found: Interval) -> Row:
+    """A probability, within what it can be."""
+    words = formatting.with_interval(found.mean, found.half, "accuracy")
+    return Row(found.mean, max(found.low, 0.0), min(found.high, 1.0), not found.low <= 0.5 <= found.high, words)
+
+
+def chance(group: Configuration, best: Configuration, family: int) -> Interval | None:
+    """The probability of improvement, one of so many that hold at once."""
+    found = better(group, best)
+    return None if found is None else corrected(found, family)
 
 
 def in_metric(axes: Axes, best: Configuration) -> str:
@@ -93,20 +110,21 @@ def in_percent(axes: Axes, best: Configuration) -> str:
 
 
 def forest(
-    looks: Mapping[str, Look], measure: Measure, axes: Axes, prefix: str, members: Sequence[Configuration]
-) -> str:
-    """A row for each that is not the best."""
-    pairs, said = to_best(members), []
-    for height, pair in enumerate(pairs):
-        if (value := measure.value(pair)) is None:
+    looks: Mapping[str, Look], rows: Callable[[Sequence[Configuration]], Sequence[Row | None]], nothing: float,
+    axis: Callable[[Axes, Configuration], str], axes: Axes, prefix: str, members: Sequence[Configuration],
+) -> str:  # fmt: skip
+    """A row for each that is not the best; `nothing` is where there is no difference."""
+    said = []
+    for height, (group, row) in enumerate(zip(members[1:], rows(members))):
+        if row is None:
             continue
-        strokes = scores.strokes(looks[pair.second.algorithm], opened=not pair.significant)
-        axes.errorbar(value.mean, height, xerr=value.half, capsize=3, markersize=6, **strokes)
-        verdict = "" if pair.significant else ", not significant"
-        said.append(f"{pair.second.algorithm} {measure.words(value.mean, value.half, pair.first.metric)}{verdict}")
-    axes.axvline(measure.nothing, color=style.INK, linewidth=0.9, linestyle=":")
-    style.name_rows(axes, [pair.second.algorithm for pair in pairs], 30)
-    axes.set_xlabel(style.wrap(prefix + measure.axis(axes, members[0]), 60))
+        strokes = scores.strokes(looks[group.algorithm], opened=not row.separated)
+        arms = [[max(row.mean - row.low, 0.0)], [max(row.high - row.mean, 0.0)]]
+        axes.errorbar(row.mean, height, xerr=arms, capsize=3, markersize=6, **strokes)
+        said.append(f"{group.algorithm} {row.words}{'' if row.separated else ', not separated'}")
+    axes.axvline(nothing, color=style.INK, linewidth=0.9, linestyle=":")
+    style.name_rows(axes, [group.algorithm for group in members[1:]], 30)
+    axes.set_xlabel(style.wrap(prefix + axis(axes, members[0]), 60))
     return f"{prefix}against {members[0].algorithm}, {'; '.join(said)}"
 
 
@@ -168,15 +186,15 @@ def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequenc
 
 KINDS = (
     Kind("3 Who is better, and how surely", "differences", "Difference to the best", differences,
-         "Paired difference to the best on the same seeds and test tasks, with its own 95% interval. Filled: "
-         "significant after Holm’s correction."),
+         "Paired difference to the best mean; the 95% intervals are of how far each is behind the best and hold at "
+         "once. Open: not separated."),
     Kind("3 Who is better, and how surely", "improvement", "Probability of improvement", improvement,
          "How often each does better on a test task than the one with the best mean; a tie counts half. "
-         "Filled: the means differ significantly."),
+         "Filled: significantly."),
     Kind("3 Who is better, and how surely", "profiles", "Performance profiles", profiles,
          "The share of test tasks, over all seeds, that reach each score, with its 95% interval. Higher is better "
          "wherever the curves do not cross."),
     Kind("3 Who is better, and how surely", "ranks", "Average ranks", critical,
-         "A thick bar on the right joins algorithms of which no two differ significantly over seeds and tasks (Holm "
-         "over all pairs). Nemenyi’s critical difference speaks of these seeds alone."),
+         "A thick bar on the right joins algorithms of which no two differ significantly over seeds and tasks. "
+         "Nemenyi’s critical difference speaks of these seeds alone."),
 )  # fmt: skip

@@ -18,7 +18,7 @@ SPECIAL = {
     "'": r"\textquotesingle{}", "[": "{[}", "]": "{]}", "*": "{*}", **{each: f"\\{each}" for each in "&%$#_{}"},
     "±": r"$\pm$", "−": "$-$", "–": "--", "—": "---", "’": "'", "…": r"\dots{}", "→": r"$\to$",
 }  # fmt: skip
-MARKS = {"best": r"\textbf{best}", "tied": "tied"}
+MARKS = {"best": r"\textbf{best}"}
 
 
 def tabular(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], metric: str) -> str:
@@ -40,7 +40,7 @@ def tabular(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], metric
 def cell(column: Column, row: Mapping[str, Any]) -> str:
     """One value; the best score is bold, and so is the word."""
     if column.name == "standing":
-        return MARKS.get(row["standing"], "")
+        return MARKS.get(row["standing"], str(row["standing"]))
     value = escaped(text(column, row))
     return rf"\textbf{{{value}}}" if column.name == "score" and row["standing"] == "best" else value
 

@@ -17,12 +17,17 @@ from metabench.report.statistics.bootstrap import over_tasks
 from metabench.report.statistics.comparisons import Ranking, holm, probability_of_improvement, ranking, signed_ranks
 from metabench.report.statistics.intervals import Interval, difference, interval, paired, stack
 from metabench.report.statistics.power import Components, components, detectable, seeds_needed, tasks_needed
+from metabench.report.statistics.simultaneous import Behind, behind_best, corrected, corrected_p
 
 __all__ = [
+    "Behind",
     "Components",
     "Interval",
     "Ranking",
+    "behind_best",
     "components",
+    "corrected",
+    "corrected_p",
     "detectable",
     "difference",
     "holm",

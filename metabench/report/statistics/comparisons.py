@@ -1,10 +1,10 @@
-"""Two algorithms or many: which differences are findings, how often one does better, and average ranks over blocks.
+"""Two algorithms or many: how often one does better, and average ranks over blocks.
 
 Friedman's test asks whether any algorithm ranks otherwise than by chance; Nemenyi's critical difference is how
 far two average ranks must be apart (Demsar, JMLR 7, 2006). Whether two algorithms differ significantly by their ranks
 depends on which others take part (Benavoli, Corani & Mangili, JMLR 17, 2016), so pairs are judged on their own:
-within a suite by their paired differences over seeds and tasks, over suites by Wilcoxon's signed ranks; both with
-Holm's correction (Scandinavian Journal of Statistics 6, 1979).
+within a suite by their paired differences over seeds and tasks (`simultaneous`), over suites by Wilcoxon's signed
+ranks with Holm's correction (Scandinavian Journal of Statistics 6, 1979).
 """
 
 from __future__ import annotations
@@ -19,9 +19,7 @@ import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
 
 from metabench.report.statistics.intervals import Array, Interval, interval
-
-ALPHA = 0.05
-"""How often a whole family of comparisons may find something where nothing is."""
+from metabench.report.statistics.simultaneous import ALPHA
 
 
 def holm(values: Sequence[float]) -> list[float]:

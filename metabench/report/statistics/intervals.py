@@ -61,6 +61,13 @@ class Interval:
         """The same seen from the other side: of b - a, where this is of a - b."""
         return replace(self, mean=2 * around - self.mean)
 
+    def at(self, level: float) -> Interval:
+        """The same at another level."""
+        if math.isnan(self.half) or not self.half:
+            return replace(self, level=level)
+        wider = student.ppf(0.5 + level / 2, self.degrees) / student.ppf(0.5 + self.level / 2, self.degrees)
+        return replace(self, half=float(self.half * wider), level=level)
+
     @property
     def p(self) -> float:
         """Of a mean at least as far from 0 if the true one were 0: below 0.05 where a 95% interval leaves 0 out."""

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from metabench.report.statistics.intervals import Array, mean_squares, spread
 
 POWER = 0.8
-MAX_SEEDS, MAX_TASKS = 200, 1_000_000
+MAX_SEEDS, MAX_TASKS = 200, 10_000
 """Beyond these, more of the same is no advice."""
 
 
