@@ -15,6 +15,7 @@ from metabench.api.classes import (
     split_by_hash,
     stacked,
 )
+from metabench.api.combine import cross, shifted
 from metabench.api.contract import (
     Algorithm,
     AlgorithmFactory,
@@ -82,6 +83,7 @@ __all__ = [
     "check_classes",
     "check_drawings",
     "classification_scores",
+    "cross",
     "cross_entropy",
     "dataset_suite",
     "distinct",
@@ -99,6 +101,7 @@ __all__ = [
     "read_member",
     "requires",
     "sgd",
+    "shifted",
     "split_by_hash",
     "stacked",
     "step_size",

@@ -49,27 +49,32 @@ class Checkpoints:
         content = self.keeper.load()
         if content is None:
             return None
+        found = self.read(content)
+        if isinstance(found, str):
+            self.refuse(found)
+            return None
+        header, saved = found
+        self.made, self.kept = (time.monotonic(), header.update), (header.update, saved.state.selection)
+        saved.state.resumed += (saved.state.update,)
+        return saved
+
+    def read(self, content: bytes) -> tuple[Header, Saved] | str:
+        """What a checkpoint of this trial, or of its lineage, holds; or why it cannot be used."""
         try:
             header, state = opened(content)
-            if header.trial != self.trial.id:
+            if header.trial != self.trial.id and header.lineage != self.trial.lineage:
                 raise DamagedError(f"it is one of trial '{header.trial}'")
             if header.code != self.code:
                 raise DamagedError("the code has changed since it was written")
             if header.data != self.data:
                 raise DamagedError("the data have changed since it was written")
             found = from_bytes(state)
-            saved = Saved(
-                TrialState.from_dict(found["state"], self.execution.device), found["learner"], found["random"]
-            )
+            resumed = TrialState.from_dict(found["state"], self.execution.device)
+            return header, Saved(resumed, found["learner"], found["random"])
         except DamagedError as error:
-            self.refuse(str(error))
-            return None
+            return str(error)
         except Exception as error:  # a readable header, but a state that is of no use
-            self.refuse(one_line(error))
-            return None
-        self.made, self.kept = (time.monotonic(), header.update), (header.update, saved.state.selection)
-        saved.state.resumed += (saved.state.update,)
-        return saved
+            return one_line(error)
 
     def refuse(self, reason: str) -> None:
         """Set the last checkpoint aside: the trial starts over."""
@@ -114,20 +119,38 @@ class Checkpoints:
                     "random": random_state(),
                 }
             )
-            header = Header(
-                trial=self.trial.id,
-                code=self.code,
-                data=self.data,
-                update=state.update,
-                updates=self.trial.budget.updates,
-                seconds=round(sum(state.seconds.values()), 3),
-            )
             try:
-                self.keeper.save(sealed(header, content), state.update)
+                self.keeper.save(sealed(self.header(state), content), state.update)
             except OSError as error:
                 self.notice = f"no checkpoint could be written: {error.strerror or error}"
         self.made = (time.monotonic(), state.update)
         self.kept = (state.update, state.selection)
+
+    def header(self, state: TrialState) -> Header:
+        """Of a checkpoint of this state."""
+        return Header(
+            trial=self.trial.id,
+            code=self.code,
+            data=self.data,
+            update=state.update,
+            updates=self.trial.budget.updates,
+            validations=self.trial.budget.validations,
+            lineage=self.trial.lineage,
+            seconds=round(sum(state.seconds.values()), 3),
+        )
+
+    def training(self, state: TrialState) -> bytes | None:
+        """The end of the training as a checkpoint that a longer one goes on from, where it is to be kept."""
+        if not state.last:
+            return None
+        before = state.to_dict() | {
+            "last": None,
+            "seconds": state.last.seconds,
+            "selection": "",
+            "selected_update": 0,
+        }
+        content = to_bytes({"state": before, "learner": state.last.learner, "random": state.last.random})
+        return sealed(self.header(state), content)
 
 
 def to_bytes(state: dict[str, Any]) -> bytes:

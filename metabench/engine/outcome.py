@@ -24,10 +24,20 @@ class Ending(NamedTuple):
     traceback: str = ""
 
 
+class Kept(NamedTuple):
+    """What of a trial can be used later: see Outcome."""
+
+    state: bytes | None = None
+    training: bytes | None = None
+
+
+NOTHING = Kept()
+
+
 def outcome_of(
-    run: TrialRun, state: TrialState, ending: Ending, tested: Tested | None, notice: str, *, kept: bytes | None = None
+    run: TrialRun, state: TrialState, ending: Ending, tested: Tested | None, notice: str, *, kept: Kept = NOTHING
 ) -> Outcome:
-    """The record; with scores, examples and the kept state only where all went well."""
+    """The record; with scores, examples and kept states only where all went well."""
     device = run.execution.device
     if device.startswith("cuda") and not torch.cuda.is_available():
         device = "cpu"  # where nothing but the failure happened
@@ -49,7 +59,7 @@ def outcome_of(
     clocks = {f"{name}_seconds": round(seconds, 4) for name, seconds in state.seconds.items()}
     record = msgspec.structs.replace(record, **clocks)
     if tested and ending.status == "ok":
-        return Outcome(record, tested.scores, tested.examples, kept)
+        return Outcome(record, tested.scores, tested.examples, *kept)
     return Outcome(record, {})
 
 

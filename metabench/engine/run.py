@@ -16,8 +16,9 @@ from metabench.engine.divergence import DivergedError
 from metabench.engine.evaluate import test
 from metabench.engine.kept_state import kept_state
 from metabench.engine.learner import layers_of, strategy_of
+from metabench.engine.longer import shorter_training
 from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
-from metabench.engine.outcome import Ending, outcome_of
+from metabench.engine.outcome import NOTHING, Ending, Kept, outcome_of
 from metabench.engine.rehearsal import rehearse
 from metabench.engine.second_order import explained
 from metabench.engine.seeds import seed_everything, set_random_state
@@ -57,7 +58,7 @@ def run_trial(
     """
     registry, keeper = registry or load_registry(execution.plugins), keeper or NullCheckpointStore()
     run = TrialRun(trial, execution, registry, Heartbeat(trial.id, on_progress), keeper, stopping)
-    state, checkpoints, learner, tested, kept = TrialState(), None, None, None, None
+    state, checkpoints, learner, tested, kept = TrialState(), None, None, None, NOTHING
     ending = Ending("ok")
     try:
         code = code_now(registry, [trial])
@@ -68,7 +69,7 @@ def run_trial(
         found = data_digests(trial, suite)
         run = run._replace(digests=msgspec.structs.replace(run.digests, data=found.data, tests=found.tests))
         checkpoints = Checkpoints(run)
-        saved = checkpoints.load()
+        saved = checkpoints.load() or shorter_training(run, suite, checkpoints)
         state = saved.state if saved else state
         learner = build(run, suite, state)
         if saved and not restored(saved, learner, checkpoints):
@@ -78,7 +79,7 @@ def run_trial(
         if trial.budget.test_tasks:
             checkpoints.keep_training(state, learner)
             tested = test(run, suite, learner, state)
-            kept = kept_or_noted(run, state, learner, checkpoints)
+            kept = what_is_kept(run, state, learner, checkpoints)
     except StoppedError:
         raise
     except tuple(ENDINGS) as error:
@@ -90,17 +91,15 @@ def run_trial(
     return outcome_of(run, state, ending, tested, checkpoints.notice if checkpoints else "", kept=kept)
 
 
-def kept_or_noted(run: TrialRun, state: TrialState, learner: Learner, checkpoints: Checkpoints) -> bytes | None:
-    """The selected state, if it is to be kept; one that cannot be, such as a stranger's, costs the trial nothing."""
-    if not run.execution.keep_state:
-        return None
+def what_is_kept(run: TrialRun, state: TrialState, learner: Learner, checkpoints: Checkpoints) -> Kept:
+    """The states that are to be kept; one that cannot be, such as a stranger's, costs the trial nothing."""
     try:
-        return kept_state(run, state, learner)
+        kept = Kept(kept_state(run, state, learner) if run.execution.keep_state else None)
+        return kept._replace(training=checkpoints.training(state))
     except Exception as error:
-        checkpoints.notice = "; ".join(
-            filter(None, (checkpoints.notice, f"its state could not be kept: {one_line(error)}"))
-        )
-        return None
+        said = f"its state could not be kept: {one_line(error)}"
+        checkpoints.notice = "; ".join(filter(None, (checkpoints.notice, said)))
+        return NOTHING
 
 
 def set_up_process(execution: Execution) -> None:

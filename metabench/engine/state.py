@@ -63,6 +63,16 @@ class TrialRun(NamedTuple):
         return DTYPES[self.trial.precision]
 
 
+class Last(NamedTuple):
+    """The end of the training, before the best state takes the place of the last."""
+
+    learner: dict[str, Any]
+    random: dict[str, Any]
+    """Where the global random streams were."""
+    seconds: dict[str, float]
+    """By clock."""
+
+
 class Best(NamedTuple):
     """The state of the learner that was the best on the validation tasks."""
 
@@ -77,10 +87,14 @@ class TrialState:
 
     update: int = 0
     """Updates done."""
+    validated: int = -1
+    """How many were done at the last validation."""
     curve: list[ValidationPoint] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     """Of the updates since the last point of the curve."""
     best: Best | None = None
+    last: Last | None = None
+    """Kept where it is asked for."""
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CLOCKS, 0.0))
     """By clock."""
     memory_mb: float = 0.0
@@ -114,17 +128,18 @@ class TrialState:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as tensors, numbers, strings, dicts and lists."""
-        plain = {name: value for name, value in vars(self).items() if name not in ("losses", "best")}
+        plain = {name: value for name, value in vars(self).items() if name not in ("losses", "best", "last")}
         return {
             **msgspec.to_builtins(plain),
             "losses": torch.stack(self.losses) if self.losses else None,
             "best": list(self.best) if self.best else None,
+            "last": list(self.last) if self.last else None,
         }
 
     @classmethod
     def from_dict(cls, state: dict[str, Any], device: str) -> TrialState:
         """What to_dict made, with its tensors on the CPU."""
-        losses, best = state["losses"], state["best"]
+        losses, best, last = state["losses"], state["best"], state.get("last")
         return cls(
             **state
             | {
@@ -134,5 +149,6 @@ class TrialState:
                 "not_finite": tuple(state.get("not_finite", ())),
                 "losses": [] if losses is None else list(losses.to(device).unbind()),
                 "best": None if best is None else Best(*best),
+                "last": None if last is None else Last(*last),
             }
         )

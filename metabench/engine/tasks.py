@@ -22,7 +22,7 @@ def training_tasks(run: TrialRun, suite: Suite, update: int) -> Task:
 
     They are the same for every algorithm at this seed.
     """
-    generator = random_generator(run.trial.seed, run.trial.suite, "train", update)
+    generator = random_generator(run.trial.seed, run.trial.stream("train"), "train", update)
     return to_device_dtype(
         suite.sample("train", run.trial.budget.meta_batch_size, generator), run.execution.device, run.dtype
     )
@@ -46,7 +46,7 @@ class TaskBlocks(Sequence[Task]):
 
 def common_tasks(run: TrialRun, suite: Suite, split: str, count: int) -> TaskBlocks:
     """The validation or test tasks of a trial, in blocks."""
-    return task_blocks(suite, run.trial.suite, split, count, run.execution.device, run.dtype)
+    return task_blocks(suite, run.trial.stream(split), split, count, run.execution.device, run.dtype)
 
 
 def task_blocks(

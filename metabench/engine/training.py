@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -13,7 +14,8 @@ from metabench.engine.dependence import depends_on_batch
 from metabench.engine.divergence import DivergedError, divergence
 from metabench.engine.evaluate import add_scores, final_scores, mean_and_ci95, score_block
 from metabench.engine.measure import timed
-from metabench.engine.state import TrialRun, TrialState
+from metabench.engine.seeds import random_state
+from metabench.engine.state import Last, TrialRun, TrialState
 from metabench.engine.tasks import common_tasks, training_tasks
 from metabench.records.record import Scores, StoppedError, ValidationPoint
 
@@ -39,12 +41,13 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
     blocks = common_tasks(run, suite, "validation", budget.validation_tasks) if points else []
     run.heartbeat("train", state.update, updates)
     while True:
-        if state.update in points:
+        if state.update in points and state.update != state.validated:
             with timed(state.seconds, "validation", device):
                 score, ci95 = validate(run, suite, learner, blocks, state)
             if math.isfinite(score):
                 state.add_point(new_point(state, score, ci95), learner)
                 run.heartbeat("train", state.update, updates, score=score)
+            state.validated = state.update
             prune(run, state)
         if state.update == updates:
             break
@@ -65,6 +68,8 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
             checkpoints.save(state, learner)
         if stop:
             raise StoppedError
+    if run.execution.keep_training_state:
+        state.last = Last(copy.deepcopy(learner.state_dict()), random_state(), dict(state.seconds))
     if state.not_finite and not state.best:
         raise DivergedError(f"no validation score was finite: {state.not_finite[-1]}")
     if state.best:

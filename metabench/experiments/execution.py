@@ -29,6 +29,7 @@ def make_execution(options: Options, device: str, threads: int, plugins: tuple[P
         checkpoint_seconds=None if every.isdigit() else seconds_of(every),
         checkpoint_updates=int(every) if every.isdigit() else None,
         keep_state=options.keep_state,
+        keep_training_state=options.keep_training_state,
     )
 
 

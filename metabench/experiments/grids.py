@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -20,6 +20,10 @@ MAX_TRIALS = 1000
 """Of a run with a grid."""
 
 
+Suite = tuple[Entry, ...]
+"""A suite, and those that it is made of, whose settings it takes."""
+
+
 class Point(NamedTuple):
     """One combination of values."""
 
@@ -29,12 +33,14 @@ class Point(NamedTuple):
     """The parameters of which there are several values."""
 
 
-def points(options: Options, entry: Entry) -> Iterator[Point]:
-    """Each combination of the values that `--set` gives of an algorithm or a suite; one where there is no grid."""
-    grid = grid_of(options, entry)
-    swept = tuple(name for name, values in grid.items() if len(values) > 1)
+def points(options: Options, *entries: Entry) -> Iterator[Point]:
+    """Each combination of the values that `--set` gives of these; one where there is no grid."""
+    grid = {(entry.name, name): values for entry in entries for name, values in grid_of(options, entry).items()}
+    swept = tuple(name for (_, name), values in grid.items() if len(values) > 1)
     for combination in itertools.product(*grid.values()):
-        settings = {**options.set, entry.name: dict(zip(grid, combination))} if grid else options.set
+        settings = {**options.set, **{entry.name: {} for entry in entries if entry.name in options.set}}
+        for (owner, name), value in zip(grid, combination):
+            settings[owner] = {**settings[owner], name: value}
         yield Point(msgspec.structs.replace(options, set=settings), swept)
 
 
@@ -85,14 +91,17 @@ def holds_several(kind: Any) -> bool:
     return any((get_origin(each) or each) in (list, tuple, set, frozenset, dict) for each in (kind, *get_args(kind)))
 
 
-def refuse_too_many(options: Options, suites: Iterable[Entry], algorithms: Iterable[Entry], seeds: int) -> None:
+def size(options: Options, entries: Iterable[Entry]) -> int:
+    """How many points there are."""
+    return math.prod(len(values) for entry in entries for values in grid_of(options, entry).values())
+
+
+def refuse_too_many(options: Options, suites: Sequence[Suite], algorithms: Sequence[Entry], seeds: int) -> None:
     """Raise UserError for a grid of more trials than anybody means, before it is laid out."""
-    sizes = [{name: len(values) for name, values in grid_of(options, each).items()} for each in suites]
-    theirs = [{name: len(values) for name, values in grid_of(options, each).items()} for each in algorithms]
-    if all(size == 1 for each in (*sizes, *theirs) for size in each.values()):
-        return
-    count = seeds * sum(math.prod(each.values()) for each in sizes) * sum(math.prod(each.values()) for each in theirs)
-    if count > MAX_TRIALS:
+    of_suites = [size(options, each) for each in suites]
+    of_algorithms = [size(options, [each]) for each in algorithms]
+    count = seeds * sum(of_suites) * sum(of_algorithms)
+    if count > MAX_TRIALS and max(*of_suites, *of_algorithms) > 1:
         raise UserError(
             f"This grid is {count:,} trials, and {MAX_TRIALS:,} is the most: give fewer values, seeds, algorithms or "
             "suites, or search with `metabench tune`."

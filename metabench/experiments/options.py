@@ -101,6 +101,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     meta_batch_size: Annotated[int | None, Option("Tasks per meta-update.")] = None
     validations: Annotated[int | None, Option("Validations during training.")] = None
+    validate_every: Annotated[
+        int | None,
+        Option("Meta-updates from one validation to the next, in place of --validations.", check=check_positive),
+    ] = None
     validation_tasks: Annotated[int | None, Option("Validation tasks.")] = None
     test_tasks: Annotated[int | None, Option("Test tasks.", "run reproduce")] = None
     test_steps: Annotated[
@@ -172,6 +176,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             "Keep each trial's selected state beside its record, for load_learner and score.", "run reproduce worker"
         ),
     ] = True
+    keep_training_state: Annotated[
+        bool,
+        Option(
+            "Keep the end of the training too, for a run with more --updates to go on from.", "run reproduce worker"
+        ),
+    ] = False
     retry_failed: Annotated[
         bool, Option("Run trials again that ended in an error, a timeout or lost.", "run reproduce")
     ] = False
@@ -193,6 +203,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                     row.option.check(value)
                 except ValueError as error:
                     raise ValueError(f"{row.name} {error}") from None
+        if self.validations is not None and self.validate_every is not None:
+            raise ValueError("validations and validate_every say the same: give one of them")
         if self.scheduler is not None and not EXECUTORS[self.executor].takes_scheduler:
             names = " or ".join(name for name, row in EXECUTORS.items() if row.takes_scheduler)
             raise ValueError(f"scheduler goes with executor {names}")

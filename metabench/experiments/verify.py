@@ -66,6 +66,7 @@ def recorded_execution(record: Record, options: Options, files: tuple[PluginFile
         plain_layers=bool(facts.plain_layers),
         deterministic=bool(facts.deterministic),
         keep_state=False,
+        keep_training_state=False,
     )
     device = "cpu" if facts.device in (None, "cpu") else "cuda"
     return make_execution(recorded, device, facts.threads or 1, files)

@@ -11,6 +11,8 @@ from metabench.records.files import DamagedError, checksum, set_aside, write_ato
 
 CHECKPOINT_VERSION = 1
 NAME = "checkpoint.pt"
+TRAINING = "training.pt"
+"""The end of a training, in a form that a longer one can go on from: a checkpoint without a test."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +26,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """Digests of the data and of the first test tasks."""
     update: int
     updates: int
+    validations: int = 0
+    lineage: str = ""
+    """See Trial."""
     seconds: float
     """Of computing so far."""
     sha256: str = ""
@@ -41,6 +46,10 @@ class CheckpointStore(Protocol):
         """What was kept last, if anything."""
         ...
 
+    def load_shorter(self, lineage: str, updates: int) -> bytes | None:
+        """The end of the longest training of this lineage with fewer updates, if one was kept."""
+        ...
+
     def refuse(self, reason: str) -> None:
         """What `load` gave cannot be used: never give it again."""
         ...
@@ -53,6 +62,10 @@ class NullCheckpointStore:
         """See CheckpointStore."""
 
     def load(self) -> bytes | None:
+        """See CheckpointStore."""
+        return None
+
+    def load_shorter(self, lineage: str, updates: int) -> bytes | None:
         """See CheckpointStore."""
         return None
 
@@ -75,6 +88,18 @@ class FolderCheckpointStore:
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
+            return None
+
+    def load_shorter(self, lineage: str, updates: int) -> bytes | None:
+        """See CheckpointStore: it lies in a folder beside the trial's."""
+        found = [
+            (header.updates, path)
+            for path in self.path.parent.parent.glob(f"*/{TRAINING}")
+            if (header := header_in(path)) and header.lineage == lineage and header.updates < updates
+        ]
+        try:
+            return max(found)[1].read_bytes() if found else None
+        except OSError:
             return None
 
     def refuse(self, reason: str) -> None:
@@ -109,8 +134,13 @@ def read_header(line: bytes) -> Header:
 
 def header_of(folder: Path) -> Header | None:
     """How far the checkpoint in a trial's folder is; None where there is none that can be read."""
+    return header_in(folder / NAME)
+
+
+def header_in(path: Path) -> Header | None:
+    """The header of a checkpoint; None where there is none that can be read."""
     try:
-        with open(folder / NAME, "rb") as file:
+        with open(path, "rb") as file:
             return read_header(file.readline(100_000))
     except (OSError, DamagedError):
         return None

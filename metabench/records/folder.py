@@ -12,7 +12,7 @@ from typing import NamedTuple
 from metabench.errors import UserError, attempt, missing
 from metabench.records import store
 from metabench.records.checkpoints import NAME as CHECKPOINT
-from metabench.records.checkpoints import header_of
+from metabench.records.checkpoints import TRAINING, header_of
 from metabench.records.files import TEMPORARY
 from metabench.records.locks import running
 from metabench.records.record import Record
@@ -110,7 +110,7 @@ def clean(
         if checkpoints:
             named.append(folder.glob(CHECKPOINT))
         if states:
-            named.append(folder.glob(store.STATE))
+            named += [folder.glob(store.STATE), folder.glob(TRAINING)]
         if damaged:
             named.append(folder.glob("*.damaged-*"))
         wanted[name] = sorted({path for paths in named for path in paths})
@@ -130,7 +130,7 @@ def is_trial(folder: Path) -> bool:
 
 def own_files(folder: Path) -> Iterator[Path]:
     """The files in a trial's folder that metabench writes."""
-    names = ("record.json", "scores.json", store.EXAMPLES, store.STATE, CHECKPOINT)
+    names = ("record.json", "scores.json", store.EXAMPLES, store.STATE, TRAINING, CHECKPOINT)
     for pattern in (*names, "*.damaged-*", f"{TEMPORARY}*"):
         yield from folder.glob(pattern)
 

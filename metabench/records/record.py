@@ -127,6 +127,8 @@ class Outcome(msgspec.Struct, frozen=True):
     examples: Examples | None = None
     state: bytes | None = None
     """The selected state, to be used later."""
+    training: bytes | None = None
+    """The end of the training, for a longer trial to go on from."""
 
 
 class StoppedError(Exception):

@@ -17,6 +17,7 @@ import msgspec
 
 from metabench.errors import UserError, attempt
 from metabench.records.checkpoints import NAME as CHECKPOINT
+from metabench.records.checkpoints import TRAINING
 from metabench.records.files import DamagedError, DamageWarning, checksum, set_aside, write_atomically
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
 from metabench.records.trials import Trial
@@ -27,6 +28,7 @@ STATE = "state.pt"
 UNCOMMITTED = f"""# Written by metabench: trained states are for this machine, not for git.
 .gitignore
 {STATE}
+{TRAINING}
 """
 
 
@@ -64,16 +66,19 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
         write_atomically(path.with_name(EXAMPLES), examples)
         sums["examples_sha256"] = checksum(examples)
     record = outcome.record
-    if outcome.state is None:
-        path.with_name(STATE).unlink(missing_ok=True)  # of a record that this one replaces
-    else:
+    for name, content in ((STATE, outcome.state), (TRAINING, outcome.training)):
+        if content is None:
+            path.with_name(name).unlink(missing_ok=True)  # of a record that this one replaces
+            continue
         try:
-            if path.parent.name == outcome.record.trial.id:
+            if path.parent.name == record.trial.id:
                 keep_from_git(path.parent.parent)
-            write_atomically(path.with_name(STATE), outcome.state)
-            sums["state_sha256"] = checksum(outcome.state)
+            write_atomically(path.with_name(name), content)
         except OSError as error:
-            record = with_notice(record, f"its state could not be kept: {error.strerror or error}")
+            record = with_notice(record, f"its {name} could not be kept: {error.strerror or error}")
+            continue
+        if name == STATE:
+            sums["state_sha256"] = checksum(content)
     write_atomically(path, seal(msgspec.structs.replace(record, **sums)))
 
 

@@ -32,6 +32,9 @@ class InMemory:
     def load(self):
         return self.content
 
+    def load_shorter(self, lineage, updates):
+        return None
+
     def refuse(self, reason):
         self.content = None
         self.refused.append(reason)

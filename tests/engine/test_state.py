@@ -9,7 +9,7 @@ import torch
 
 from metabench.engine.checkpointing import from_bytes, to_bytes
 from metabench.engine.run import run_trial
-from metabench.engine.state import Best, TrialState
+from metabench.engine.state import Best, Last, TrialState
 from metabench.records.provenance import StrategyChoice
 from metabench.records.record import ValidationPoint
 from metabench.records.trials import Budget, Execution
@@ -18,9 +18,11 @@ from tests import builders
 
 FULL = TrialState(
     update=7,
+    validated=5,
     curve=[ValidationPoint(update=5, train_seconds=1.5, train_loss=None, score=0.25, ci95=0.125)],
     losses=[torch.tensor(1.0), torch.tensor(2.0)],
     best=Best(0.25, 5, {"weight": torch.tensor(3.0)}),
+    last=Last({"weight": torch.tensor(4.0)}, {"python": [3, [1]]}, {"train": 1.25}),
     seconds={"train": 1.5, "prepare": 2.0},
     memory_mb=12.5,
     choice=StrategyChoice("threaded", {"threaded": 1.5}, "measured"),

@@ -55,7 +55,16 @@ BAD_OPTIONS = {
                 f"maml.inner_lr={value}"
                 for value in (
                     *("NaN", "Infinity", "-Infinity", "1e999", "fast", "", "[[1]]", "{}", "true", "null", '"1"'),
-                    *('"\\ud800"', "[" * 20_000, "[" * 900 + "]" * 900, "9" * 5000, "a\nb", "0x1", "1,,2", "1,x", "é" * 3000),
+                    *(
+                        '"\\ud800"',
+                        "[" * 20_000,
+                        "[" * 900 + "]" * 900,
+                        "9" * 5000,
+                        "a\nb",
+                        "0x1",
+                        "1,,2",
+                        "é" * 3000,
+                    ),
                 )
             ),
             *(
@@ -66,7 +75,15 @@ BAD_OPTIONS = {
     ),
     "--recipe": no_choice,
     **dict.fromkeys(
-        ("--updates", "--meta-batch-size", "--validations", "--validation-tasks", "--test-tasks", "--test-steps"),
+        (
+            "--updates",
+            "--meta-batch-size",
+            "--validations",
+            "--validate-every",
+            "--validation-tasks",
+            "--test-tasks",
+            "--test-steps",
+        ),
         no_count,
     ),
     "--protocol": no_choice,

@@ -95,8 +95,8 @@ def test_several_grids_are_a_product_and_say_what_was_swept():
 def test_a_million_is_refused_before_it_is_laid_out():
     many = {"mine": {name: list(range(1, 10_001)) for name in ("rate", "steps")}}
     with pytest.raises(UserError, match=r"300,000,000 trials, and 1,000 is the most"):
-        refuse_too_many(Options(set=many), [ENTRY], [ENTRY._replace(name="other")], 3)
-    refuse_too_many(Options(), [ENTRY] * MAX_TRIALS, [ENTRY], 2)  # no grid: no limit
+        refuse_too_many(Options(set=many), [(ENTRY,)], [ENTRY._replace(name="other")], 3)
+    refuse_too_many(Options(), [(ENTRY,)] * MAX_TRIALS, [ENTRY], 2)  # no grid: no limit
     with pytest.raises(UserError, match=r"--space mine.rate="):
         refuse_grids(read_options(None, {"set": ["mine.rate=0.1,0.2"]}), [ENTRY])
 
@@ -113,3 +113,16 @@ def test_a_sweep_is_trials_that_are_what_they_would_be_alone(registry):
         assert msgspec.structs.replace(by_id[trial.id], swept=()) == trial
     assert {trial.swept for trial in swept} == {("inner_lr",), ()}
     assert len(by_id) == len(swept)
+
+
+def test_a_crossed_suite_takes_the_grids_of_its_parts(registry):
+    given = {
+        "algos": "scratch",
+        "suites": "sinusoid,sinusoid+phase_low=0.5",
+        "seeds": 1,
+        "set": ["sinusoid.shots=5,10"],
+    }
+    planned = plan_trials(read_options(None, given), registry)
+    assert [(trial.suite, trial.suite_parameters["shots"]) for trial in planned] == [
+        (suite, shots) for suite in ("sinusoid", "sinusoid+phase_low=0.5") for shots in (5, 10)
+    ]

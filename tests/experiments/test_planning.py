@@ -224,3 +224,14 @@ def test_a_recipe_file_is_read_once(registry, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "read_recipe", lambda path: read.append(path) or recipe_file())
     plan_trials(Options(suites=("sinusoid",), algos=("maml", "scratch"), recipe="x.toml"), registry)
     assert len(read) == 1
+
+
+def test_a_validation_after_every_so_many_updates(registry):
+    """It is the number of validations, said in another way: no trial gets another name."""
+    said = Options(suites=("sinusoid",), algos=("maml",), updates=200, validate_every=20)
+    counted = Options(suites=("sinusoid",), algos=("maml",), updates=200, validations=10)
+    assert plan_trials(said, registry) == plan_trials(counted, registry)
+    with pytest.raises(UserError, match="200 updates are no multiple of validate_every 30"):
+        plan_trials(msgspec.structs.replace(said, validate_every=30), registry)
+    with pytest.raises(ValueError, match="give one of them"):
+        msgspec.structs.replace(said, validations=3)

@@ -107,7 +107,7 @@ def clean(
     results: Results,
     failed: Annotated[bool, typer.Option("--failed", help="Records of errors, timeouts and lost trials.")] = False,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Checkpoints of unfinished trials.")] = False,
-    states: Annotated[bool, typer.Option("--states", help="Kept states, which only load_learner reads.")] = False,
+    states: Annotated[bool, typer.Option("--states", help="Kept states: see load_learner.")] = False,
     damaged: Annotated[bool, typer.Option("--damaged", help="Files that were set aside as damaged.")] = False,
     trial: Annotated[list[str] | None, typer.Option(help="All of the trial with this id (may be repeated).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and stop.")] = False,

@@ -148,6 +148,10 @@ class ReportingCheckpointStore:
         """See CheckpointStore."""
         return self.files.load() if self.files else self.content
 
+    def load_shorter(self, lineage: str, updates: int) -> bytes | None:
+        """See CheckpointStore; where no folder is shared a trial begins at its beginning."""
+        return self.files.load_shorter(lineage, updates) if self.files else None
+
     def refuse(self, reason: str) -> None:
         """See CheckpointStore."""
         if self.files:
