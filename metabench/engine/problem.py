@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
+from metabench.api.collecting import collected
 from metabench.api.trees import Shaped, map_tree
 from metabench.engine.attention import Attention
 from metabench.engine.blocks.fuse import fuse
@@ -62,7 +63,7 @@ def build_problem(
             found.append(module(x))
             return found[-1]
 
-        return [suite.loss(predict, batch), *found]
+        return [suite.loss(predict, collected(suite, predict, batch)), *found]
 
     refuse_unsteady(module, use, mine, other)
     return problem_around(suite, module, seed, (wrap, inputs), precision)
@@ -120,6 +121,7 @@ def problem_around(
         generator=lambda name: random_generator(seed, "algorithm", name),
         step_points=suite.step_points,
         later_lr=suite.later_lr,
+        acting=suite.acting,
     )
 
 

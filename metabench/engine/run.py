@@ -133,6 +133,8 @@ def build(run: TrialRun, suite: Suite, state: TrialState) -> Learner:
             learner, state.choice = ready_learner(run, suite, made, tasks, state.choice)
     else:  # learners of other libraries manage their own threads
         learner = made
+        if suite.collect and not getattr(made, "collects", False):
+            raise NotApplicableError("it is a Learner of its own, which does not collect between inner steps")
         rehearse(learner, suite, training_tasks(run, suite, 0), f"Algorithm '{trial.algorithm}'")
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
     state.strategy, state.layers = strategy_of(learner), layers_of(learner)

@@ -109,7 +109,9 @@ def measure(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, execution:
                 continue
         elif not seconds:
             continue
-        elif reason := strategy.not_worth(learner.task_meta_grad, learner.outer, tasks, best, updates):
+        elif reason := strategy.not_worth(
+            learner.task_meta_grad, learner.outer, learner.collected(tasks), best, updates
+        ):
             reasons.append(reason)
             continue
         timed = quickest(learner, tasks, execution.device, float("inf") if strategy.costly else 2 * best)

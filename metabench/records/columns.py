@@ -175,6 +175,18 @@ PUBLISHED: tuple[Column, ...] = (
 )
 """What readers see of `report.published.Beside`."""
 
+TRANSFER: tuple[Column, ...] = (
+    Column("suite", heading="suite"),
+    Column("against", heading="beside"),
+    Column("algorithm", heading="algorithm", format="qualified", beside="protocol"),
+    Column("near", heading="in domain", format="score", beside="near_ci95"),
+    Column("far", heading="crossed", format="score", beside="far_ci95"),
+    Column("gap", heading="gap", format="difference", beside="gap_ci95"),
+    Column("cohens_d", heading="Cohen’s d", format="amount"),
+    Column("selection", heading="chosen by"),
+)
+"""What readers see of `report.analysis.transfer.Gap`."""
+
 COMPARISON: tuple[Column, ...] = (
     Column("suite", heading="suite"),
     Column("algorithm", heading="algorithm"),

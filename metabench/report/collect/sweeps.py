@@ -108,8 +108,8 @@ def first_of_each_suite(groups: Sequence[Configuration]) -> list[Configuration]:
     return [one for members in grouped((g.suite, g) for g in groups).values() for one in first_of_each(members)]
 
 
-def table(groups: Sequence[Configuration]) -> pd.DataFrame:
-    """tables/sweeps.csv: a row for each setting that was tried."""
+def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
+    """tables/sweeps.csv: a row for each setting that was tried; nothing where none was swept."""
     rows = []
     for group in groups:
         for point in group.points:
@@ -119,4 +119,4 @@ def table(groups: Sequence[Configuration]) -> pd.DataFrame:
                  pairs(values(point, group.swept)), validation(point), score.mean, score.half, len(point.steps),
                  point.algorithm == group.algorithm)
             )  # fmt: skip
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return {"sweeps": pd.DataFrame(rows, columns=list(COLUMNS))} if rows else {}
