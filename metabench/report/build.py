@@ -91,10 +91,8 @@ def build_report(
     if book and not beside:
         notes.append(published.nothing(groups, book))
     tables = {"summary": summary(groups, columns), "trials": trials(records, columns)}
-    tables |= (
-        statistics_tables.tables(groups) | speed.tables(groups) | transfer.tables(groups)
+    tables |= statistics_tables.tables(groups) | speed.tables(groups) | transfer.tables(groups)
     tables |= sweeps.tables(groups)
-    )
     if book:
         tables["published"] = published.frame(beside)
     wanted = tuple(form for form in FORMATS if form in (formats or FORMATS))
