@@ -18,7 +18,7 @@ from metabench.engine.evaluate import test
 from metabench.engine.kept_state import kept_state
 from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.longer import shorter_training
-from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
+from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, set_device, timed
 from metabench.engine.outcome import NOTHING, Ending, Kept, outcome_of
 from metabench.engine.rehearsal import rehearse
 from metabench.engine.second_order import explained
@@ -111,6 +111,7 @@ def set_up_process(execution: Execution) -> None:
         raise UserError(f"There is no device '{execution.device}' on this machine.")
     torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
     set_deterministic(execution.deterministic, execution.device)
+    set_device(execution.device)
     keep_freed_memory()
     reset_peak_memory(execution.device)
 
