@@ -4,6 +4,7 @@
 write them.
 """
 
+from metabench.api.acting import Acting, CollectFn
 from metabench.api.autodiff import grad, value_and_grad
 from metabench.api.classes import (
     Images,
@@ -15,6 +16,7 @@ from metabench.api.classes import (
     split_by_hash,
     stacked,
 )
+from metabench.api.collecting import Collector
 from metabench.api.combine import cross, shifted
 from metabench.api.contract import (
     Algorithm,
@@ -49,9 +51,12 @@ from metabench.records.recipe import PackageRecipes, Recipe
 
 __all__ = [
     "EDITION",
+    "Acting",
     "Algorithm",
     "AlgorithmFactory",
     "Batch",
+    "CollectFn",
+    "Collector",
     "DataError",
     "Images",
     "InnerLoop",

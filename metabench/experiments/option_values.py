@@ -74,11 +74,15 @@ def read_setting(text: str) -> tuple[str, Any]:
     found = re.fullmatch(rf"({KEY})=(.*)", text, re.DOTALL)
     if not found:
         raise UserError(f"Cannot read --set '{text}'. It looks like --set NAME.inner_lr=0.1.")
-    key, value = found[1], found[4]
+    return found[1], read_value(found[4])
+
+
+def read_value(text: str) -> Any:
+    """What a text is as JSON, or else the text itself."""
     try:
-        return key, json.loads(value)
+        return json.loads(text)
     except (ValueError, RecursionError):  # no JSON; or numbers too long, lists too deep to be meant
-        return key, value
+        return text
 
 
 def check_seeds(seeds: int | tuple[int, ...]) -> None:

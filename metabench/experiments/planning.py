@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metabench.errors import UserError, missing
+from metabench.experiments.grids import points, refuse_too_many
 from metabench.experiments.options import Options, as_tuple
 from metabench.experiments.recipes import RecipeFile, TunedSuite, is_file, read_recipe
 from metabench.experiments.suite_builder import SuiteBuilder
@@ -68,23 +69,27 @@ def plan_experiment(options: Options, builder: SuiteBuilder) -> TrialPlan:
         if name not in known:
             raise UserError(missing("This run has no algorithm or suite to --set:", name, known))
     file = read_recipe(Path(options.recipe)) if is_file(options.recipe) else None
+    get = builder.registry.get
+    entries = [get("algorithm", name) for name in algorithms]
+    of_suites = [tuple(get("suite", part) for part in dict.fromkeys((name, *parts(name)))) for name in suites]
+    refuse_too_many(options, of_suites, entries, len(as_tuple(options.seeds)))
     trials: list[Trial] = []
     notices: list[str] = []
-    for suite in (plan_suite(options, builder, file, name) for name in suites):
+    for suite in (plan_suite(one, builder, file, of[0].name) for of in of_suites for one, _ in points(options, *of)):
         on_defaults = []
-        for algorithm in algorithms:
-            entry = builder.registry.get("algorithm", algorithm)
+        for entry in entries:
             settings = recipe_settings(builder.registry, suite, entry)
-            mine = trials_of(options, suite, entry, settings)
-            trials += mine
-            notices += other_scales(options, suite, entry, settings)
-            on_defaults += [algorithm] if mine[0].default_settings else []
+            for one, swept in points(options, entry):
+                mine = trials_of(one, suite, entry, settings)
+                trials += (msgspec.structs.replace(trial, swept=swept) for trial in mine)
+                notices += other_scales(one, suite, entry, settings)
+            on_defaults += [entry.name] if mine[0].default_settings else []
         if on_defaults:
             notices.append(
                 f"On '{suite.name}' the recipe '{suite.recipe_name}' says nothing of {', '.join(on_defaults)}: "
                 "default settings."
             )
-    return TrialPlan(tuple(trials), tuple(notices))
+    return TrialPlan(tuple(trials), tuple(dict.fromkeys(notices)))
 
 
 def compared(options: Options, builder: SuiteBuilder) -> tuple[tuple[str, ...], tuple[str, ...]]:

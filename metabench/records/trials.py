@@ -11,13 +11,13 @@ from metabench.records.domains import NAME, domains, file_name
 from metabench.records.plugin_files import PluginFile
 
 Protocol = Literal["transductive", "inductive", "both"]
-StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
+StrategyName = Literal["auto", "vectorised", "compiled", "threaded", "captured"]
 STRATEGIES = tuple(name for name in get_args(StrategyName) if name != "auto")
 """Each is the file of that name in engine/strategies."""
 Precision = Literal["float32", "bf16", "float64"]
 Part = Literal["algorithm", "suite", "trial"]
 """Of what a setting is."""
-NOT_HASHED = {"default_settings"}
+NOT_HASHED = {"default_settings", "swept"}
 """Fields that say where settings come from, not what they are."""
 
 
@@ -121,6 +121,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where its parameters come from, if they were tuned."""
     default_settings: bool = False
     """Whether neither a recipe nor the user says any parameter of the algorithm: each has its factory's default."""
+    swept: tuple[str, ...] = ()
+    """The algorithm's parameters of which several values were asked for, this trial's among them: a grid."""
 
     def settings(self, *parts: Part) -> dict[str, Any]:
         """What was run, flat and by name, but for the seed: all of it, or these parts alone.
@@ -173,6 +175,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Where and how a trial is computed; changes its speed, and its scores by no more than rounding."""
 
     device: str = "cpu"
+    devices: int = 1
+    """CUDA devices of the machine that trials share out among them, where `device` is no certain one of them."""
     threads: int = 1
     strategy: StrategyName = "auto"
     rematerialise: bool = False

@@ -91,7 +91,7 @@ def flat(weights: Params) -> Tensor:
 
 def shaped(row: Tensor, like: Params) -> Params:
     """The weights of one row, in the shapes of others."""
-    parts = row.split([weight.numel() for weight in like.values()])
+    parts = torch.split(row, [weight.numel() for weight in like.values()])
     return {name: part.view_as(weight) for part, (name, weight) in zip(parts, like.items())}
 
 

@@ -81,8 +81,8 @@ def incontext(problem: Problem, *, outer_lr: Rate = 1e-3, width: Size = 16, bloc
 
 def attend(block: dict[str, Layers], tokens: Tensor, support: Tensor) -> Tensor:
     """The tokens (q, size) after each has asked the support points (s, size), and a hidden layer."""
-    asked = run(block["ask"], normal(tokens)).unflatten(1, (HEADS, -1)).transpose(0, 1)
-    keys, values = run(block["answer"], normal(support)).unflatten(1, (HEADS, -1)).transpose(0, 1).chunk(2, -1)
+    asked = run(block["ask"], normal(tokens)).view(len(tokens), HEADS, -1).transpose(0, 1)
+    keys, values = run(block["answer"], normal(support)).view(len(support), HEADS, -1).transpose(0, 1).chunk(2, -1)
     share = (asked @ keys.mT / asked.shape[-1] ** 0.5).softmax(-1)
     tokens = tokens + run(block["mix"], (share @ values).transpose(0, 1).flatten(1))
     return tokens + run(block["hidden"], normal(tokens))

@@ -9,6 +9,7 @@ import msgspec
 
 from metabench.errors import UserError, missing
 from metabench.experiments.execution import plan_execution
+from metabench.experiments.grids import refuse_grids
 from metabench.experiments.options import Options, as_tuple
 from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data, with_names
 from metabench.experiments.stale import counted, outdated
@@ -80,6 +81,8 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
             raise UserError(
                 f"Tune on one suite that is registered, not on '{name}': `run --recipe` takes it to others."
             )
+    of = {"algorithm": options.algos, "suite": options.suites}
+    refuse_grids(options, (registry.get(kind, name) for kind, names in of.items() for name in names))
     bases = [trial for trial in plan_experiment(options, builder).trials if trial.seed == FIRST_SEED]
     specs = []
     for base in bases:
