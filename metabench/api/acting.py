@@ -24,5 +24,5 @@ class Acting(NamedTuple):
     divergence: Callable[[Tensor, Tensor], Tensor]
     """From a policy's outputs to another's for the same inputs: the mean divergence of their actions, a scalar."""
     told: Callable[[Batch], Tensor] | None = None
-    """What tells a task from others, in numbers (facts,), from its batch as it was sampled: for an oracle."""
+    """What tells a task from others, in numbers (facts,), from its batch as it was sampled: for upper references."""
     facts: int = 0
