@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from metabench.records.columns import COLUMNS, Column, of_trials, trial_values
 from metabench.records.matching import mismatches
-from metabench.records.record import Record
+from metabench.records.record import Record, Scores
 from metabench.records.store import records, scores
+from metabench.records.trials import Trial
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -45,27 +46,26 @@ def record_rows(record: Record, columns: Iterable[Column]) -> Iterator[dict[str,
 
 def load_tasks(root: str | Path) -> DataFrame:
     """One row per trial, protocol, test task and inner step, with a column for each metric."""
+    import pandas as pd
+
+    frames = [frame for record in matched(root) if len(frame := task_rows(record.trial, scores(root, record)))]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
+
+
+TASK_COLUMNS = ("trial_id", "algorithm", "suite", "seed", "protocol", "step", "task")
+
+
+def task_rows(trial: Trial, found: Scores) -> DataFrame:
+    """See load_tasks: the rows of one trial."""
     import numpy as np
     import pandas as pd
 
     frames = []
-    for record in matched(root):
-        for protocol, metrics in scores(root, record).items():
-            values = {name: np.asarray(steps) for name, steps in metrics.items()}
-            steps, tasks = next(iter(values.values())).shape
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "trial_id": record.trial.id,
-                        "algorithm": record.trial.algorithm,
-                        "suite": record.trial.suite,
-                        "seed": record.trial.seed,
-                        "protocol": protocol,
-                        "step": np.repeat(np.arange(steps), tasks),
-                        "task": np.tile(np.arange(tasks), steps),
-                        **{name: value.ravel() for name, value in values.items()},
-                    }
-                )
-            )
-    columns = ["trial_id", "algorithm", "suite", "seed", "protocol", "step", "task"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    for protocol, metrics in found.items():
+        values = {name: np.asarray(steps) for name, steps in metrics.items()}
+        steps, tasks = next(iter(values.values())).shape
+        which = (trial.id, trial.algorithm, trial.suite, trial.seed, protocol)
+        places = (np.repeat(np.arange(steps), tasks), np.tile(np.arange(tasks), steps))
+        row = dict(zip(TASK_COLUMNS, (*which, *places), strict=True))
+        frames.append(pd.DataFrame({**row, **{name: value.ravel() for name, value in values.items()}}))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
