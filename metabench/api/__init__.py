@@ -4,6 +4,7 @@
 write them.
 """
 
+from metabench.api.acting import Acting, CollectFn
 from metabench.api.autodiff import grad, value_and_grad
 from metabench.api.classes import (
     Images,
@@ -15,6 +16,8 @@ from metabench.api.classes import (
     split_by_hash,
     stacked,
 )
+from metabench.api.collecting import Collector
+from metabench.api.combine import cross, shifted
 from metabench.api.contract import (
     Algorithm,
     AlgorithmFactory,
@@ -48,9 +51,12 @@ from metabench.records.recipe import PackageRecipes, Recipe
 
 __all__ = [
     "EDITION",
+    "Acting",
     "Algorithm",
     "AlgorithmFactory",
     "Batch",
+    "CollectFn",
+    "Collector",
     "DataError",
     "Images",
     "InnerLoop",
@@ -82,6 +88,7 @@ __all__ = [
     "check_classes",
     "check_drawings",
     "classification_scores",
+    "cross",
     "cross_entropy",
     "dataset_suite",
     "distinct",
@@ -99,6 +106,7 @@ __all__ = [
     "read_member",
     "requires",
     "sgd",
+    "shifted",
     "split_by_hash",
     "stacked",
     "step_size",

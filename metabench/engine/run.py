@@ -17,7 +17,7 @@ from metabench.engine.evaluate import test
 from metabench.engine.kept_state import kept_state
 from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.longer import shorter_training
-from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
+from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, set_device, timed
 from metabench.engine.outcome import NOTHING, Ending, Kept, outcome_of
 from metabench.engine.rehearsal import rehearse
 from metabench.engine.second_order import explained
@@ -108,6 +108,7 @@ def set_up_process(execution: Execution) -> None:
         raise UserError(f"There is no device '{execution.device}' on this machine.")
     torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
     set_deterministic(execution.deterministic, execution.device)
+    set_device(execution.device)
     keep_freed_memory()
     reset_peak_memory(execution.device)
 
@@ -133,6 +134,8 @@ def build(run: TrialRun, suite: Suite, state: TrialState) -> Learner:
             learner, state.choice = ready_learner(run, suite, made, tasks, state.choice)
     else:  # learners of other libraries manage their own threads
         learner = made
+        if suite.collect and not getattr(made, "collects", False):
+            raise NotApplicableError("it is a Learner of its own, which does not collect between inner steps")
         rehearse(learner, suite, training_tasks(run, suite, 0), f"Algorithm '{trial.algorithm}'")
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
     state.strategy, state.layers = strategy_of(learner), layers_of(learner)

@@ -80,7 +80,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     set: Annotated[
         dict[str, dict[str, Any]],
         Option(
-            "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated).",
+            "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated); VALUE,VALUE is a grid.",
             "run reproduce tune check score",
             tune="NAME.PARAMETER=VALUE: not tuned, but set (may be repeated).",
             flag="--set",
@@ -138,7 +138,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     strategy: Annotated[
         StrategyName,
         Option(
-            "How tasks are batched: auto (the quickest, measured), vectorised, compiled or threaded.",
+            "How tasks are batched: auto (the quickest), vectorised, compiled, threaded or captured (a CUDA graph).",
             IN_TRIALS,
         ),
     ] = "auto"

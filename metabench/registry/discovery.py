@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -11,10 +12,11 @@ from typing import Any, NamedTuple
 import pluggy
 
 from metabench.errors import UserError, one_line, unknown
+from metabench.records.domains import NAME, Shift, is_made, parts
 from metabench.records.plugin_files import Module, PluginFile
-from metabench.records.trials import NAME
 from metabench.registry import hookspecs
 from metabench.registry.code import digest, read_package
+from metabench.registry.compound import compound
 from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
 from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
@@ -32,6 +34,10 @@ class Entry(NamedTuple):
     factory: Callable[..., Any]
     parameters: dict[str, Parameter]
     plugin: str
+    shifts: tuple[Shift, ...] = ()
+    """Of a suite: what is done to its images; see registry.compound."""
+    domains: tuple[Entry, ...] = ()
+    """Of two suites: that which is trained on, and that which is tested on; the factory is then the first one's."""
 
     @property
     def owner(self) -> str:
@@ -96,6 +102,8 @@ class Registry(NamedTuple):
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
         entry = self.of(kind).get(name)
+        if entry is None and kind == "suite" and is_made(name):
+            return compound(name, functools.partial(self.get, kind))
         if entry is None:
             raise self.unknown(kind, name, self.of(kind))
         if entry.missing:
@@ -108,12 +116,17 @@ class Registry(NamedTuple):
 
     def origin(self, kind: str, name: str) -> str:
         """The distribution or file that a name comes from, with its version; empty for an unknown one."""
+        if kind == "suite" and (made_of := parts(name)):
+            return "; ".join(dict.fromkeys(self.origin(kind, part) for part in made_of))
         entry = self.of(kind).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         return f"{plugin.version} ({Path(plugin.source).name})".strip() if plugin else ""
 
     def digest(self, kind: str, name: str) -> str:
         """Of the code of an algorithm or suite as it is now, in 12 digits: see registry.code. Empty if not found."""
+        if kind == "suite" and (made_of := parts(name)):
+            found = [self.digest(kind, part) for part in made_of]
+            return digest("\n".join(found).encode(), ()) if all(found) else ""
         entry = self.of(kind).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         if entry is None or plugin is None:
@@ -123,8 +136,8 @@ class Registry(NamedTuple):
         made_in = getattr(inspect.unwrap(entry.factory), "__module__", None) or ""
         own = [name for name in (plugin.module, made_in) if name.split(".")[0] == plugin.module.split(".")[0]]
         files = {module: file for module in own if (file := file_of(module))}
-        parts = [(module, *read_package(module, Path(file))) for module, file in sorted(files.items())]
-        return digest(b"", [Module(each, "", source) for each, source, _ in parts] + [m for p in parts for m in p[2]])
+        read = [(module, *read_package(module, Path(file))) for module, file in sorted(files.items())]
+        return digest(b"", [Module(each, "", source) for each, source, _ in read] + [m for r in read for m in r[2]])
 
     @property
     def files(self) -> tuple[PluginFile, ...]:

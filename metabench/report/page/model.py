@@ -11,7 +11,7 @@ import pandas as pd
 from metabench.records.columns import Column
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.analysis import findings
+from metabench.report.analysis import findings, transfer
 from metabench.report.analysis.pairs import best_first
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, shortfalls
@@ -65,6 +65,8 @@ class Page:
     """Of the sections' rows, and of the trials."""
     sections: tuple[Section, ...]
     reading: tuple[tuple[str, str], ...]
+    transfer: Rows
+    """The transfer gap of what was trained on one suite and tested on another."""
     published: Rows
     failures: Rows
     suites: Rows
@@ -85,10 +87,14 @@ def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tupl
     looks = style.looks(group.algorithm for group in groups)
     by_suite = grouped((group.suite, group) for group in best_first(groups))
     jobs = [
-        Job(suite, slug, [group for group in by_suite[suite] if group.steps], looks, formats)
+        Job(suite, slug, scored(by_suite[suite]), looks, formats, transfer.counterparts(suite, groups))
         for suite, slug in slugs(by_suite).items()
     ]
     return tuple(section(job, by_suite[job.suite], table, drawn) for job, drawn in zip(jobs, draw(jobs)))
+
+
+def scored(groups: Sequence[Configuration]) -> list[Configuration]:
+    return [group for group in groups if group.steps]
 
 
 def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
