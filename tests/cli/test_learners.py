@@ -70,12 +70,28 @@ def test_score_has_more_tasks_and_other_settings(here, root):
     assert [record.trial.suite_parameters["shots"] for record in store.records(root / "more")] == [3]
 
 
+def test_a_learner_elsewhere_is_one_that_was_trained_for_it(here, registry, root):
+    """The record is that of a trial on A:B, whose training is the same as on A."""
+    result = here(
+        "score", "r", "--suites", "sinusoid:harmonic,glyphs+rotate=90", "-a", "maml", "--out", "pair", cwd=root
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = {record.trial.suite: record for record in store.records(root / "pair")}
+    assert found.keys() == {"glyphs:glyphs+rotate=90", "sinusoid:harmonic"}
+    assert "Left out: sinusoid-maml" in result.stdout  # on images
+    record = found["glyphs:glyphs+rotate=90"]
+    trained = run_trial(record.trial, Execution(strategy=record.strategy), lambda sign: None, registry)
+    assert trained.record.tests == record.tests
+    assert trained.record.provenance.digests == record.provenance.digests
+    assert record.provenance.digests.tests
+
+
 def test_score_in_python(root):
     learner = metabench.load_learner(root / "r", suite="sinusoid")
     named = metabench.score(learner, "sinusoid")
     recorded = metabench.load_tasks(root / "r").query("suite == 'sinusoid'")
     assert list(named["mse"]) == list(recorded["mse"])
-    assert list(named.columns) == list(recorded.dropna(axis=1).columns)
+    assert set(named.columns) == set(recorded.dropna(axis=1).columns)
     tasks = learner.suite.sample("test", 3, torch.Generator().manual_seed(0))
     own = metabench.score(learner, tasks, steps=1)
     assert (len(own), set(own["suite"])) == (6, {"tasks"})
