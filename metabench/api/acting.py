@@ -23,5 +23,6 @@ class Acting(NamedTuple):
     """Batches to trajectories, which loss and metrics take too; x (trajectories, steps, ...) is what was seen."""
     divergence: Callable[[Tensor, Tensor], Tensor]
     """From a policy's outputs to another's for the same inputs: the mean divergence of their actions, a scalar."""
-    told: Callable[[Batch], Tensor]
-    """What tells a task from others, in numbers (m,), from its batch as it was sampled: for an oracle."""
+    told: Callable[[Batch], Tensor] | None = None
+    """What tells a task from others, in numbers (facts,), from its batch as it was sampled: for upper references."""
+    facts: int = 0

@@ -37,11 +37,11 @@ class Collector(NamedTuple):
             yield fast, met
 
     @torch.no_grad()
-    def tasks(self, inner: InnerLoop, meta: Meta, tasks: Task) -> Task:
-        """n tasks to learn from: a part of the support set for each inner step that it has points for, and the
-        query set after them."""
+    def tasks(self, inner: InnerLoop, meta: Meta, tasks: Task, steps: int | None = None) -> Task:
+        """n tasks to learn from: what each inner step met, and then the query set. There are as many steps as the
+        support set has points for, where that is not said."""
         rounds = tasks.support.x.shape[1] // self.points if self.points else 1
-        _, *path = self.trajectory(inner, meta, tasks.support, rounds)
+        _, *path = self.trajectory(inner, meta, tasks.support, steps or rounds)
         support = Batch(*(torch.cat(leaves, 1) for leaves in zip(*(met for _, met in path), strict=True)))
         return Task(support, self.batches(inner, meta, path[-1][0], tasks.query))
 

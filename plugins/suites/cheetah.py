@@ -133,7 +133,7 @@ def cheetah(
         clip_norm=clip_norm,
         estimated=True,
         collect=collect,
-        acting=Acting(collect, divergence, lambda batch: batch.y[0, :1]),
+        acting=Acting(collect, divergence),
         recipes={"quick": QUICK, "paper": PAPER},
     )
 

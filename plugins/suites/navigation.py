@@ -109,7 +109,7 @@ def navigation(
         move=move,
         reward=rewards,
         metrics=lambda state, y: {"distance": root((state - y[:, GOAL]).square().sum(-1))},
-        told=lambda y: y[0, GOAL],
+        facts=2,
         observations=2,
         actions=2,
         done=(lambda state, y: ((state - y[..., GOAL]).abs() < NEAR).all(-1)) if done == "goal" else None,
@@ -136,7 +136,7 @@ PAPER = Recipe(
         "Adam, as in ProMP's code, where MAML has TRPO; its rate is ours. Surrogate: lvc, where MAML has reinforce"
     ),
     budget={"updates": 500, **BUDGET, "validations": 5, "validation_tasks": 40},
-    algorithms={"reptile": {"inner_steps": 3}},
+    algorithms={"reptile": {"inner_steps": 3}, "oracle": {"test_steps": 0}},
     shared=SHARED,
 )
 QUICK = Recipe(

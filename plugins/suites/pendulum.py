@@ -89,7 +89,7 @@ def pendulum(
         move=move,
         reward=rewards,
         metrics=lambda state, y: {"angle": from_upright(state[:, 0]).abs()},
-        told=lambda y: y[0, :2],
+        facts=2,
         observations=3,
         actions=1,
         observe=lambda state: torch.cat([state[..., :1].cos(), state[..., :1].sin(), state[..., 1:]], -1),

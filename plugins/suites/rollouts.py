@@ -40,8 +40,8 @@ class World(NamedTuple):
     """States from the start on (N, H + 1, s), actions (N, H, a) and `y` (N, 1, k) to rewards (N, H)."""
     metrics: Callable[[Tensor, Tensor], Mapping[str, Tensor]]
     """Last states (N, s) and `y` to numbers (N,) by name, which are shown beside the return."""
-    told: Callable[[Tensor], Tensor]
-    """`y` (N, k) to what tells the task from others, in numbers (m,)."""
+    facts: int
+    """Columns of `y`, the first ones, that tell the task from others."""
     observations: int
     actions: int
     observe: Callable[[Tensor], Tensor] = lambda state: state
@@ -77,7 +77,9 @@ def policy_suite(
         later_lr=settings.later_lr,
         clip_norm=settings.clip_norm,
         estimated=settings.estimator != "pathwise",
-        acting=Acting(partial(collect, world, settings), divergence, lambda batch: world.told(batch.y)),
+        acting=Acting(
+            partial(collect, world, settings), divergence, lambda batch: batch.y[0, : world.facts], world.facts
+        ),
         recipes=recipes,
     )
 

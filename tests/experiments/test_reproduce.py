@@ -78,7 +78,7 @@ def test_the_command_ends_in_a_verdict_for_every_number(here, tiny, tmp_path, le
 
 def test_what_was_set_otherwise_is_not_comparable_and_few_seeds_decide_nothing(tiny, tmp_path):
     for name, given, verdict, reason in (
-        ("a", {"updates": 3}, "not comparable", "updates: 3 here, 4 there"),
+        ("a", {"updates": 3}, "not comparable", "by updates"),
         ("b", {"seeds": 2}, "undecided", "2 seeds, of at least 3"),
         ("c", {"test_tasks": 599}, "undecided", "599 test tasks, of at least 600"),
     ):
