@@ -12,6 +12,7 @@ from metabench.api import Algorithm, Learner, Suite
 from metabench.engine.blocks import patches
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
+from metabench.engine.crossed import take_training
 from metabench.engine.digests import code_digests, code_now, data_digests, refuse_changed
 from metabench.engine.divergence import DivergedError
 from metabench.engine.evaluate import test
@@ -76,6 +77,8 @@ def run_trial(
         if saved and not restored(saved, learner, checkpoints):
             state, suite = TrialState(), prepared_suite(run)
             learner = build(run, suite, state)
+        if not saved and (said := take_training(run, learner, state)):
+            checkpoints.notice = said
         train(run, suite, learner, state, checkpoints)
         if trial.budget.test_tasks:
             checkpoints.keep_training(state, learner)

@@ -123,6 +123,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             group="Where and how",
         ),
     ] = None
+    track: Annotated[
+        tuple[str, ...],
+        Option(
+            "Follow the run with tensorboard, mlflow, wandb or a plugin's tracker: exports/NAME.",
+            "run",
+            read=read_names,
+        ),
+    ] = ()
     jobs: Annotated[
         int | None, Option("Trials at once. Default: one per core.", check=check_positive, short="-j")
     ] = None
@@ -145,7 +153,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run reproduce tune worker verify check list plugins",
+            "run reproduce tune worker verify check list plugins export",
             flag="--plugin",
             read=read_files,
         ),
