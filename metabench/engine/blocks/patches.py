@@ -79,7 +79,7 @@ class Overlaid(Function):
     def forward(patches: Tensor, window: Window) -> Tensor:
         """See the class."""
         (high, wide), (down, right) = window.places, window.stride
-        pieces = patches.unflatten(3, (*window.kernel, -1))
+        pieces = patches.reshape(*patches.shape[:3], *window.kernel, -1)
         padded = patches.new_zeros(len(patches), *window.padded, pieces.shape[-1])
         for i in range(window.kernel[0]):
             for j in range(window.kernel[1]):
@@ -134,7 +134,12 @@ def applies(x: Tensor) -> bool:
 def patched(module: nn.Module) -> nn.Module:
     """The module with its plain convolutions made PatchedConv2d; what it holds and computes stays as it is."""
     for layer in module.modules():
-        if type(layer) is nn.Conv2d and not hooked(layer) and isinstance(layer.padding, tuple):
-            if layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros":
-                layer.__class__ = PatchedConv2d
+        if type(layer) is nn.Conv2d and is_usual(layer):
+            layer.__class__ = PatchedConv2d
     return module
+
+
+def is_usual(conv: nn.Conv2d) -> bool:
+    """Whether a convolution has a margin of zeros that is given in pixels, one group and no holes."""
+    margin = isinstance(conv.padding, tuple) and conv.padding_mode == "zeros"
+    return margin and conv.groups == 1 and conv.dilation == (1, 1) and not hooked(conv)
