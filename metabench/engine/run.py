@@ -9,6 +9,7 @@ import msgspec
 import torch
 
 from metabench.api import Algorithm, Learner, Suite
+from metabench.engine.blocks import patches
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
 from metabench.engine.crossed import take_training
@@ -112,6 +113,7 @@ def set_up_process(execution: Execution) -> None:
     torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
     set_deterministic(execution.deterministic, execution.device)
     set_device(execution.device)
+    patches.ENABLED.set(not execution.plain_layers)
     keep_freed_memory()
     reset_peak_memory(execution.device)
 
