@@ -44,6 +44,7 @@ from metabench.api.mapped import in_parallel, mapped_array
 from metabench.api.marks import hookimpl, requires
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.torch_data import dataset_suite
+from metabench.api.tracking import Tracker, TrackerFactory
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
 from metabench.records.files import cache_dir
@@ -82,6 +83,8 @@ __all__ = [
     "Suite",
     "SuiteFactory",
     "Task",
+    "Tracker",
+    "TrackerFactory",
     "adam",
     "cache_dir",
     "cached_arrays",

@@ -124,6 +124,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             group="Where and how",
         ),
     ] = None
+    track: Annotated[
+        tuple[str, ...],
+        Option(
+            "Follow the run with tensorboard, mlflow, wandb or a plugin's tracker: exports/NAME.",
+            "run",
+            read=read_names,
+        ),
+    ] = ()
     jobs: Annotated[
         int | None, Option("Trials at once. Default: one per core.", check=check_positive, short="-j")
     ] = None
@@ -144,13 +152,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = "auto"
     rematerialise: Annotated[bool, Option("Compute inner steps twice to save memory (threaded).", IN_TRIALS)] = False
     plain_layers: Annotated[
-        bool, Option("Run a model's own layers where convolution blocks could (threaded).", IN_TRIALS)
+        bool, Option("Run a model's own convolutions where quicker ones could (threaded, captured).", IN_TRIALS)
     ] = False
     plugins: Annotated[
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run reproduce tune worker verify check list plugins score adapt",
+            "run reproduce tune worker verify check list plugins score adapt export",
             flag="--plugin",
             read=read_files,
         ),

@@ -89,6 +89,7 @@ def plan_experiment(options: Options, builder: SuiteBuilder) -> TrialPlan:
                 f"On '{suite.name}' the recipe '{suite.recipe_name}' says nothing of {', '.join(on_defaults)}: "
                 "default settings."
             )
+    trials.sort(key=lambda trial: len(domains(trial.suite)))  # what is trained once is there for those that take it
     return TrialPlan(tuple(trials), tuple(dict.fromkeys(notices)))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from metabench.records.columns import COLUMNS, Column, as_text, of_trials, trial_values
 from metabench.records.matching import mismatches
-from metabench.records.record import Record, Scores
+from metabench.records.record import Record, Scores, ValidationPoint
 from metabench.records.store import records, scores
 from metabench.records.trials import Trial
 
@@ -61,7 +61,7 @@ def load(root: str | Path, columns: Iterable[Column] = COLUMNS) -> DataFrame:
     import pandas as pd
 
     shown, found = in_order(columns), matched(root)
-    pairs = [(row, parameters(record)) for record in found for row in record_rows(record, shown)]
+    pairs = [(row, parameters_of(record.trial)) for record in found for row in record_rows(record, shown)]
     frame = pd.DataFrame([row for row, _ in pairs], columns=None if pairs else [column.name for column in shown])
     names = dict.fromkeys(name for _, own in pairs for name in own)
     own = {name: one_type(pd.Series([values.get(name) for _, values in pairs], dtype=object)) for name in names}
@@ -91,9 +91,8 @@ def record_rows(record: Record, columns: Iterable[Column]) -> Iterator[dict[str,
         yield trial_values(record, protocol, columns)
 
 
-def parameters(record: Record) -> dict[str, Any]:
+def parameters_of(trial: Trial) -> dict[str, Any]:
     """Those of its suite and its algorithm, by `NAME.PARAMETER`."""
-    trial = record.trial
     named = (trial.suite, trial.suite_parameters), (trial.algorithm, trial.algorithm_parameters)
     return {f"{name}.{parameter}": value for name, values in named for parameter, value in values.items()}
 
@@ -131,3 +130,18 @@ def task_rows(trial: Trial, found: Scores) -> DataFrame:
             )
         )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
+
+
+def load_curves(root: str | Path) -> DataFrame:
+    """One row per trial and validation point: the meta-update, and all that is known there."""
+    import pandas as pd
+
+    named = ("algorithm", "suite", "seed")
+    rows = [
+        {name: getattr(record.trial, name) for name in named}
+        | {name: getattr(point, name) for name in ValidationPoint.__struct_fields__}
+        | {"trial_id": record.trial.id}
+        for record in matched(root)
+        for point in record.curve
+    ]
+    return pd.DataFrame(rows, columns=[*named, *ValidationPoint.__struct_fields__, "trial_id"])

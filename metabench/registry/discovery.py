@@ -23,7 +23,11 @@ from metabench.registry.recipes import Key, PackageSettings, package_settings, r
 from metabench.registry.requirements import reason_missing
 from metabench.registry.sources import Found, discover
 
-KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
+KINDS = {
+    "algorithm": ("register_algorithms", 1),
+    "suite": ("register_suites", 0),
+    "tracker": ("register_trackers", 1),
+}
 
 
 class Entry(NamedTuple):
@@ -90,14 +94,15 @@ class Registry(NamedTuple):
     plugins: tuple[Plugin, ...]
     recipes: Mapping[Key, PackageSettings] = {}
     """What `register_recipes` hooks say of algorithms."""
+    trackers: Mapping[str, Entry] = {}
 
     def settings(self, suites: tuple[str, ...], recipe: str, algorithm: str) -> dict[str, Any]:
         """See package_settings."""
         return package_settings(self.recipes, suites, recipe, algorithm)
 
-    def of(self, kind: str) -> dict[str, Entry]:
-        """The algorithms or the suites."""
-        return self.algorithms if kind == "algorithm" else self.suites
+    def of(self, kind: str) -> Mapping[str, Entry]:
+        """The algorithms, the suites or the trackers."""
+        return {"algorithm": self.algorithms, "suite": self.suites, "tracker": self.trackers}[kind]
 
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
@@ -198,6 +203,7 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
         registry.suites | {e.name: e for e in entries if e.kind == "suite"},
         (*registry.plugins, plugin),
         {**registry.recipes, **recipes},
+        {**registry.trackers, **{e.name: e for e in entries if e.kind == "tracker"}},
     )
 
 

@@ -72,8 +72,8 @@ def leo(
     def step(meta: Meta, code: Tensor, support: Batch, i: int) -> Tensor:
         part = minibatch(support, problem.step_points, i)
         gradient = grad(lambda code: problem.criterion(lambda x: predict(meta, code, x), part))(code)
-        rates: Tensor = step_size(problem, 1.0, i) * meta["rates"]
-        return code - rates * gradient
+        moved: Tensor = code - step_size(problem, 1.0, i) * meta["rates"] * gradient
+        return moved
 
     inner = InnerLoop(start, step, predict)
     return Algorithm(init, inner, query_loss(problem, inner, inner_steps), optimizer=partial(Adam, lr=outer_lr))

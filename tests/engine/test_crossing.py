@@ -6,7 +6,7 @@ import msgspec
 import pytest
 import torch
 
-from metabench.api import Suite, Task
+from metabench.engine.kept_state import read_state
 from metabench.engine.run import run_trial
 from metabench.engine.tasks import task_blocks
 from metabench.errors import UserError
@@ -14,12 +14,11 @@ from metabench.experiments.options import Options
 from metabench.experiments.planning import plan_experiment, plan_trials
 from metabench.experiments.setup import prepare_data
 from metabench.experiments.suite_builder import SuiteBuilder
-from metabench.records.recipe import Recipe
+from metabench.records import store
+from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.record import Outcome
 from metabench.records.trials import Execution, Trial
-from metabench.registry.discovery import Entry, Registry, load_registry
-from metabench.registry.parameters import signature_of
-from metabench.testing.toy_suites import clouds, lines
+from metabench.registry.discovery import Registry, load_registry
 
 SHORT = {
     "updates": 3,
@@ -31,29 +30,38 @@ SHORT = {
 }
 
 
-def one(*, far: float = 0.0, width: int = 3) -> Suite:
-    """Lines. Args: far: Added to inputs. width: Of nothing."""
-    return lines()._replace(recipes={"quick": Recipe("mine", suite={"width": 4}, shared={"inner_lr": 0.03})})
+PLUGIN = """
+from metabench.api import Recipe, Task, hookimpl
+from metabench.testing.toy_suites import clouds, lines
 
+def one(*, far: float = 0.0, width: int = 3):
+    own, shared = {"width": 4}, {"inner_lr": 0.03}
+    return moved(far)._replace(recipes={"quick": Recipe("mine", suite=own, shared=shared)})
 
-def two(*, far: float = 1.0, height: int = 5) -> Suite:
-    """Lines, further to the right. Args: far: Added to inputs. height: Of nothing."""
+def two(*, far: float = 1.0, height: int = 5):
+    own, shared = {"height": 6}, {"inner_lr": 0.2}
+    return moved(far)._replace(recipes={"quick": Recipe("mine", suite=own, shared=shared)})
+
+def moved(far):
     plain = lines()
 
     def sample(split, n, generator):
         support, query = plain.sample(split, n, generator)
         return Task(support._replace(x=support.x + far), query._replace(x=query.x + far))
 
-    recipes = {"quick": Recipe("mine", suite={"height": 6}, shared={"inner_lr": 0.2})}
-    return plain._replace(sample=sample, recipes=recipes, digest=lambda: f"{far}")
+    return plain._replace(sample=sample, digest=lambda: f"{far}")
+
+@hookimpl
+def register_suites():
+    return {"one": one, "two": two, "clouds": lambda: clouds()}
+"""
 
 
 @pytest.fixture(scope="module")
-def registry() -> Registry:
-    known = load_registry()
-    made = {"one": one, "two": two, "clouds": lambda: clouds()}
-    suites = {name: Entry("suite", name, make, signature_of(make, 0), "test") for name, make in made.items()}
-    return known._replace(suites=suites)
+def registry(tmp_path_factory) -> Registry:
+    path = tmp_path_factory.mktemp("plugin") / "plug.py"
+    path.write_text(PLUGIN, encoding="utf-8")
+    return load_registry((str(path),))
 
 
 def planned(registry: Registry, *suites: str, **options) -> dict[str, Trial]:
@@ -145,9 +153,59 @@ def test_data_that_do_not_fit_are_refused_before_the_first_trial(registry):
 
 
 def test_code_is_of_both(registry):
-    known = load_registry()
-    names = sorted(known.suites)[:2]
+    known, names = registry, ["one", "glyphs"]
     of = {name: known.digest("suite", name) for name in (*names, ":".join(names), f"{names[0]}+blur=1")}
     assert len(set(of.values())) == 4
     assert known.digest("suite", "no:such") == ""
     assert known.origin("suite", ":".join(names)) == "; ".join(known.origin("suite", name) for name in names)
+
+
+def kept(registry: Registry, root, trial: Trial, **execution) -> Outcome:
+    """Run in a results folder, as `metabench run` does."""
+    how = Execution(**{"strategy": "threaded", "deterministic": True, "keep_state": True} | execution)
+    outcome = run_trial(trial, how, lambda progress: None, registry, keeper=FolderCheckpointStore(root / trial.id))
+    assert outcome.record.status == "ok", outcome.record.reason
+    store.write(root, outcome)
+    return outcome
+
+
+def test_trained_once_and_tested_on_two(registry, tmp_path):
+    trials = planned(registry, "one", "one:two", "one:one+far=2.0")
+    alone = kept(registry, tmp_path / "together", trials["one"])
+    for name in ("one:two", "one:one+far=2.0"):
+        taken = kept(registry, tmp_path / "together", trials[name])
+        apart = kept(registry, tmp_path / "apart", trials[name])
+        assert taken.record.provenance.notice == (
+            f"not trained again: it has the state and the training times of '{trials['one'].id}'"
+        )
+        assert apart.record.provenance.notice == ""
+        assert taken.scores == apart.scores
+        assert [(point.update, point.score) for point in taken.record.curve] == [
+            (point.update, point.score) for point in apart.record.curve
+        ]
+        assert taken.record.train_seconds == alone.record.train_seconds
+        assert taken.record.selected_update == apart.record.selected_update
+        assert read_state(taken.state)[0]["id"] == trials[name].id
+    assert [trial.suite for trial in planned(registry, "one:two", "one").values()] == ["one", "one:two"]
+
+
+@pytest.mark.parametrize("case", ["other code", "other data", "no state", "validated elsewhere", "damaged"])
+def test_what_is_not_the_same_training_is_not_taken(registry, tmp_path, case):
+    trials = planned(registry, "one", "one:two")
+    alone = kept(registry, tmp_path, trials["one"], keep_state=case != "no state")
+    digests = alone.record.provenance.digests
+    changed = {"other code": {"algorithm": "0" * 12}, "other data": {"data": "0" * 12}}.get(case, {})
+    provenance = msgspec.structs.replace(alone.record.provenance, digests=msgspec.structs.replace(digests, **changed))
+    record = msgspec.structs.replace(alone.record, provenance=provenance)
+    store.write(tmp_path, msgspec.structs.replace(alone, record=record))
+    if case == "damaged":
+        (tmp_path / trials["one"].id / "state.pt").write_bytes(b"nothing")
+    crossed = trials["one:two"]
+    if case == "validated elsewhere":
+        crossed = msgspec.structs.replace(
+            crossed, suite_parameters={**crossed.suite_parameters, "validate": "target"}
+        )
+    found = kept(registry, tmp_path, crossed).record
+    assert "not trained again" not in found.provenance.notice
+    assert ("cannot be used" in found.provenance.notice) == (case == "damaged")
+    assert len(found.curve) == 4

@@ -21,6 +21,8 @@ BUDGET = Budget(updates=12, meta_batch_size=4, validations=4, validation_tasks=1
 class InMemory:
     """A CheckpointStore that keeps every checkpoint it was ever given."""
 
+    results = None
+
     def __init__(self, content=None):
         self.content = content
         self.all = []

@@ -12,9 +12,11 @@ from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
 from metabench.testing.toy_suites import TOYS, WAYS, clouds, lines
 from metabench_plugins.algorithms.alfa import alfa
+from metabench_plugins.algorithms.bmaml import bmaml
 from metabench_plugins.algorithms.cnp import cnp
 from metabench_plugins.algorithms.esmaml import esmaml
 from metabench_plugins.algorithms.hfmaml import hfmaml
+from metabench_plugins.algorithms.incontext import incontext
 from metabench_plugins.algorithms.l2f import l2f
 from metabench_plugins.algorithms.leo import leo
 from metabench_plugins.algorithms.maml import maml
@@ -98,16 +100,41 @@ def test_the_first_step_of_unicorn_moves_the_head_alone_and_the_second_the_body_
 
 
 @pytest.mark.parametrize("suite", TOYS.values(), ids=TOYS)
-def test_cnp_reads_its_support_set_in_any_order(suite):
+@pytest.mark.parametrize("factory", [cnp, incontext])
+def test_what_reads_its_support_set_does_so_in_any_order(factory, suite):
     problem, task = given(suite())
-    made = cnp(problem, width=16)
-    meta = made.init()
+    made = factory(problem, width=8)
+    meta, inner = made.init(), made.inner
     order = torch.randperm(len(task.support.x), generator=random_generator("order"))
     mixed = Batch(task.support.x[order], task.support.y[order])
-    codes = [made.inner.start(meta, support) for support in (task.support, mixed)]
-    torch.testing.assert_close(*codes)
-    assert made.inner.step(meta, codes[0], task.support, 0) is codes[0]
-    assert (codes[0] - made.inner.start(meta, task.query)).abs().max() > 1e-6
+    codes = [inner.start(meta, support) for support in (task.support, mixed, task.query)]
+    same, again, other = (inner.predict(meta, code, task.query.x) for code in codes)
+    torch.testing.assert_close(same, again)
+    assert (same - other).abs().max() > 1e-6
+    assert inner.step(meta, codes[0], task.support, 0) is codes[0]
+    if not problem.ways:  # without BatchNorm no query point sees another
+        torch.testing.assert_close(inner.predict(meta, codes[0], task.query.x[:1]), same[:1])
+
+
+@pytest.mark.parametrize("suite", TOYS.values(), ids=TOYS)
+def test_one_particle_is_maml_and_several_keep_apart_and_predict_by_their_mean(suite):
+    problem, task = given(suite())
+    settings = {"inner_lr": 0.1, "inner_steps": 2}
+    (seen,) = direction(bmaml(problem, **settings, particles=1), task)
+    torch.testing.assert_close(seen, direction(maml(problem, **settings), task))
+
+    def after(repulsion):
+        made = bmaml(problem, inner_lr=0.1, particles=3, repulsion=repulsion)
+        meta = made.init()
+        fast = unroll(made.inner, meta, task.support, 5)
+        places = torch.stack([flat(each) for each in fast])
+        return made.inner.predict(meta, fast, task.query.x), fast, (places[:, None] - places).norm(dim=2).sum()
+
+    outputs, fast, apart = after(10.0)
+    assert apart > after(0.0)[2]
+    each = torch.stack([problem.apply(weights, task.query.x) for weights in fast])
+    mean = each.softmax(-1).mean(0).log() if problem.ways else each.mean(0)
+    torch.testing.assert_close(outputs, mean)
 
 
 @pytest.mark.parametrize("model", ["body and head", "head"])

@@ -148,6 +148,11 @@ class ReportingCheckpointStore:
         self.content = request.checkpoint
         self.connection = connection
 
+    @property
+    def results(self) -> Path | None:
+        """See CheckpointStore."""
+        return self.files.results if self.files else None
+
     def save(self, content: bytes, update: int) -> None:
         """See CheckpointStore."""
         if self.files:
