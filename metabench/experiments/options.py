@@ -147,7 +147,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = "auto"
     rematerialise: Annotated[bool, Option("Compute inner steps twice to save memory (threaded).", IN_TRIALS)] = False
     plain_layers: Annotated[
-        bool, Option("Run a model's own layers where convolution blocks could (threaded).", IN_TRIALS)
+        bool, Option("Run a model's own convolutions where quicker ones could (threaded, captured).", IN_TRIALS)
     ] = False
     plugins: Annotated[
         tuple[str, ...],
