@@ -144,7 +144,8 @@ def build(run: TrialRun, suite: Suite, state: TrialState) -> Learner:
         rehearse(learner, suite, training_tasks(run, suite, 0), f"Algorithm '{trial.algorithm}'")
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
     state.strategy, state.layers = strategy_of(learner), layers_of(learner)
-    state.higher_is_better = suite.higher_is_better
+    state.higher_is_better, state.distinct_tasks = suite.higher_is_better, suite.distinct_tasks
+    state.environment_steps = trial.budget.meta_batch_size * suite.acting.steps if suite.acting else 0
     return learner
 
 
