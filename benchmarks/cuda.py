@@ -73,10 +73,8 @@ def setting(**flags: bool) -> Iterator[None]:
 VARIANTS = (
     Variant("vectorised", "vectorised", setting),
     Variant("captured", "captured", setting),
-    Variant("captured, cuDNN chooses by trial", "captured", functools.partial(setting, benchmark=True)),
     Variant("captured, TF32", "captured", functools.partial(setting, allow_tf32=True)),
     Variant("captured, plain layers", "captured", plain),
-    Variant("threaded: a task at a time", "threaded", setting, "omniglot 5w1s maml"),
     Variant("compiled", "compiled", setting, "sinusoid", asked=False),
     Variant("compiled", "compiled", setting, "mlp", asked=False),
 )
