@@ -102,7 +102,10 @@ def test_help_is_complete(metabench):
             "metabench: Cannot use the budget of 'maml' on 'glyphs': updates",
         ),
         (("run", "--jobs", "0"), "metabench: Cannot use the options: jobs must be at least 1, not 0."),
-        (("run", "--protocol", "x"), "metabench: Cannot use option 'protocol': Invalid enum value 'x'."),
+        (
+            ("run", "--protocol", "x"),
+            "metabench: Cannot use option 'protocol': there is no 'x'. Available: both, ",
+        ),
         (("run", "--device", "cuda:99"), "metabench: Cannot use device 'cuda:99': "),
         (("run", "--recipe", "papr"), "metabench: Suite 'glyphs' has no recipe 'papr'. Did you mean 'paper'?"),
         (("run", "--data", "nowhere"), "metabench: There is no data folder 'nowhere' (--data)."),
