@@ -29,9 +29,9 @@ MAY_IMPORT = {
 EXECUTORS = {"records", "errors", "processes"}
 """What `experiments/executors/` may import, beside itself."""
 PUBLIC = {
-    "metabench": {"UserError", "load", "load_learner", "load_tasks", "reproduce", "run"},
+    "metabench": {"UserError", "figures", "load", "load_learner", "load_tasks", "reproduce", "run"},
     "metabench.registry": {"load_registry"},
-    "metabench.report": {"statistics", "write_report"},
+    "metabench.report": {"figures", "statistics", "write_report"},
     "metabench.testing": {"Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"},
 }
 PLUGINS_IMPORT = {"metabench.api"}

@@ -185,7 +185,7 @@ def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequenc
 
 
 KINDS = (
-    Kind("3 Who is better, and how surely", "differences", "Difference to the best", differences,
+    Kind("1d Scores", "differences", "Difference to the best", differences,
          "Paired difference to the best mean; the 95% intervals are of how far each is behind the best and hold at "
          "once. Open: not separated."),
     Kind("3 Who is better, and how surely", "improvement", "Probability of improvement", improvement,
