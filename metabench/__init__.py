@@ -46,9 +46,9 @@ def figures(results: str | Path | list[str | Path]) -> dict[str, Picture]:
 
     A notebook shows it; `.words` has its numbers and `.content["svg"]` its file. Raises UserError.
     """
-    from metabench import report
+    from metabench.report.build import figures as drawn
 
-    return report.figures(results)
+    return drawn(results)
 
 
 def reproduce(row: str, against: str | Path = "paper", **options: Any) -> DataFrame:

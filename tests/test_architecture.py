@@ -31,7 +31,7 @@ EXECUTORS = {"records", "errors", "processes"}
 PUBLIC = {
     "metabench": {"UserError", "figures", "load", "load_learner", "load_tasks", "reproduce", "run"},
     "metabench.registry": {"load_registry"},
-    "metabench.report": {"figures", "statistics", "write_report"},
+    "metabench.report": {"statistics", "write_report"},
     "metabench.testing": {"Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"},
 }
 PLUGINS_IMPORT = {"metabench.api"}

@@ -4,6 +4,7 @@
 write them.
 """
 
+from metabench.api.acting import Acting, CollectFn
 from metabench.api.autodiff import grad, value_and_grad
 from metabench.api.classes import (
     Images,
@@ -15,6 +16,8 @@ from metabench.api.classes import (
     split_by_hash,
     stacked,
 )
+from metabench.api.collecting import Collector
+from metabench.api.combine import cross, shifted
 from metabench.api.contract import (
     Algorithm,
     AlgorithmFactory,
@@ -41,6 +44,7 @@ from metabench.api.mapped import in_parallel, mapped_array
 from metabench.api.marks import hookimpl, requires
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.torch_data import dataset_suite
+from metabench.api.tracking import Tracker, TrackerFactory
 from metabench.api.trees import map_tree
 from metabench.errors import NotApplicableError
 from metabench.records.files import cache_dir
@@ -48,9 +52,12 @@ from metabench.records.recipe import PackageRecipes, Recipe
 
 __all__ = [
     "EDITION",
+    "Acting",
     "Algorithm",
     "AlgorithmFactory",
     "Batch",
+    "CollectFn",
+    "Collector",
     "DataError",
     "Images",
     "InnerLoop",
@@ -76,12 +83,15 @@ __all__ = [
     "Suite",
     "SuiteFactory",
     "Task",
+    "Tracker",
+    "TrackerFactory",
     "adam",
     "cache_dir",
     "cached_arrays",
     "check_classes",
     "check_drawings",
     "classification_scores",
+    "cross",
     "cross_entropy",
     "dataset_suite",
     "distinct",
@@ -99,6 +109,7 @@ __all__ = [
     "read_member",
     "requires",
     "sgd",
+    "shifted",
     "split_by_hash",
     "stacked",
     "step_size",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
+from metabench.api.acting import Acting, CollectFn
 from metabench.api.defaults import constant, no_digest, no_groups, no_notes, nothing_to_prepare
 from metabench.api.editions import refuse_edition_1
 from metabench.api.trees import Tree
@@ -87,6 +88,8 @@ class Problem(NamedTuple):
     """The algorithm's own random stream of that name; a function of the trial's seed."""
     step_points: int = 0  # see Suite.step_points
     later_lr: float = 1.0  # see Suite.later_lr
+    acting: Acting | None = None
+    """Where the suite is one of policies."""
 
 
 class StartFn(Protocol):
@@ -219,6 +222,11 @@ class Suite(NamedTuple):
     """The norm that outer directions which are longer are cut to, as is usual for policies; 0 leaves them."""
     estimated: bool = False
     """Whether the loss's derivatives are estimates, as those of a policy's surrogate: not those of its value."""
+    collect: CollectFn | None = None
+    """For environments that cannot be traced: called, without gradients, before each inner step and before a query
+    set is used; loss and metrics are given what it returns. A function of its arguments alone."""
+    acting: Acting | None = None
+    """For suites of policies."""
     pool: Callable[[], Pool] | None = None
     """The training split as labelled data."""
     recipes: Mapping[str, Recipe] = {}

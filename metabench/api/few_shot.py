@@ -19,8 +19,9 @@ from metabench.api.classes import (
     refuse_small,
     without_small,
 )
-from metabench.api.contract import Batch, Pool, Predict, Suite, Task
+from metabench.api.contract import Batch, Pool, Predict, SampleFn, Suite, Task
 from metabench.api.datasets import DataError
+from metabench.api.gathering import Gather, as_input, gatherer
 from metabench.records.recipe import Recipe
 
 
@@ -67,7 +68,7 @@ def image_suite(
         splits()
 
     return Suite(
-        sample=lambda split, n, generator: sample_tasks(of(split), shape, n, generator),
+        sample=ImageTasks(of, shape),
         model=model,
         loss=cross_entropy,
         metrics=classification_scores,
@@ -82,8 +83,32 @@ def image_suite(
     )
 
 
-def sample_tasks(images: Images, shape: Shape, n: int, generator: Generator) -> Task:
-    """n tasks from the classes of one split.
+class ImageTasks:
+    """The `sample` of an image suite."""
+
+    def __init__(self, of: Callable[[str], Images], shape: Shape) -> None:
+        self.of, self.shape = of, shape
+        self.gatherers: dict[tuple[str, int], Gather] = {}
+        """By device and pixels, which splits may share."""
+
+    def __call__(self, split: str, n: int, generator: Generator) -> Task:
+        return sample_tasks(self.of(split), self.shape, n, generator)
+
+    def on(self, device: str) -> SampleFn:
+        """The sampler whose images are on a device: the same tasks, bit for bit. Others may have such a method."""
+
+        def sample(split: str, n: int, generator: Generator) -> Task:
+            images = self.of(split)
+            place = (device, images.pixels.data_ptr())
+            if place not in self.gatherers:
+                self.gatherers[place] = gatherer(images.pixels, device)
+            return sample_tasks(images, self.shape, n, generator, self.gatherers[place])
+
+        return sample
+
+
+def sample_tasks(images: Images, shape: Shape, n: int, generator: Generator, gather: Gather | None = None) -> Task:
+    """n tasks from the classes of one split, where `gather` has its images; the CPU draws them all.
 
     Support x is float32 (n, shots * ways, channels, h, w) in [0, 1], y int64 (n, shots * ways); the query set
     likewise with `queries`. The classes of a task are distinct and its labels are dealt out at random; an
@@ -96,8 +121,8 @@ def sample_tasks(images: Images, shape: Shape, n: int, generator: Generator) -> 
     equal = bool((images.counts == images.counts[0]).all())
     chosen = distinct(n * ways, each, int(counts[0]) if equal else counts, generator)
     index = images.starts[of_label][:, :, None] + chosen.view(n, ways, each)
-    x = as_input(images.pixels[index.transpose(1, 2).reshape(n, each * ways)])
-    y = torch.arange(ways).repeat(n, each)
+    x = (gather or gatherer(images.pixels, "cpu"))(index.transpose(1, 2).reshape(n, each * ways))
+    y = torch.arange(ways, device=x.device).repeat(n, each)
     cut = shape.shots * ways
     return Task(Batch(x[:, :cut], y[:, :cut]), Batch(x[:, cut:], y[:, cut:]))
 
@@ -119,11 +144,6 @@ def distinct(rows: int, count: int, population: int | Tensor, generator: Generat
         chosen[:, place] = torch.where(taken, last, drawn)
     order = torch.rand(rows, count, dtype=torch.float64, generator=generator).argsort(1)
     return chosen.gather(1, order)
-
-
-def as_input(pixels: Tensor) -> Tensor:
-    """uint8 pixels to what a network reads, float32 in [0, 1]; features of float32 as they are."""
-    return pixels if pixels.is_floating_point() else pixels.float().div_(255)
 
 
 def pool_of(images: Images) -> Pool:

@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from metabench.api import Algorithm, Learner, Suite
+from collections.abc import Callable
+from typing import Any
+
+from metabench.api import Algorithm, Learner, Suite, cross, shifted
 from metabench.engine.problem import DTYPES, build_problem
 from metabench.errors import NotApplicableError, UserError
+from metabench.records.domains import domains
 from metabench.records.trials import Trial
-from metabench.registry.discovery import Registry
+from metabench.registry.compound import VALIDATE
+from metabench.registry.discovery import Entry, Registry
 
 
 def build_suite(registry: Registry, trial: Trial) -> Suite:
     """The suite of a trial; raises UserError that names it when its parameters do not fit together."""
     entry = registry.get("suite", trial.suite)
     try:
-        suite: Suite = entry.factory(**entry.resolve(trial.suite_parameters))
+        return assembled(entry, entry.resolve(trial.suite_parameters))
     except (ValueError, UserError) as error:
         raise UserError(f"Suite '{trial.suite}': {error}") from None
+
+
+def by_factory(entry: Entry, parameters: dict[str, Any]) -> Suite:
+    """One suite, as its author makes it."""
+    suite: Suite = entry.factory(**parameters)
     return suite
+
+
+def assembled(
+    entry: Entry, parameters: dict[str, Any], make: Callable[[Entry, dict[str, Any]], Suite] = by_factory
+) -> Suite:
+    """The suite of an entry, shifted or crossed where its name says so; `make` makes those that are registered.
+
+    Raises ValueError for suites that do not fit together.
+    """
+    if entry.domains:
+        source, target = (assembled(one, own_parameters(parameters, one.name), make) for one in entry.domains)
+        names = [domain.suite for domain in domains(entry.name)]
+        return cross(source, target, parameters[VALIDATE.name], (names[0], names[1]))
+    suite = make(entry, parameters)
+    for shift in entry.shifts:
+        suite = shifted(suite, *shift)
+    return suite
+
+
+def own_parameters(parameters: dict[str, Any], name: str) -> dict[str, Any]:
+    """Of the parameters of two suites those of one, by the names that it knows them by."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
 
 
 def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:

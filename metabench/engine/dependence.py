@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Suite, Task
+from metabench.api.collecting import collected
 from metabench.api.trees import map_tree
 
 TASKS = 4
@@ -44,7 +45,7 @@ def differs(suite: Suite, predict: Predict, task: Task) -> bool:
         return outputs
 
     try:
-        suite.metrics(listening, task.query)
+        suite.metrics(listening, collected(suite, listening, task.query))
         return any(
             not alike(predict(batch)[rows], outputs[points])
             for x, outputs in asked

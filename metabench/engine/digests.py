@@ -66,7 +66,7 @@ def data_digests(trial: Trial, suite: Suite) -> Digests:
 
 def stream(trial: Trial, split: str) -> torch.Generator:
     """Of the first block of a split, which every trial of the suite meets; of training it is no trial's."""
-    return random_generator(trial.suite, split, 0)
+    return random_generator(trial.stream(split), split, 0)
 
 
 def shortened(text: str) -> str:

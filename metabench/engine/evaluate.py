@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Suite, Task
+from metabench.api.collecting import collected
 from metabench.api.trees import leading_axis, map_tree
 from metabench.engine import problem
 from metabench.engine.dependence import depends_on_batch
@@ -133,7 +134,11 @@ def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, inductive: bool
         bad = torch.stack(spoilt).any() if spoilt else torch.tensor(False)
         return {name: torch.where(bad, math.nan, value) for name, value in found.items()}
 
-    metrics: dict[str, Tensor] = map_tasks(adapted, one, tasks.support, tasks.query)
+    query = tasks.query
+    if suite.collect:
+        found = [collected(suite, predict, Batch(x, y)) for predict, x, y in zip(adapted, *query, strict=True)]
+        query = Batch(*(torch.stack(leaves) for leaves in zip(*found, strict=True)))
+    metrics: dict[str, Tensor] = map_tasks(adapted, one, tasks.support, query)
     return metrics
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metabench.api import Algorithm, Batch, Learner, Meta, MetaGradFn, Predict, Suite, Task
 from metabench.api.autodiff import value_and_grad
+from metabench.api.collecting import Collector
 from metabench.api.trees import Tree, leading_axis, map_tree, stack
 from metabench.engine.outer_loop import OuterLoop
 from metabench.engine.strategies import make_strategy
@@ -49,6 +50,9 @@ class BatchedLearner:
         self.trainable = not (algorithm.objective is None and algorithm.meta_grad is None)
         self.task_meta_grad: MetaGradFn = algorithm.meta_grad or exact_gradient(algorithm)
         self.outer = OuterLoop(algorithm, suite.clip_norm if suite else 0.0)
+        self.collector = (
+            Collector(suite.collect, suite.step_points, strategy.map) if suite and suite.collect else None
+        )
         strategy.configure(self.meta)
 
     @cached_property
@@ -65,24 +69,32 @@ class BatchedLearner:
     def prepare(self, tasks: Task) -> None:
         """Get the strategy ready for tasks of these shapes: compile, choose a layout. The state stays as it is."""
         if self.trainable:
-            self.strategy.prepare(self.task_meta_grad, self.outer, tasks)
+            self.strategy.prepare(self.task_meta_grad, self.outer, self.collected(tasks))
+
+    def collected(self, tasks: Task) -> Task:
+        """The tasks to learn from, with what the learner meets in them where that depends on it."""
+        return self.collector.tasks(self.algorithm.inner, self.meta, tasks) if self.collector else tasks
 
     @torch.no_grad()
     def direction(self, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """The mean loss of n tasks and the mean direction to step against."""
-        return self.strategy.mean(self.task_meta_grad, self.meta, tasks, progress)
+        return self.strategy.mean(self.task_meta_grad, self.meta, self.collected(tasks), progress)
 
     @torch.no_grad()
     def update(self, tasks: Task, progress: float) -> Tensor:
         """One meta-update against the mean direction of n tasks; returns the mean loss."""
         if not self.trainable:
             raise ValueError("This algorithm has neither objective nor meta_grad: there is nothing to train.")
-        return self.strategy.step(self.task_meta_grad, self.outer, tasks, progress)
+        return self.strategy.step(self.task_meta_grad, self.outer, self.collected(tasks), progress)
 
     @torch.no_grad()
     def adapt(self, support: Batch, steps: int) -> Iterator[AdaptedBatch]:
         """See Learner."""
         inner, meta = self.algorithm.inner, self.meta
+        if self.collector:
+            for fast, _ in self.collector.trajectory(inner, meta, support, steps):
+                yield AdaptedBatch(self, fast)
+            return
         strategy = self.for_one_task if leading_axis(support) == 1 else self.strategy
         fast = strategy.map(lambda batch: inner.start(meta, batch), support)
         yield AdaptedBatch(self, fast)
@@ -110,13 +122,14 @@ def as_learner(
     threads: int = 1,
     rematerialise: bool = False,
     plain_layers: bool = False,
+    suite: Suite | None = None,
 ) -> Learner:
     """What a factory made, as the engine drives it. `auto` goes by a fixed rule; `select_strategy` measures."""
     if not isinstance(made, Algorithm):
         return made
     if strategy == "auto":
         strategy = by_rule(made.init(), plain_layers)
-    return BatchedLearner(made, make_strategy(strategy, threads, rematerialise, plain_layers))
+    return BatchedLearner(made, make_strategy(strategy, threads, rematerialise, plain_layers), suite)
 
 
 def layers_of(learner: Learner) -> str:

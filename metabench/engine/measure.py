@@ -27,6 +27,54 @@ def timed(seconds: dict[str, float], clock: str, device: str) -> Iterator[None]:
         seconds[clock] += time.perf_counter() - began
 
 
+class UpdateClock:
+    """Books the seconds of `sample` and `train`, update by update, without a wait for the device at each.
+
+    On a CPU each part is timed as it runs. A CUDA device trains while the next tasks are drawn: there events in its
+    stream say how long the updates took, from the moment at which it could begin with one to its end, and the rest of
+    the time is sampling's. They are booked by `read`, which waits for the device.
+    """
+
+    def __init__(self, seconds: dict[str, float], device: str) -> None:
+        self.seconds, self.device = seconds, device
+        self.cuda = device.startswith("cuda")
+        self.began = 0.0
+        self.updates: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextmanager
+    def sampling(self) -> Iterator[None]:
+        """Around the drawing of an update's tasks."""
+        if self.cuda:
+            self.began = self.began or time.perf_counter()
+            yield
+            return
+        with timed(self.seconds, "sample", self.device):
+            yield
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Around an update."""
+        if not self.cuda:
+            with timed(self.seconds, "train", self.device):
+                yield
+            return
+        stream = torch.cuda.current_stream(self.device)
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        began.record(stream)
+        yield
+        ended.record(stream)
+        self.updates.append((began, ended))
+
+    def read(self) -> None:
+        """Book what was not yet booked."""
+        if self.updates:
+            synchronise(self.device)
+            train = sum(began.elapsed_time(ended) for began, ended in self.updates) / 1000
+            self.seconds["train"] += train
+            self.seconds["sample"] += max(0.0, time.perf_counter() - self.began - train)
+        self.began, self.updates = 0.0, []
+
+
 def synchronise(device: str) -> None:
     """Wait until the device has done what it was asked."""
     if device.startswith("cuda"):
@@ -52,6 +100,14 @@ def set_deterministic(enabled: bool, device: str) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
     if torch.are_deterministic_algorithms_enabled() != enabled:  # it imports torch's compiler, for seconds
         torch.use_deterministic_algorithms(enabled)
+
+
+def set_device(device: str) -> None:
+    """Make a CUDA device this process's own, and let float32 be float32: torch's convolutions would take TF32."""
+    if device.startswith("cuda"):
+        if (number := torch.device(device).index) is not None:
+            torch.cuda.set_device(number)
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def reset_peak_memory(device: str) -> None:

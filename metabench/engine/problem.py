@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from metabench.api import Batch, Params, Pool, Predict, Problem, Suite
+from metabench.api.collecting import collected
+from metabench.api.gathering import sent
 from metabench.api.trees import Shaped, map_tree
 from metabench.engine.attention import Attention
 from metabench.engine.blocks.fuse import fuse
@@ -62,7 +64,7 @@ def build_problem(
             found.append(module(x))
             return found[-1]
 
-        return [suite.loss(predict, batch), *found]
+        return [suite.loss(predict, collected(suite, predict, batch)), *found]
 
     refuse_unsteady(module, use, mine, other)
     return problem_around(suite, module, seed, (wrap, inputs), precision)
@@ -120,6 +122,7 @@ def problem_around(
         generator=lambda name: random_generator(seed, "algorithm", name),
         step_points=suite.step_points,
         later_lr=suite.later_lr,
+        acting=suite.acting,
     )
 
 
@@ -176,10 +179,14 @@ def pool_to_device(pool: Pool, device: torch.device, dtype: torch.dtype) -> Pool
 
 
 def to_device_dtype(tree: Shaped, device: str | torch.device, dtype: torch.dtype = torch.float32) -> Shaped:
-    """Tasks on a device, their floating-point tensors in a dtype."""
-    return map_tree(
-        lambda leaf: leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else leaf.dtype), tree
-    )
+    """Tasks on a device, which is not waited for, their floating-point tensors in a dtype."""
+    device = torch.device(device)
+
+    def convert(leaf: Tensor) -> Tensor:
+        there = sent(leaf, device) if leaf.device.type == "cpu" else leaf
+        return there.to(dtype if leaf.is_floating_point() else leaf.dtype)
+
+    return map_tree(convert, tree)
 
 
 def inductive(predict: Predict, support_x: Tensor) -> Predict:

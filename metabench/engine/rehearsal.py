@@ -7,6 +7,7 @@ from torch import Tensor
 
 from metabench.api import Learner, Predict, Suite, Task
 from metabench.api.autodiff import watched
+from metabench.api.collecting import collected
 from metabench.api.trees import map_tree
 from metabench.engine.evaluate import score
 from metabench.engine.guards import TOLERANCE, copy_of, same
@@ -58,5 +59,5 @@ def outputs(suite: Suite, predict: Predict, task: Task) -> Tensor:
         found.append(answer.detach().flatten().clone())
         return answer
 
-    suite.metrics(listening, map_tree(lambda leaf: leaf[0], task.query))
+    suite.metrics(listening, collected(suite, listening, map_tree(lambda leaf: leaf[0], task.query)))
     return torch.cat(found)

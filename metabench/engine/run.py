@@ -11,13 +11,14 @@ import torch
 from metabench.api import Algorithm, Learner, Suite
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
+from metabench.engine.crossed import take_training
 from metabench.engine.digests import code_digests, code_now, data_digests, refuse_changed
 from metabench.engine.divergence import DivergedError
 from metabench.engine.evaluate import test
 from metabench.engine.kept_state import kept_state
 from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.longer import shorter_training
-from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, timed
+from metabench.engine.measure import keep_freed_memory, reset_peak_memory, set_deterministic, set_device, timed
 from metabench.engine.outcome import NOTHING, Ending, Kept, outcome_of
 from metabench.engine.rehearsal import rehearse
 from metabench.engine.second_order import explained
@@ -75,6 +76,8 @@ def run_trial(
         if saved and not restored(saved, learner, checkpoints):
             state, suite = TrialState(), prepared_suite(run)
             learner = build(run, suite, state)
+        if not saved and (said := take_training(run, learner, state)):
+            checkpoints.notice = said
         train(run, suite, learner, state, checkpoints)
         if trial.budget.test_tasks:
             checkpoints.keep_training(state, learner)
@@ -108,6 +111,7 @@ def set_up_process(execution: Execution) -> None:
         raise UserError(f"There is no device '{execution.device}' on this machine.")
     torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
     set_deterministic(execution.deterministic, execution.device)
+    set_device(execution.device)
     keep_freed_memory()
     reset_peak_memory(execution.device)
 
@@ -133,6 +137,8 @@ def build(run: TrialRun, suite: Suite, state: TrialState) -> Learner:
             learner, state.choice = ready_learner(run, suite, made, tasks, state.choice)
     else:  # learners of other libraries manage their own threads
         learner = made
+        if suite.collect and not getattr(made, "collects", False):
+            raise NotApplicableError("it is a Learner of its own, which does not collect between inner steps")
         rehearse(learner, suite, training_tasks(run, suite, 0), f"Algorithm '{trial.algorithm}'")
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
     state.strategy, state.layers = strategy_of(learner), layers_of(learner)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metabench.api import Batch, Problem, Suite, Task
 from metabench.api.autodiff import refuse_once_differentiable, watched
+from metabench.api.collecting import collected
 from metabench.api.trees import flatten, map_tree
 from metabench.engine.build import build_suite
 from metabench.engine.learner import adapt_fully, as_learner
@@ -34,7 +35,7 @@ def explained(run: TrialRun, error: BaseException) -> str:
         suite, execution = build_suite(run.registry, run.trial), run.execution
         problem = build_problem(suite, run.trial.seed, execution.device, run.dtype, run.trial.precision)
         task = map_tree(lambda leaf: leaf[:1].clone(), training_tasks(run, suite, 0))
-        works = ", ".join(algorithms_that_run(run, problem, task)) or "none that is installed"
+        works = ", ".join(algorithms_that_run(run, suite, problem, task)) or "none that is installed"
         return (
             f"{lacking_layer(suite, problem, task)} has no second derivative in torch, and algorithm "
             f"'{run.trial.algorithm}' takes one ({one_line(error)[:200]}). Without it run: {works}."
@@ -51,7 +52,7 @@ def lacking_layer(suite: Suite, problem: Problem, task: Task) -> str:
             lambda layer, given, named, output, name=name: calls.append((name, layer, given, named)),
             with_kwargs=True,
         )
-    suite.loss(module, Batch(task.support.x[0], task.support.y[0]))
+    suite.loss(module, collected(suite, module, Batch(task.support.x[0], task.support.y[0])))
     for name, layer, given, named in list(calls):
         try:
             differentiate_twice(layer, given, named)
@@ -88,7 +89,7 @@ def is_differentiable(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def algorithms_that_run(run: TrialRun, problem: Problem, task: Task) -> list[str]:
+def algorithms_that_run(run: TrialRun, suite: Suite, problem: Problem, task: Task) -> list[str]:
     """The installed algorithms, at their defaults, that can be trained on the problem, or adapt where none is."""
     found = []
     token = watched.set(True)
@@ -97,7 +98,7 @@ def algorithms_that_run(run: TrialRun, problem: Problem, task: Task) -> list[str
         silent, quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
         with contextlib.suppress(Exception, SystemExit), silent, quiet:
             entry = run.registry.get("algorithm", name)
-            learner = as_learner(entry.factory(problem, **entry.resolve({})), "threaded")
+            learner = as_learner(entry.factory(problem, **entry.resolve({})), "threaded", suite=suite)
             if learner.trainable:
                 learner.update(map_tree(torch.clone, task), 0.0)
             with torch.no_grad():

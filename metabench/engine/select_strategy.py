@@ -1,4 +1,4 @@
-"""`--strategy auto`: which strategy is the quickest for a trial, by measurement, once on a machine."""
+"""`--strategy auto`: which strategy is the quickest for a trial: measured once on a machine, on CUDA by rule."""
 
 from __future__ import annotations
 
@@ -38,6 +38,8 @@ def select_strategy(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, ex
     """
     if made.objective is None and made.meta_grad is None:
         return StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: nothing is trained")
+    if execution.device.startswith("cuda"):
+        return StrategyChoice(by_rule(made.init()), {}, "by rule: a CUDA device")
     if trial.budget.updates < MEASURE_FROM:
         return StrategyChoice(
             by_rule(made.init(), execution.plain_layers), {}, f"by rule: fewer than {MEASURE_FROM} updates"
@@ -68,7 +70,7 @@ def ready_learner(
     elif choice is None and execution.deterministic:
         choice = StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: deterministic")
     choice = choice or select_strategy(made, suite, tasks, trial, execution)
-    others = [name for name, kind in STRATEGIES.items() if name != choice.strategy and not kind.costly]
+    others = [name for name in fit_for(execution.device) if name != choice.strategy and not STRATEGIES[name].costly]
     failures: dict[str, Exception] = {}
     for name in (choice.strategy, *(others if execution.strategy == "auto" else ())):
         try:
@@ -96,7 +98,7 @@ def measure(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, execution:
     seconds: dict[str, float] = {}
     reasons = []
     likely, updates = by_rule(made.init(), execution.plain_layers), trial.budget.updates
-    for name in sorted(STRATEGIES, key=lambda name: (STRATEGIES[name].costly, name != likely)):
+    for name in sorted(fit_for(execution.device), key=lambda name: (STRATEGIES[name].costly, name != likely)):
         strategy = make_strategy(name, execution.threads, plain_layers=execution.plain_layers)
         learner = BatchedLearner(made, strategy, suite)
         best = min(seconds.values(), default=float("inf"))
@@ -109,7 +111,9 @@ def measure(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, execution:
                 continue
         elif not seconds:
             continue
-        elif reason := strategy.not_worth(learner.task_meta_grad, learner.outer, tasks, best, updates):
+        elif reason := strategy.not_worth(
+            learner.task_meta_grad, learner.outer, learner.collected(tasks), best, updates
+        ):
             reasons.append(reason)
             continue
         timed = quickest(learner, tasks, execution.device, float("inf") if strategy.costly else 2 * best)
@@ -122,6 +126,11 @@ def measure(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, execution:
     quickest_one = min(seconds, key=lambda name: seconds[name], default=likely)
     milliseconds = {name: round(1000 * value, 4) for name, value in seconds.items()}
     return StrategyChoice(quickest_one, milliseconds, f"measured; {', '.join(reasons)}")
+
+
+def fit_for(device: str) -> list[str]:
+    """The strategies that are made for a device."""
+    return [name for name, kind in STRATEGIES.items() if device.startswith(kind.device)]
 
 
 def quickest(learner: BatchedLearner, tasks: Task, device: str, limit: float, repeats: int = 5) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from metabench.api import Suite, Task
+from metabench.api.contract import SampleFn
 from metabench.api.trees import map_tree
 from metabench.engine.problem import to_device_dtype
 from metabench.engine.seeds import random_generator
@@ -22,10 +23,16 @@ def training_tasks(run: TrialRun, suite: Suite, update: int) -> Task:
 
     They are the same for every algorithm at this seed.
     """
-    generator = random_generator(run.trial.seed, run.trial.suite, "train", update)
-    return to_device_dtype(
-        suite.sample("train", run.trial.budget.meta_batch_size, generator), run.execution.device, run.dtype
-    )
+    generator = random_generator(run.trial.seed, run.trial.stream("train"), "train", update)
+    device = run.execution.device
+    tasks = sampler_on(suite, device)("train", run.trial.budget.meta_batch_size, generator)
+    return to_device_dtype(tasks, device, run.dtype)
+
+
+def sampler_on(suite: Suite, device: str) -> SampleFn:
+    """The suite's sampler, with its data on the device where it can have them there: the same tasks."""
+    on: Callable[[str], SampleFn] | None = getattr(suite.sample, "on", None)
+    return suite.sample if on is None or device == "cpu" else on(device)
 
 
 class TaskBlocks(Sequence[Task]):
@@ -46,7 +53,7 @@ class TaskBlocks(Sequence[Task]):
 
 def common_tasks(run: TrialRun, suite: Suite, split: str, count: int) -> TaskBlocks:
     """The validation or test tasks of a trial, in blocks."""
-    return task_blocks(suite, run.trial.suite, split, count, run.execution.device, run.dtype)
+    return task_blocks(suite, run.trial.stream(split), split, count, run.execution.device, run.dtype)
 
 
 def task_blocks(
@@ -58,7 +65,7 @@ def task_blocks(
     """
 
     def draw(block: int) -> Task:
-        tasks = suite.sample(split, BLOCK, random_generator(name, split, block))
+        tasks = sampler_on(suite, device)(split, BLOCK, random_generator(name, split, block))
         kept = min(BLOCK, count - block * BLOCK)
         return to_device_dtype(map_tree(lambda leaf: leaf[:kept].clone(), tasks), device, dtype)
 

@@ -13,7 +13,7 @@ from metabench.engine.checkpointing import Checkpoints
 from metabench.engine.dependence import depends_on_batch
 from metabench.engine.divergence import DivergedError, divergence
 from metabench.engine.evaluate import add_scores, final_scores, mean_and_ci95, score_block
-from metabench.engine.measure import timed
+from metabench.engine.measure import UpdateClock, timed
 from metabench.engine.seeds import random_state
 from metabench.engine.state import Last, TrialRun, TrialState
 from metabench.engine.tasks import common_tasks, training_tasks
@@ -40,8 +40,10 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
     points = validation_points(updates, budget.validations)
     blocks = common_tasks(run, suite, "validation", budget.validation_tasks) if points else []
     run.heartbeat("train", state.update, updates)
+    clock = UpdateClock(state.seconds, device)
     while True:
         if state.update in points and state.update != state.validated:
+            clock.read()
             with timed(state.seconds, "validation", device):
                 score, ci95 = validate(run, suite, learner, blocks, state)
             if math.isfinite(score):
@@ -51,20 +53,22 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
             prune(run, state)
         if state.update == updates:
             break
-        with timed(state.seconds, "sample", device):
+        with clock.sampling():
             tasks = training_tasks(run, suite, state.update)
-        with timed(state.seconds, "train", device):
+        with clock.training():
             checkpoints.torn = True
             state.losses.append(learner.update(tasks, state.update / updates).detach())
         state.update += 1
         checkpoints.torn = False
         if state.update % CHECK_EVERY == 0 or state.update == updates:
             loss = float(state.losses[-1])
+            clock.read()
             if not math.isfinite(loss):
                 raise DivergedError(f"the training loss was {loss} at update {state.update} of {updates}")
             run.heartbeat("train", state.update, updates, loss=loss)
         stop = run.stopping()
         if stop or checkpoints.due(state.update):
+            clock.read()
             checkpoints.save(state, learner)
         if stop:
             raise StoppedError

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import msgspec
+
 from metabench.errors import UserError
 from metabench.experiments.options import Options
 from metabench.records.checkpoints import CheckpointStore
@@ -40,8 +42,17 @@ def plan_execution(options: Options, trials: int, registry: Registry) -> tuple[E
     """
     device = usable_device(options)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = min(options.jobs or (cores if device == "cpu" else 1), max(trials, 1))
-    return make_execution(options, device, max(1, cores // jobs), registry.files), jobs
+    devices = device_count() if device == "cuda" and not options.scheduler else 1
+    jobs = min(options.jobs or (cores if device == "cpu" else devices), max(trials, 1))
+    execution = make_execution(options, device, max(1, cores // jobs), registry.files)
+    return msgspec.structs.replace(execution, devices=devices), jobs
+
+
+def device_count() -> int:
+    """CUDA devices of this machine."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def usable_device(options: Options) -> str:

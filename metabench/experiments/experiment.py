@@ -16,6 +16,8 @@ from metabench.experiments.executors.registry import ExecutorSetup, make_executo
 from metabench.experiments.options import Options
 from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data, with_names
 from metabench.experiments.stale import outdated
+from metabench.experiments.trackers import check_trackers, open_tracker, place
+from metabench.experiments.trackers.follow import following
 from metabench.records import store
 from metabench.records.files import DamagedError
 from metabench.records.locks import TrialLocks
@@ -56,15 +58,27 @@ class Experiment(NamedTuple):
         failed = Event()
         setup = ExecutorSetup(self.out, self.execution, run_trial, self.jobs, self.options.scheduler)
         executor = make_executor(self.options.executor, setup)
+        files = tuple(file.path for file in self.execution.plugins)
+        trackers = {name: open_tracker(name, place(self.out, name), files) for name in self.options.track}
+        trials = {trial.id: trial for trial in self.pending}
         try:
-            for outcome in executor.run(queue, on_progress, lambda: bool(stopping()) or failed.is_set()):
-                with store.writing(self.out):
-                    store.write(self.out, outcome)
-                locks.release(outcome.record.trial)
-                queue.waiting.extend(more(outcome))
-                if self.options.fail_fast and outcome.record.is_failure:
-                    failed.set()
-                yield outcome
+            with following(trackers) as follower:
+
+                def on_heartbeat(sign: Progress) -> None:
+                    on_progress(sign)
+                    if trackers and sign.trial_id in trials:
+                        follower.on_progress(trials[sign.trial_id], sign)
+
+                for outcome in executor.run(queue, on_heartbeat, lambda: bool(stopping()) or failed.is_set()):
+                    with store.writing(self.out):
+                        store.write(self.out, outcome)
+                    locks.release(outcome.record.trial)
+                    queue.waiting.extend(more(outcome))
+                    if self.options.fail_fast and outcome.record.is_failure:
+                        failed.set()
+                    if trackers:
+                        follower.on_record(outcome.record)
+                    yield outcome
         finally:
             locks.release_all()
 
@@ -85,6 +99,7 @@ def check(options: Options, dry: bool) -> Experiment:
     from metabench.experiments.suite_builder import SuiteBuilder
 
     registry = open_registry(options)
+    check_trackers(options.track, registry)
     builder = SuiteBuilder(registry)
     trials, settings_notices = plan_experiment(options, builder)
     out = folder(options)

@@ -14,6 +14,8 @@ from metabench.units import seconds_of
 
 MAX_SEEDS = 10_000
 MAX_SEED = 2**63 - 1
+KEY = r"(.+?)\.([^\d\s.=][^=]*)"
+"""`NAME.parameter`; a name may hold a number with a point: `glyphs:glyphs+blur=1.5.validate`."""
 
 
 def read_names(value: Any) -> Any:
@@ -51,8 +53,8 @@ def read_settings(value: Any) -> Any:
         return value
     tables: dict[Any, Any] = {}
     for key, setting in pairs:
-        name, dot, parameter = str(key).partition(".")
-        if dot and parameter and isinstance(tables.setdefault(name, {}), dict):
+        name, parameter = parted(str(key))
+        if parameter and isinstance(tables.setdefault(name, {}), dict):
             tables[name][parameter] = setting
         elif isinstance(setting, Mapping):
             tables[key] = {**tables.get(key, {}), **setting}
@@ -61,16 +63,26 @@ def read_settings(value: Any) -> Any:
     return tables
 
 
+def parted(key: str) -> tuple[str, str]:
+    """The name and the parameter in `NAME.inner_lr`; two empty texts where it is no such key."""
+    found = re.fullmatch(KEY, key, re.DOTALL)
+    return (found[1], found[2]) if found else ("", "")
+
+
 def read_setting(text: str) -> tuple[str, Any]:
     """`name.parameter=value` as key and value. Raises UserError."""
-    key, equals, value = text.partition("=")
-    name, dot, parameter = key.partition(".")
-    if not (equals and dot and name and parameter):
+    found = re.fullmatch(rf"({KEY})=(.*)", text, re.DOTALL)
+    if not found:
         raise UserError(f"Cannot read --set '{text}'. It looks like --set NAME.inner_lr=0.1.")
+    return found[1], read_value(found[4])
+
+
+def read_value(text: str) -> Any:
+    """What a text is as JSON, or else the text itself."""
     try:
-        return key, json.loads(value)
+        return json.loads(text)
     except (ValueError, RecursionError):  # no JSON; or numbers too long, lists too deep to be meant
-        return key, value
+        return text
 
 
 def check_seeds(seeds: int | tuple[int, ...]) -> None:

@@ -80,7 +80,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     set: Annotated[
         dict[str, dict[str, Any]],
         Option(
-            "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated).",
+            "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated); VALUE,VALUE is a grid.",
             "run reproduce tune check",
             tune="NAME.PARAMETER=VALUE: not tuned, but set (may be repeated).",
             flag="--set",
@@ -123,6 +123,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             group="Where and how",
         ),
     ] = None
+    track: Annotated[
+        tuple[str, ...],
+        Option(
+            "Follow the run with tensorboard, mlflow, wandb or a plugin's tracker: exports/NAME.",
+            "run",
+            read=read_names,
+        ),
+    ] = ()
     jobs: Annotated[
         int | None, Option("Trials at once. Default: one per core.", check=check_positive, short="-j")
     ] = None
@@ -133,7 +141,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     strategy: Annotated[
         StrategyName,
         Option(
-            "How tasks are batched: auto (the quickest, measured), vectorised, compiled or threaded.",
+            "How tasks are batched: auto (the quickest), vectorised, compiled, threaded or captured (a CUDA graph).",
             IN_TRIALS,
         ),
     ] = "auto"
@@ -145,7 +153,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run reproduce tune worker verify check list plugins",
+            "run reproduce tune worker verify check list plugins export",
             flag="--plugin",
             read=read_files,
         ),

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from metabench.errors import UserError, missing
+from metabench.experiments.grids import points, refuse_too_many
 from metabench.experiments.options import Options, as_tuple
 from metabench.experiments.recipes import RecipeFile, TunedSuite, is_file, read_recipe
 from metabench.experiments.suite_builder import SuiteBuilder
+from metabench.records.domains import domains, parts
 from metabench.records.recipe import Recipe, Settings
 from metabench.records.trials import Budget, Trial
 from metabench.registry.discovery import Entry, Registry
@@ -31,7 +33,7 @@ class TrialPlan(NamedTuple):
 
 
 class SuitePlan(NamedTuple):
-    """What is settled for a suite, whatever the algorithm."""
+    """What is settled for a suite, whatever the algorithm. Of two, the recipe is that of the one trained on."""
 
     name: str
     parameters: dict[str, Any]
@@ -40,9 +42,14 @@ class SuitePlan(NamedTuple):
     file: RecipeFile | None
 
     @property
+    def source(self) -> str:
+        """The registered suite that is trained on."""
+        return domains(self.name)[0].suite
+
+    @property
     def tuned(self) -> TunedSuite | None:
         """What the recipe file says of it, if there is one."""
-        return self.file.of(self.name) if self.file else None
+        return self.file.of(domains(self.name)[0].name) if self.file else None
 
     def wrong(self, error: object) -> UserError:
         """The error for a recipe that does not fit what it is for."""
@@ -58,26 +65,32 @@ def plan_experiment(options: Options, builder: SuiteBuilder) -> TrialPlan:
     """Every trial of the experiment, resolved and checked. Raises UserError for the first thing that is wrong."""
     suites, algorithms = compared(options, builder)
     for name in options.set:
-        if name not in (*suites, *algorithms):
-            raise UserError(missing("This run has no algorithm or suite to --set:", name, (*suites, *algorithms)))
+        known = (*suites, *(part for suite in suites for part in parts(suite)), *algorithms)
+        if name not in known:
+            raise UserError(missing("This run has no algorithm or suite to --set:", name, known))
     file = read_recipe(Path(options.recipe)) if is_file(options.recipe) else None
+    get = builder.registry.get
+    entries = [get("algorithm", name) for name in algorithms]
+    of_suites = [tuple(get("suite", part) for part in dict.fromkeys((name, *parts(name)))) for name in suites]
+    refuse_too_many(options, of_suites, entries, len(as_tuple(options.seeds)))
     trials: list[Trial] = []
     notices: list[str] = []
-    for suite in (plan_suite(options, builder, file, name) for name in suites):
+    for suite in (plan_suite(one, builder, file, of[0].name) for of in of_suites for one, _ in points(options, *of)):
         on_defaults = []
-        for algorithm in algorithms:
-            entry = builder.registry.get("algorithm", algorithm)
+        for entry in entries:
             settings = recipe_settings(builder.registry, suite, entry)
-            mine = trials_of(options, suite, entry, settings)
-            trials += mine
-            notices += other_scales(options, suite, entry, settings)
-            on_defaults += [algorithm] if mine[0].default_settings else []
+            for one, swept in points(options, entry):
+                mine = trials_of(one, suite, entry, settings)
+                trials += (msgspec.structs.replace(trial, swept=swept) for trial in mine)
+                notices += other_scales(one, suite, entry, settings)
+            on_defaults += [entry.name] if mine[0].default_settings else []
         if on_defaults:
             notices.append(
                 f"On '{suite.name}' the recipe '{suite.recipe_name}' says nothing of {', '.join(on_defaults)}: "
                 "default settings."
             )
-    return TrialPlan(tuple(trials), tuple(notices))
+    trials.sort(key=lambda trial: len(domains(trial.suite)))  # what is trained once is there for those that take it
+    return TrialPlan(tuple(trials), tuple(dict.fromkeys(notices)))
 
 
 def compared(options: Options, builder: SuiteBuilder) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -86,7 +99,10 @@ def compared(options: Options, builder: SuiteBuilder) -> tuple[tuple[str, ...], 
     if not (options.suites and options.algos):
         featured = {name: names for name in builder.registry.suites if (names := quick_comparison(builder, name))}
     suites = tuple(dict.fromkeys(options.suites or featured))
-    defaults = [featured[name] for name in suites if name in featured] or featured.values()
+    for name in suites:
+        builder.registry.get("suite", name)
+    trained = [domains(name)[0].suite for name in suites]
+    defaults = [featured[name] for name in trained if name in featured] or featured.values()
     algorithms = tuple(dict.fromkeys(options.algos or (name for names in defaults for name in names)))
     for kind, names, option in (("suite", suites, "--suites"), ("algorithm", algorithms, "--algos")):
         if not names:
@@ -107,7 +123,13 @@ def quick_comparison(builder: SuiteBuilder, suite: str) -> tuple[str, ...]:
 
 def plan_suite(options: Options, builder: SuiteBuilder, file: RecipeFile | None, name: str) -> SuitePlan:
     """Find the recipe and the parameters of a suite: the user's before the file's before the recipe's."""
-    own = options.set.get(name, {})
+    entry = builder.registry.get("suite", name)
+    if entry.domains:
+        return plan_pair(options, builder, file, entry)
+    (domain,) = domains(name)
+    changes = domain.parameters
+    given = {**options.set.get(domain.suite, {}), **options.set.get(name, {})}
+    own = {key: value for key, value in given.items() if key not in changes}
     tuned = file.of(name) if file else None
     recipes = builder.build(name, {**(tuned.parameters if tuned else {}), **own}).recipes
     if options.recipe and not tuned and options.recipe not in recipes:
@@ -115,9 +137,9 @@ def plan_suite(options: Options, builder: SuiteBuilder, file: RecipeFile | None,
     recipe_name = tuned.base if tuned else options.recipe or "quick"
     recipe = recipes.get(recipe_name, Recipe(""))
     suite = SuitePlan(name, {}, recipe_name, recipe, file)
-    entry = builder.registry.get("suite", name)
+    said = {**recipe.suite, **(tuned.parameters if tuned else {})}
     try:
-        parameters = entry.resolve({**recipe.suite, **(tuned.parameters if tuned else {})})
+        parameters = entry.resolve({key: value for key, value in said.items() if key not in changes})
     except UserError as error:
         raise suite.wrong(error) from None
     known = {name for entry in builder.registry.algorithms.values() for name in entry.parameters}
@@ -129,10 +151,25 @@ def plan_suite(options: Options, builder: SuiteBuilder, file: RecipeFile | None,
     return suite._replace(parameters=parameters)
 
 
+def plan_pair(options: Options, builder: SuiteBuilder, file: RecipeFile | None, entry: Entry) -> SuitePlan:
+    """Of two suites: each has the parameters that it has alone, so that the target's test tasks are those it has.
+
+    The rest is the source's: the recipe, the budget and the settings of the algorithms.
+    """
+    one, other = entry.domains
+    source = plan_suite(options, builder, file, one.name)
+    named = source.recipe_name if source.recipe_name in builder.build(other.name, {}).recipes else None
+    target = plan_suite(msgspec.structs.replace(options, recipe=named), builder, None, other.name)
+    given = {f"{side.name}.{key}": value for side in (source, target) for key, value in side.parameters.items()}
+    parameters = entry.resolve({**given, **options.set.get(entry.name, {})})
+    builder.build(entry.name, parameters)  # so that suites that do not fit fail here
+    return source._replace(name=entry.name, parameters=parameters)
+
+
 def recipe_settings(registry: Registry, suite: SuitePlan, algorithm: Entry) -> Settings:
     """What an algorithm gets from the recipe: that for it before its package's before the family's. See Recipe."""
     shared = {name: value for name, value in suite.recipe.shared.items() if name in algorithm.parameters}
-    package = registry.settings((suite.recipe.like, suite.name), suite.recipe_name, algorithm.name)
+    package = registry.settings((suite.recipe.like, suite.source), suite.recipe_name, algorithm.name)
     settings = shared | package | suite.recipe.algorithms.get(algorithm.name, {})
     return suite.tuned.settings(algorithm.name, settings) if suite.tuned else settings
 

@@ -13,6 +13,7 @@ import msgspec
 
 from metabench.errors import UserError, attempt, missing
 from metabench.experiments.read_options import read_text
+from metabench.records.domains import domains
 from metabench.records.files import checksum
 from metabench.records.recipe import Settings
 from metabench.records.trials import Trial, Tuning
@@ -86,7 +87,9 @@ class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def tuning(self, trial: Trial) -> Tuning | None:
         """How the trial's parameters were found; None for an algorithm that was not tuned. Raises UserError."""
-        suite = self.suites[trial.suite]
+        trained = domains(trial.suite)[0].name
+        prefix = f"{trained}." if trained != trial.suite else ""
+        suite = self.suites[trained]
         tuned = suite.algorithms.get(trial.algorithm)
         if tuned is None:
             return None
@@ -95,7 +98,7 @@ class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         fields = msgspec.json.decode(msgspec.json.encode(trial))  # in which a tuple is a list, as in the file
         pairs = (
             (fields["algorithm_parameters"], tuned.parameters),
-            (fields["suite_parameters"], suite.parameters),
+            (fields["suite_parameters"], {f"{prefix}{key}": value for key, value in suite.parameters.items()}),
             (fields["budget"], tuned.budget),
         )
         changed = [name for now, then in pairs for name in then if now.get(name) != then[name]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,8 @@ OUT = "results/papers"
 """Where reproductions go if nothing is said: all of them are one report."""
 TASKS = 600
 """Test tasks at least, also where a source has fewer: how many there are is no part of what it measured."""
+SHORT = {"updates": 20, "validations": 0, "test_tasks": 2, "test_steps": 1, "seeds": 1, "keep_state": False}
+"""A training that is long enough to be timed."""
 RECIPE = "paper"
 """The recipe that has what the published number leaves open."""
 
@@ -47,7 +50,7 @@ class Listed(NamedTuple):
     problem: str
     """Why it cannot be run here: mostly, what data it lacks."""
     seconds: float | None
-    """What the training of one seed takes on this machine, by the records in `results/`; None where none is alike."""
+    """What the training of one seed takes here, by a record in `results/` or a short run; None where neither is."""
 
 
 def reproduction(query: str, given: Mapping[str, Any], against: str = PAPER, dry: bool = False) -> Reproduction:
@@ -122,15 +125,32 @@ def reproduced_records(made: Reproduction) -> list[Record]:
     return [record for record in store.records(made.planned.out) if record.trial.id in ids]
 
 
-def listed_rows(query: str, given: Mapping[str, Any], against: str = PAPER) -> tuple[Listed, ...]:
-    """The rows that have every word of a query, with what stands between the user and each. Raises UserError."""
+def listed_rows(
+    query: str, given: Mapping[str, Any], against: str = PAPER, measure: bool = False
+) -> tuple[Listed, ...]:
+    """The rows that have every word of a query, with what each costs here, and whether its data are here.
+
+    `measure` trains those for a few updates that no record tells the time of. Raises UserError.
+    """
     plain = read_options(None, given)
     book = load_published(against)
     chosen = matching(query.lower().split(), all_rows(plain, book))
     if not chosen:
         raise UserError(f"No published number is for '{query}'. `metabench reproduce --list` shows all.")
     use_data(plain)
-    return tuple(check_in_subprocess(with_costs, chosen, dict(given), plain))
+    found = check_in_subprocess(with_costs, chosen, dict(given), plain)
+    if measure:
+        found = [one if one.problem or one.seconds else timed(one, given, against) for one in found]
+    return tuple(found)
+
+
+def timed(one: Listed, given: Mapping[str, Any], against: str) -> Listed:
+    """The row with what its training would take if it went on as in a short run, which may be slower a step."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = reproduction(one.row.name, {**given, **SHORT, "out": folder}, against)
+        seconds = sum(outcome.record.train_seconds for outcome in made.planned.outcomes())
+    updates = one.trial.budget.updates if one.trial else 0
+    return one._replace(seconds=seconds / SHORT["updates"] * updates or None)
 
 
 def with_costs(chosen: list[Row], given: dict[str, Any], plain: Options) -> list[Listed]:

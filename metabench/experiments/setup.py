@@ -14,8 +14,10 @@ import msgspec
 from metabench.errors import UserError, one_line
 from metabench.experiments.options import Options
 from metabench.processes import ChildDiedError, run_in_subprocess
+from metabench.records.domains import is_made, usual
 from metabench.records.trials import Trial
 from metabench.registry.catalogue import Catalogue, Listed, kept_catalogue, read_catalogue
+from metabench.registry.compound import read_name
 
 if TYPE_CHECKING:  # torch is imported when a command needs it, so that --help answers at once
     from metabench.api import Suite
@@ -88,8 +90,12 @@ def with_names(options: Options) -> Options:
 
 def registered_by(name: str, kind: str, entries: dict[str, Listed], known: Catalogue) -> tuple[str, ...]:
     """The name itself, in lower case as all are, or those that a plugin file registers; raises UserError."""
-    if (usual := name.lower()) in entries:
-        return (usual,)
+    if name.lower() in entries:
+        return (name.lower(),)
+    if kind == "suite" and not name.endswith(".py") and is_made(name):
+        for domain in read_name(usual(name)):
+            registered_by(domain.suite, kind, entries, known)
+        return (usual(name),)
     if not name.endswith(".py"):
         raise known.unknown(kind, name, entries)
     plugin = next(plugin for plugin in known.plugins if plugin.source == os.path.realpath(name))

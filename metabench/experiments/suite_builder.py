@@ -25,12 +25,14 @@ class SuiteBuilder:
 
     def build(self, name: str, given: Mapping[str, Any]) -> Suite:
         """A suite with these parameters, the others at their defaults. Raises UserError where it cannot be built."""
+        from metabench.engine.build import assembled
+
         entry = self.registry.get("suite", name)
         parameters = entry.resolve(dict(given))
         key = msgspec.json.encode((name, parameters))
         if key not in self.built:
             try:
-                self.built[key] = checked(entry.factory(**parameters))
+                self.built[key] = assembled(entry, parameters, lambda one, own: checked(one.factory(**own)))
             except (ValueError, UserError) as error:
                 raise UserError(f"Suite '{name}': {error}") from None
             except (Exception, SystemExit) as error:

@@ -38,6 +38,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 class CheckpointStore(Protocol):
     """Where the checkpoint of one trial is kept."""
 
+    @property
+    def results(self) -> Path | None:
+        """The results folder that the trial's own lies in, where this process sees it."""
+        ...
+
     def save(self, content: bytes, update: int) -> None:
         """Keep it in place of the one before. Raises OSError."""
         ...
@@ -57,6 +62,11 @@ class CheckpointStore(Protocol):
 
 class NullCheckpointStore:
     """Keeps nothing."""
+
+    @property
+    def results(self) -> Path | None:
+        """See CheckpointStore."""
+        return None
 
     def save(self, content: bytes, update: int) -> None:
         """See CheckpointStore."""
@@ -78,6 +88,11 @@ class FolderCheckpointStore:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
+
+    @property
+    def results(self) -> Path | None:
+        """See CheckpointStore."""
+        return self.path.parent.parent
 
     def save(self, content: bytes, update: int) -> None:
         """See CheckpointStore."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
+import msgspec
+
 from metabench.records.record import Record
 
 Place = Literal["summary", "page", "report.md", "latex", "terminal", "trials"]
@@ -51,6 +53,8 @@ class Column:
     beside: str = ""
     """Other columns that are written with it: half of its interval, its ends, the whole that it is a part of."""
     shown: tuple[Place, ...] = ()
+    help: str = ""
+    """What it is in the DataFrame of `load`, and in which unit."""
 
 
 def of_record(path: str) -> Callable[[Record, str], Any]:
@@ -64,22 +68,38 @@ def of_test(name: str) -> Callable[[Record, str], Any]:
     return lambda record, protocol: getattr(record.tests.get(protocol), name, None)
 
 
+def as_text(value: Any) -> str:
+    """Parameters as JSON: a dict cannot be grouped by, or written to every file."""
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
 READERS: tuple[Place, ...] = ("summary", "page", "report.md")
 
 COLUMNS: tuple[Column, ...] = (
-    Column("trial_id", of_record("trial.id"), heading="trial", shown=("trials",)),
-    Column("suite", of_record("trial.suite"), heading="suite", shown=("summary", "terminal", "trials")),
+    Column("trial_id", of_record("trial.id"), heading="trial", shown=("trials",),
+           help="The folder of the trial's record."),
+    Column("suite", of_record("trial.suite"), heading="suite", shown=("summary", "terminal", "trials"),
+           help="The suite's name; its parameters are in columns SUITE.PARAMETER."),
     Column("algorithm", of_record("trial.algorithm"), heading="algorithm",
-           shown=(*READERS, "latex", "terminal", "trials")),
-    Column("protocol", lambda record, protocol: protocol, heading="protocol", shown=("summary", "latex")),
-    Column("seed", of_record("trial.seed"), heading="seed", shown=("trials",)),
-    Column("status", of_record("status"), heading="status", shown=("trials",)),
-    Column("reason", of_record("reason")),
-    Column("metric", of_record("metric"), heading="metric", shown=("summary", "terminal")),
-    Column("higher_is_better", of_record("higher_is_better"), shown=("summary",)),
+           shown=(*READERS, "latex", "terminal", "trials"),
+           help="The algorithm's name; its parameters are in columns ALGORITHM.PARAMETER."),
+    Column("protocol", lambda record, protocol: protocol, heading="protocol", shown=("summary", "latex"),
+           help="transductive or inductive: a trial tested under both has two rows."),
+    Column("seed", of_record("trial.seed"), heading="seed", shown=("trials",),
+           help="It decides initial weights and training tasks."),
+    Column("status", of_record("status"), heading="status", shown=("trials",),
+           help="ok, or how the trial ended otherwise: error, timeout, diverged, unfit ..."),
+    Column("reason", of_record("reason"),
+           help="Why it did not end well."),
+    Column("metric", of_record("metric"), heading="metric", shown=("summary", "terminal"),
+           help="The name of the score: the suite's first metric."),
+    Column("higher_is_better", of_record("higher_is_better"), shown=("summary",),
+           help="Whether a higher score is a better one."),
     Column("score", of_test("score"), heading="{metric}", unit="mean ± 95%", format="score", beside="ci95",
-           shown=(*READERS, "latex", "terminal", "trials")),
-    Column("ci95", of_test("ci95"), format="number", shown=("summary",)),
+           shown=(*READERS, "latex", "terminal", "trials"),
+           help="Mean over the test tasks after the last inner step."),
+    Column("ci95", of_test("ci95"), format="number", shown=("summary",),
+           help="Half the width of its 95% interval over test tasks, at this seed."),
     Column("low", format="number", shown=("summary",)),
     Column("high", format="number", shown=("summary",)),
     Column("degrees_of_freedom", format="number", shown=("summary",)),
@@ -91,37 +111,58 @@ COLUMNS: tuple[Column, ...] = (
     Column("behind_p", format="number", shown=("summary",)),
     Column("ok", heading="seeds", format="part", beside="seeds", shown=(*READERS, "latex", "terminal")),
     Column("seeds", shown=("summary",)),
-    Column("test_tasks", of_record("trial.budget.test_tasks"), shown=("summary",)),
+    Column("test_tasks", of_record("trial.budget.test_tasks"), shown=("summary",),
+           help="How many tasks it was tested on."),
     Column("seed_sd", heading="seed SD", format="score", shown=READERS),
     Column("transductive", of_test("transductive"), "any", "transductive", format="truth",
-           shown=(*READERS, "terminal")),
-    Column("updates", of_record("trial.budget.updates"), heading="updates", format="count", shown=READERS),
+           shown=(*READERS, "terminal"),
+           help="Whether a prediction depended on the other query points, as measured."),
+    Column("updates", of_record("trial.budget.updates"), heading="updates", format="count", shown=READERS,
+           help="Meta-updates that were asked for."),
     Column("meta_batch_size", of_record("trial.budget.meta_batch_size"), "same", "meta-batch", format="count",
-           shown=("summary",)),
+           shown=("summary",),
+           help="Tasks in each meta-update."),
     Column("tasks_seen", heading="tasks seen", format="count", shown=READERS),
     Column("inner_gradients", heading="inner gradients", format="count", shown=READERS),
-    Column("test_steps", of_record("trial.budget.test_steps"), "same", "test steps", format="count", shown=READERS),
-    Column("selection", of_record("selection")),
-    Column("selected_update", of_record("selected_update")),
+    Column("test_steps", of_record("trial.budget.test_steps"), "same", "test steps", format="count", shown=READERS,
+           help="Inner steps on each validation and test task."),
+    Column("selection", of_record("selection"),
+           help="Which state was tested: the best on validation, the last, or the initial one."),
+    Column("selected_update", of_record("selected_update"),
+           help="The meta-update after which that state was."),
     Column("train_seconds", of_record("train_seconds"), "mean", "train", "s ± SD", "timing", "train_sd",
-           shown=(*READERS, "terminal", "trials")),
+           shown=(*READERS, "terminal", "trials"),
+           help="Meta-updates alone, without sampling, validation or test."),
     Column("train_sd", format="number", shown=("summary",)),
-    Column("sample_seconds", of_record("sample_seconds")),
-    Column("prepare_seconds", of_record("prepare_seconds")),
-    Column("validation_seconds", of_record("validation_seconds")),
-    Column("checkpoint_seconds", of_record("checkpoint_seconds")),
-    Column("test_seconds", of_record("test_seconds")),
+    Column("sample_seconds", of_record("sample_seconds"),
+           help="Drawing training tasks."),
+    Column("prepare_seconds", of_record("prepare_seconds"),
+           help="Choosing a strategy, and compiling."),
+    Column("validation_seconds", of_record("validation_seconds"),
+           help="Validating."),
+    Column("checkpoint_seconds", of_record("checkpoint_seconds"),
+           help="Writing checkpoints."),
+    Column("test_seconds", of_record("test_seconds"),
+           help="Testing."),
     Column("adapt_ms", of_record("adapt_ms"), "mean", "adapt", "ms/task ± SD", "timing", "adapt_sd",
-           shown=(*READERS, "terminal", "trials")),
+           shown=(*READERS, "terminal", "trials"),
+           help="Milliseconds to adapt to one task alone, the median."),
     Column("adapt_sd", format="number", shown=("summary",)),
     Column("peak_memory_mb", of_record("peak_memory_mb"), "highest", "memory", "peak MB", "amount",
-           shown=(*READERS, "terminal", "trials")),
-    Column("precision", of_record("trial.precision"), "same", "precision", shown=(*READERS, "terminal")),
-    Column("strategy", of_record("strategy"), "each", "strategy", shown=(*READERS, "terminal")),
-    Column("device", of_record("provenance.device")),
-    Column("algorithm_parameters", of_record("trial.algorithm_parameters")),
-    Column("suite_parameters", of_record("trial.suite_parameters")),
-    Column("digests", lambda record, protocol: record.provenance.digests.text),
+           shown=(*READERS, "terminal", "trials"),
+           help="The most memory in use: of the process, or on a GPU."),
+    Column("precision", of_record("trial.precision"), "same", "precision", shown=(*READERS, "terminal"),
+           help="float32, bf16 or float64."),
+    Column("strategy", of_record("strategy"), "each", "strategy", shown=(*READERS, "terminal"),
+           help="How tasks were batched: vectorised, compiled or threaded."),
+    Column("device", of_record("provenance.device"),
+           help="What computed it."),
+    Column("algorithm_parameters", lambda record, protocol: as_text(record.trial.algorithm_parameters),
+           help="All parameters of the algorithm, as JSON."),
+    Column("suite_parameters", lambda record, protocol: as_text(record.trial.suite_parameters),
+           help="All parameters of the suite, as JSON."),
+    Column("digests", lambda record, protocol: record.provenance.digests.text,
+           help="Of code, data and first test tasks: where they differ, trials do not match."),
 )  # fmt: skip
 """In the order in which readers see them."""
 
@@ -138,6 +179,18 @@ PUBLISHED: tuple[Column, ...] = (
     Column("source", heading="source", format="qualified", beside="note"),
 )
 """What readers see of `report.published.Beside`."""
+
+TRANSFER: tuple[Column, ...] = (
+    Column("suite", heading="suite"),
+    Column("against", heading="beside"),
+    Column("algorithm", heading="algorithm", format="qualified", beside="protocol"),
+    Column("near", heading="in domain", format="score", beside="near_ci95"),
+    Column("far", heading="crossed", format="score", beside="far_ci95"),
+    Column("gap", heading="gap", format="difference", beside="gap_ci95"),
+    Column("cohens_d", heading="Cohen’s d", format="amount"),
+    Column("selection", heading="chosen by"),
+)
+"""What readers see of `report.analysis.transfer.Gap`."""
 
 COMPARISON: tuple[Column, ...] = (
     Column("suite", heading="suite"),

@@ -10,8 +10,9 @@ from metabench.records.provenance import Provenance
 from metabench.records.status import STATUSES, Status
 from metabench.records.trials import Trial
 
-RECORD_VERSION = 4
-"""2: with checksums; 3: with tuning; 4: who ran on default settings, and whether inner steps were rematerialised.
+RECORD_VERSION = 5
+"""2: with checksums; 3: with tuning; 4: who ran on default settings, and whether inner steps were rematerialised;
+5: what was swept.
 
 Records of version 1 are read without checksums.
 """

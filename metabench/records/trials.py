@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 
+from metabench.records.domains import NAME, domains, file_name
 from metabench.records.plugin_files import PluginFile
 
-NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9+_-]{0,39}")
-"""What algorithms and suites may be called: their names name files, on Windows too, which reserves a few."""
-
 Protocol = Literal["transductive", "inductive", "both"]
-StrategyName = Literal["auto", "vectorised", "compiled", "threaded"]
+StrategyName = Literal["auto", "vectorised", "compiled", "threaded", "captured"]
 STRATEGIES = tuple(name for name in get_args(StrategyName) if name != "auto")
 """Each is the file of that name in engine/strategies."""
 Precision = Literal["float32", "bf16", "float64"]
 Part = Literal["algorithm", "suite", "trial"]
 """Of what a setting is."""
-NOT_HASHED = {"default_settings"}
+NOT_HASHED = {"default_settings", "swept"}
 """Fields that say where settings come from, not what they are."""
 
 
@@ -108,7 +105,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     algorithm: str
     algorithm_parameters: dict[str, Any]
     suite: str
+    """Its name, or two of them and what is changed in each: see domains."""
     suite_parameters: dict[str, Any]
+    """By name; of two suites each under its own, as `omniglot.ways`."""
     seed: int
     budget: Budget = Budget()
     protocol: Protocol = "transductive"
@@ -122,6 +121,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Where its parameters come from, if they were tuned."""
     default_settings: bool = False
     """Whether neither a recipe nor the user says any parameter of the algorithm: each has its factory's default."""
+    swept: tuple[str, ...] = ()
+    """The algorithm's parameters of which several values were asked for, this trial's among them: a grid."""
 
     def settings(self, *parts: Part) -> dict[str, Any]:
         """What was run, flat and by name, but for the seed: all of it, or these parts alone.
@@ -141,15 +142,25 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return {name: value for part in parts or known for name, value in known[part].items()}
 
     def __post_init__(self) -> None:
-        for kind in ("algorithm", "suite"):
-            if not NAME.fullmatch(getattr(self, kind)):
-                raise ValueError(f"{getattr(self, kind)!r} is no name of an {kind}")
+        if not NAME.fullmatch(self.algorithm):
+            raise ValueError(f"{self.algorithm!r} is no name of an algorithm")
+        domains(self.suite)
+
+    def stream(self, split: str) -> str:
+        """The suite whose name is that of the split's random streams.
+
+        Two trials that train on one suite meet the same training tasks, and two that are tested on one the same test
+        tasks, wherever the other half of the suite's name differs.
+        """
+        source, target = domains(self.suite)[0], domains(self.suite)[-1]
+        of_target = split == "test" or (split == "validation" and self.suite_parameters.get("validate") == "target")
+        return (target if of_target else source).suite
 
     @property
     def id(self) -> str:
         """Its name on disk: readable, and unique by the hash of its identity in canonical JSON."""
         digest = hashlib.sha256(msgspec.json.encode(identity(self), order="sorted")).hexdigest()
-        return f"{self.suite}-{self.algorithm}-s{self.seed}-{digest[:10]}"
+        return f"{file_name(self.suite)}-{self.algorithm}-s{self.seed}-{digest[:10]}"
 
     @property
     def lineage(self) -> str:
@@ -164,6 +175,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Where and how a trial is computed; changes its speed, and its scores by no more than rounding."""
 
     device: str = "cpu"
+    devices: int = 1
+    """CUDA devices of the machine that trials share out among them, where `device` is no certain one of them."""
     threads: int = 1
     strategy: StrategyName = "auto"
     rematerialise: bool = False

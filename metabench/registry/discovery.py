@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -11,17 +12,22 @@ from typing import Any, NamedTuple
 import pluggy
 
 from metabench.errors import UserError, one_line, unknown
+from metabench.records.domains import NAME, Shift, is_made, parts
 from metabench.records.plugin_files import Module, PluginFile
-from metabench.records.trials import NAME
 from metabench.registry import hookspecs
 from metabench.registry.code import digest, read_package
+from metabench.registry.compound import compound
 from metabench.registry.docstrings import description_of
 from metabench.registry.parameters import Parameter, resolve, signature_of
 from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
 from metabench.registry.requirements import reason_missing
 from metabench.registry.sources import Found, discover
 
-KINDS = {"algorithm": ("register_algorithms", 1), "suite": ("register_suites", 0)}
+KINDS = {
+    "algorithm": ("register_algorithms", 1),
+    "suite": ("register_suites", 0),
+    "tracker": ("register_trackers", 1),
+}
 
 
 class Entry(NamedTuple):
@@ -32,6 +38,10 @@ class Entry(NamedTuple):
     factory: Callable[..., Any]
     parameters: dict[str, Parameter]
     plugin: str
+    shifts: tuple[Shift, ...] = ()
+    """Of a suite: what is done to its images; see registry.compound."""
+    domains: tuple[Entry, ...] = ()
+    """Of two suites: that which is trained on, and that which is tested on; the factory is then the first one's."""
 
     @property
     def owner(self) -> str:
@@ -84,18 +94,21 @@ class Registry(NamedTuple):
     plugins: tuple[Plugin, ...]
     recipes: Mapping[Key, PackageSettings] = {}
     """What `register_recipes` hooks say of algorithms."""
+    trackers: Mapping[str, Entry] = {}
 
     def settings(self, suites: tuple[str, ...], recipe: str, algorithm: str) -> dict[str, Any]:
         """See package_settings."""
         return package_settings(self.recipes, suites, recipe, algorithm)
 
-    def of(self, kind: str) -> dict[str, Entry]:
-        """The algorithms or the suites."""
-        return self.algorithms if kind == "algorithm" else self.suites
+    def of(self, kind: str) -> Mapping[str, Entry]:
+        """The algorithms, the suites or the trackers."""
+        return {"algorithm": self.algorithms, "suite": self.suites, "tracker": self.trackers}[kind]
 
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
         entry = self.of(kind).get(name)
+        if entry is None and kind == "suite" and is_made(name):
+            return compound(name, functools.partial(self.get, kind))
         if entry is None:
             raise self.unknown(kind, name, self.of(kind))
         if entry.missing:
@@ -108,12 +121,17 @@ class Registry(NamedTuple):
 
     def origin(self, kind: str, name: str) -> str:
         """The distribution or file that a name comes from, with its version; empty for an unknown one."""
+        if kind == "suite" and (made_of := parts(name)):
+            return "; ".join(dict.fromkeys(self.origin(kind, part) for part in made_of))
         entry = self.of(kind).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         return f"{plugin.version} ({Path(plugin.source).name})".strip() if plugin else ""
 
     def digest(self, kind: str, name: str) -> str:
         """Of the code of an algorithm or suite as it is now, in 12 digits: see registry.code. Empty if not found."""
+        if kind == "suite" and (made_of := parts(name)):
+            found = [self.digest(kind, part) for part in made_of]
+            return digest("\n".join(found).encode(), ()) if all(found) else ""
         entry = self.of(kind).get(name)
         plugin = next((plugin for plugin in self.plugins if entry and plugin.name == entry.plugin), None)
         if entry is None or plugin is None:
@@ -123,8 +141,8 @@ class Registry(NamedTuple):
         made_in = getattr(inspect.unwrap(entry.factory), "__module__", None) or ""
         own = [name for name in (plugin.module, made_in) if name.split(".")[0] == plugin.module.split(".")[0]]
         files = {module: file for module in own if (file := file_of(module))}
-        parts = [(module, *read_package(module, Path(file))) for module, file in sorted(files.items())]
-        return digest(b"", [Module(each, "", source) for each, source, _ in parts] + [m for p in parts for m in p[2]])
+        read = [(module, *read_package(module, Path(file))) for module, file in sorted(files.items())]
+        return digest(b"", [Module(each, "", source) for each, source, _ in read] + [m for r in read for m in r[2]])
 
     @property
     def files(self) -> tuple[PluginFile, ...]:
@@ -185,6 +203,7 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
         registry.suites | {e.name: e for e in entries if e.kind == "suite"},
         (*registry.plugins, plugin),
         {**registry.recipes, **recipes},
+        {**registry.trackers, **{e.name: e for e in entries if e.kind == "tracker"}},
     )
 
 

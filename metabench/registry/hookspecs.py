@@ -1,4 +1,4 @@
-"""The whole extension surface: three hooks. A plugin is a module with a function for any of them."""
+"""The whole extension surface: four hooks. A plugin is a module with a function for any of them."""
 
 from __future__ import annotations
 
@@ -29,3 +29,8 @@ def register_recipes() -> PackageRecipes:  # type: ignore[empty-body]
     `"*"` is any suite or any recipe; what is more exact goes before. The suite need not be the package's own, and
     what its recipe says of the algorithm goes before this. Two packages may not say the same key of an algorithm.
     """
+
+
+@hookspec
+def register_trackers() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
+    """Names of trackers -> factories `(folder, *, parameter=default ...) -> metabench.api.Tracker`."""

@@ -6,8 +6,10 @@ import importlib.util
 
 
 def reason_missing(module: str, install: str) -> str:
-    """The module that is not installed, with the command that installs it; empty where it is, or none is needed."""
-    return f"{module} is not installed: {install}" if module and not is_installed(module) else ""
+    """The first module that is not installed, with the command that installs it; empty where all are, or none is
+    needed. `module` names several with spaces between."""
+    missing = next((one for one in module.split() if not is_installed(one)), "")
+    return f"{missing} is not installed: {install}" if missing else ""
 
 
 def is_installed(module: str) -> bool:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metabench.report import statistics
-    from metabench.report.build import figures, write_report
+    from metabench.report.build import write_report
 
-__all__ = ["figures", "statistics", "write_report"]
+__all__ = ["statistics", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
     """What is public, when it is asked for: a terminal need not wait for scipy and seaborn."""
     if name == "statistics":
         return import_module("metabench.report.statistics")
-    if name in ("figures", "write_report"):
-        return getattr(import_module("metabench.report.build"), name)
+    if name == "write_report":
+        return import_module("metabench.report.build").write_report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,9 +16,9 @@ from metabench.records.matching import mismatches
 from metabench.records.record import skipped_pairs
 from metabench.registry.published import load_published
 from metabench.report import formatting, published
-from metabench.report.analysis import findings, speed, statistics_tables
+from metabench.report.analysis import findings, speed, statistics_tables, transfer
 from metabench.report.analysis.summary import summary, trials
-from metabench.report.collect import provenance, tuning
+from metabench.report.collect import provenance, sweeps, tuning
 from metabench.report.collect.configurations import collect
 from metabench.report.collect.merge import merge, name_of
 from metabench.report.figures.catalogue import Picture
@@ -39,6 +39,8 @@ class Report(NamedTuple):
     """Our numbers beside published ones, as a reader sees them; see published.shown."""
     tables: dict[str, pd.DataFrame]
     """What tables/ has as CSV, by name."""
+    transfer: list[dict[str, str]]
+    """Transfer gaps, as a reader sees them; see analysis.transfer."""
     figures: dict[str, Picture]
     """What figures/ has, by name."""
 
@@ -86,20 +88,24 @@ def build_report(
     fit = [record for record in records if record.status != "unfit"]
     if not fit:
         raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(skipped_pairs(records))}")
-    groups = collect(fit, merged.roots)
+    everything = collect(fit, merged.roots)
+    groups = sweeps.chosen_of(everything)
     beside = published.against(groups, book) if book else []
-    cautions = [*mismatches(fit), *tuning.cautions(groups), *merged.notes, *skipped_pairs(records)]
+    cautions = [
+        *mismatches(fit), *tuning.cautions(groups), *sweeps.cautions(groups), *merged.notes, *skipped_pairs(records),
+    ]  # fmt: skip
     mixtures = provenance.mixtures(fit)
     if book and not beside:
         cautions.append(published.nothing(groups, book))
     tables = {"summary": summary(groups, columns), "trials": trials(records, columns)}
-    tables |= statistics_tables.tables(groups) | speed.tables(groups)
+    tables |= statistics_tables.tables(groups) | speed.tables(groups) | transfer.tables(groups)
+    tables |= sweeps.tables(groups)
     if book:
         tables["published"] = published.frame(beside)
     wanted = tuple(form for form in FORMATS if form in (formats or FORMATS))
     page = Page(
         title=merged.name,
-        line=model.headline(fit, groups),
+        line=model.headline(fit, everything),
         command=command(merged.roots.values(), against, formats),
         overall=tuple(findings.across(groups)),
         cautions=tuple(cautions),
@@ -108,8 +114,9 @@ def build_report(
         columns=tuple(columns),
         sections=model.sections(groups, tables["summary"], wanted),
         reading=model.reading(fit),
+        transfer=transfer.shown(transfer.gaps(groups)),
         published=[published.shown(row) for row in beside],
-        failures=model.failed(groups),
+        failures=model.failed(everything),
         suites=model.suites(groups),
         settings=model.compared(groups),
         tuning=tuning.lines(groups),
@@ -120,7 +127,7 @@ def build_report(
     )
     files = render(page) | {f"tables/{name}.csv": formatting.csv(table) for name, table in tables.items()}
     drawn = {picture.file: picture for section in page.sections for picture in section.pictures}
-    return Report(files, (*cautions, *mixtures), page.published, tables, drawn)
+    return Report(files, (*cautions, *mixtures), page.published, tables, page.transfer, drawn)
 
 
 def command(roots: Iterable[Path], against: str | None, formats: Sequence[str]) -> str:

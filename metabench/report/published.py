@@ -110,8 +110,7 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     stated = {name for other in book.numbers if other.suite == number.suite for name in other.protocol}
     ours = interval(stack({seed: scores[steps] for seed, scores in group.steps.items()}))
     half = number.half if number.spread.startswith("95%") else None
-    hindrances = [name for name in unlike if hinders(name, here, number)]
-    verdict, reason = judge(ours, number, [difference(name, here, number) for name in hindrances])
+    verdict, reason = judge(ours, number, [name for name in unlike if hinders(name, here, number)])
     return Beside(
         **group.named(),
         test_steps=steps,
@@ -143,9 +142,12 @@ def hinders(name: str, here: dict[str, Any], number: Number) -> bool:
 
 
 def judge(ours: Interval, number: Number, hindrances: Sequence[str]) -> tuple[Verdict, str]:
-    """Whether a number is reproduced, and why not; the gap may be as large as the source's half-width, or as ours."""
+    """Whether a number is reproduced, and why not; `hindrances` are facts that forbid to say.
+
+    The gap may be as large as the source's half-width, or as ours where it has none.
+    """
     if hindrances:
-        return "not comparable", "; ".join(hindrances)
+        return "not comparable", f"by {formatting.listed(hindrances)}"
     gap = abs(ours.mean - number.value)
     for least, found, noun in ((SEEDS, ours.seeds, "seed"), (TASKS, ours.tasks, "test task")):
         if found < least:

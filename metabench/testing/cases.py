@@ -53,11 +53,11 @@ class Case:
     def learner(self, strategy: str = "auto", threads: int = 1, **parameters: Any) -> Learner:
         """A fresh learner. Global random streams are reset, so that their use is caught by `reproducible` alone."""
         seed_everything(0)
-        return as_learner(self.make(**parameters), strategy, threads)
+        return as_learner(self.make(**parameters), strategy, threads, suite=self.suite)
 
     def fresh(self) -> Learner:
         """A fresh learner, the global random streams left where they are."""
-        return as_learner(self.make())
+        return as_learner(self.make(), suite=self.suite)
 
     def algorithm(self) -> Algorithm:
         """The algorithm, if it is one."""

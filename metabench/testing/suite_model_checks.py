@@ -14,7 +14,7 @@ from metabench.errors import NotApplicableError, UserError, one_line
 from metabench.records.trials import Budget
 from metabench.testing.cases import require_equal
 from metabench.testing.checks import Check, FailureError, where
-from metabench.testing.suite_task_checks import SuiteCase
+from metabench.testing.suite_task_checks import SuiteCase, first_of
 
 
 def model_stateless(case: SuiteCase) -> None:
@@ -86,8 +86,9 @@ def judges(case: SuiteCase) -> None:
     problem = case.problem()
     task = first_of(to_device_dtype(case.tasks("test", 1), "cpu"))
     weights = problem.init()
-    values = {"loss": problem.loss(weights, task.query)}
-    values |= case.suite.metrics(lambda x: problem.apply(weights, x), task.query)
+    query = case.met(problem, task.query)
+    values = {"loss": problem.loss(weights, query)}
+    values |= case.suite.metrics(lambda x: problem.apply(weights, x), query)
     at = where(case.suite.metrics, case.suite.loss)
     if len(values) < 2:
         raise FailureError("no metric", f"`metrics` returns an empty dict{at}")
@@ -112,12 +113,14 @@ def metric_direction(case: SuiteCase) -> None:
 
     @torch.no_grad()
     def state() -> tuple[float, float, str]:
-        metrics = case.suite.metrics(lambda x: problem.apply(weights, x), batch)
-        return float(problem.loss(weights, batch)), float(next(iter(metrics.values()))), next(iter(metrics))
+        seen = case.met(problem, batch, weights)
+        metrics = case.suite.metrics(lambda x: problem.apply(weights, x), seen)
+        return float(problem.loss(weights, seen)), float(next(iter(metrics.values()))), next(iter(metrics))
 
     loss, metric, name = state()
     for _ in range(100):
-        _, grads = value_and_grad(problem.loss)({n: w.detach() for n, w in weights.items()}, batch)
+        seen = case.met(problem, batch, weights)
+        _, grads = value_and_grad(problem.loss)({n: w.detach() for n, w in weights.items()}, seen)
         for key, weight in weights.items():
             weight.grad = grads[key].detach()
         optimizer.step()
@@ -142,6 +145,8 @@ def batchable(case: SuiteCase) -> None:
     """
     problem = case.problem(torch.float64)
     support = to_device_dtype(case.tasks("train", 3), "cpu", torch.float64).support
+    each = [case.met(problem, Batch(x, y)) for x, y in zip(*support)]
+    support = Batch(*map(torch.stack, zip(*each)))
     weights = problem.init()
     batched = torch.vmap(lambda batch: grad(problem.loss)(weights, batch))(support)
     at = where(case.suite.loss)
@@ -164,7 +169,7 @@ def twice_differentiable(case: SuiteCase) -> None:
     order: a run that meets it says which they are.
     """
     problem, support = case.problem(torch.float64), first_of(case.tasks("train", 1)).support
-    support = to_device_dtype(support, "cpu", torch.float64)
+    support = case.met(problem, to_device_dtype(support, "cpu", torch.float64))
     weights, spec = flatten(problem.init())
     leaves = [weight.detach().requires_grad_() for weight in weights]
     at = where(case.suite.model, case.suite.loss)
@@ -229,11 +234,6 @@ def recipes(case: SuiteCase) -> None:
         unknown = set(recipe.budget) - fields
         if unknown:
             raise FailureError(f"recipe '{name}' has no budget field '{min(unknown)}'", cause)
-
-
-def first_of(tasks: Task) -> Task:
-    """The first of many tasks."""
-    return map_tree(lambda leaf: leaf[0], tasks)
 
 
 MODEL = ("samples", "shapes", "model-stateless")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from itertools import combinations
 from typing import NamedTuple
 
 import torch
 
-from metabench.api import Problem, Suite, SuiteFactory, Task
-from metabench.api.trees import flatten
+from metabench.api import Batch, Params, Problem, Suite, SuiteFactory, Task
+from metabench.api.collecting import collected
+from metabench.api.trees import flatten, map_tree
 from metabench.engine.problem import build_problem
 from metabench.engine.seeds import random_generator, seed_everything
 from metabench.errors import NotApplicableError
@@ -43,6 +45,10 @@ class SuiteCase(NamedTuple):
         """The suite's model at seed 0, always the same."""
         seed_everything(0)
         return build_problem(self.suite, 0, dtype=dtype)
+
+    def met(self, problem: Problem, batch: Batch, weights: Params | None = None) -> Batch:
+        """What the model, untrained without `weights`, meets of one task's batch: see Suite.collect."""
+        return collected(self.suite, partial(problem.apply, weights or problem.init()), batch)
 
 
 def samples(case: SuiteCase) -> None:
@@ -171,6 +177,11 @@ def disjoint_splits(case: SuiteCase) -> None:
                 f"{first} and {other} share {len(shared)} classes, such as '{shared[0]}'",
                 f"the splits overlap{where(case.suite.groups)}",
             )
+
+
+def first_of(tasks: Task) -> Task:
+    """The first of many tasks."""
+    return map_tree(lambda leaf: leaf[0], tasks)
 
 
 def digest(case: SuiteCase) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from metabench.api import NotApplicableError, Problem
+from metabench.api import NotApplicableError, Params, Problem
 
 
 def ways_of(problem: Problem) -> int:
@@ -28,12 +30,29 @@ def body_of(problem: Problem) -> Problem:
     return problem.wrap(lambda module: with_layer(module, head, nn.Flatten()))
 
 
+def features_of(problem: Problem) -> tuple[Params, Callable[[Params, Tensor], Tensor]]:
+    """The body's initial weights and its features (s, d); of a model that is nothing but a head, the inputs."""
+    if len(problem.init()) == len(problem.head):
+        return {}, lambda weights, x: x.flatten(1)
+    body = body_of(problem)
+    return body.init(), body.apply
+
+
 def head_layer(problem: Problem) -> str:
     """The name of the last layer; raises NotApplicableError where it is not one module that can be replaced."""
     found = [name for name, weights in problem.layers.items() if name and set(weights) == set(problem.head)]
     if not found:
         raise NotApplicableError(f"its last layer is not one module, but all of {', '.join(problem.head)}")
     return found[-1]
+
+
+def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
+    """The names of the head's weight (ways, d) and bias; raises NotApplicableError where it has not just these."""
+    weights = problem.init()
+    tied = [name for name in problem.head if sum(name in own for own in problem.layers.values()) > 1]
+    if tied or [(len(weights[name]), weights[name].dim()) for name in problem.head] != [(ways, 2), (ways, 1)]:
+        raise NotApplicableError(f"it needs a linear last layer of its own weights, with a bias and {ways} outputs")
+    return problem.head[0], problem.head[1]
 
 
 def with_layer(module: nn.Module, path: str, layer: nn.Module) -> nn.Module:

@@ -13,7 +13,6 @@ from metabench.api import (
     AlgorithmFactory,
     Batch,
     InnerLoop,
-    NotApplicableError,
     PackageRecipes,
     Params,
     Problem,
@@ -27,7 +26,7 @@ from metabench.api import (
     step_size,
     value_and_grad,
 )
-from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
+from metabench_plugins.algorithms.embeddings import body_of, class_means, linear_head, ways_of
 from metabench_plugins.algorithms.norms import norm_names
 
 
@@ -79,15 +78,6 @@ def protomaml(
         meta_grad=value_and_grad(objective) if first_order else None,
         optimizer=partial(Adam, lr=outer_lr),
     )
-
-
-def linear_head(problem: Problem, ways: int) -> tuple[str, str]:
-    """The names of the head's weight (ways, d) and bias; raises NotApplicableError where it has not just these."""
-    weights = problem.init()
-    tied = [name for name in problem.head if sum(name in own for own in problem.layers.values()) > 1]
-    if tied or [(len(weights[name]), weights[name].dim()) for name in problem.head] != [(ways, 2), (ways, 1)]:
-        raise NotApplicableError(f"it needs a linear last layer of its own weights, with a bias and {ways} outputs")
-    return problem.head[0], problem.head[1]
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,7 +10,8 @@ from torch import Generator, Tensor
 
 from metabench.api import Positive, Rate, Recipe, Share, Size, Suite, SuiteFactory, hookimpl
 from metabench_plugins.suites.estimators import Estimator
-from metabench_plugins.suites.rollouts import Policy, Settings, Squash, World, policy_suite
+from metabench_plugins.suites.policies import Policy, Settings, Squash
+from metabench_plugins.suites.rollouts import World, policy_suite
 from metabench_plugins.suites.sinusoid import uniform
 
 NEAR = 0.01
@@ -107,6 +109,7 @@ def navigation(
         move=move,
         reward=rewards,
         metrics=lambda state, y: {"distance": root((state - y[:, GOAL]).square().sum(-1))},
+        facts=2,
         observations=2,
         actions=2,
         done=(lambda state, y: ((state - y[..., GOAL]).abs() < NEAR).all(-1)) if done == "goal" else None,
@@ -114,9 +117,8 @@ def navigation(
     settings = Settings(
         horizon, trajectories, rounds, test_rounds, estimator, squash, discount, normalise, later_lr, clip_norm
     )
-    return policy_suite(
-        world, settings, lambda: Policy(world, width, activation, initial_std), {"quick": QUICK, "paper": PAPER}
-    )
+    model = partial(Policy, world.sizes, width, activation, initial_std)
+    return policy_suite(world, settings, model, {"quick": QUICK, "paper": PAPER})
 
 
 def root(square: Tensor) -> Tensor:
@@ -134,7 +136,7 @@ PAPER = Recipe(
         "Adam, as in ProMP's code, where MAML has TRPO; its rate is ours. Surrogate: lvc, where MAML has reinforce"
     ),
     budget={"updates": 500, **BUDGET, "validations": 5, "validation_tasks": 40},
-    algorithms={"reptile": {"inner_steps": 3}},
+    algorithms={"reptile": {"inner_steps": 3}, "oracle": {"test_steps": 0}},
     shared=SHARED,
 )
 QUICK = Recipe(

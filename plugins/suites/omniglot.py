@@ -60,6 +60,7 @@ HELD_OUT = ("Armenian", "Early_Aramaic", "Hebrew", "Korean", "Tagalog")
 COUNTS = {
     "background": {"train": 822, "validation": 142, "test": 659},
     "random": {"train": 1100, "validation": 100, "test": 423},
+    "all": {"train": 1623},
 }
 """Characters of each split."""
 
@@ -85,7 +86,8 @@ def omniglot(
     ways: Annotated[int, Range(ge=2)] = 5,
     shots: Size = 1,
     queries: Size = 15,
-    split: Literal["background", "random"] = "background",
+    split: Literal["background", "random", "all"] = "background",
+    exclude: str = "",
     rotations: bool = True,
     model: Literal["conv", "conv_pool", "mlp"] = "conv",
     filters: Size = 64,
@@ -95,7 +97,8 @@ def omniglot(
 
     The split `background` trains on the background alphabets but five, validates on those five and tests on the
     evaluation alphabets. `random` is MAML's: characters at random, 1,100 to train, 100 to validate, 423 to test; its
-    paper says 1,200 to train, its code sets 100 of them aside.
+    paper says 1,200 to train, its code sets 100 of them aside. `all` trains on every character, for a test on another
+    suite: `--suites omniglot:emnist`.
 
     The code behind MAML's published numbers rotates the test characters too. There a character comes at most once in
     a task; here two of its rotations may meet, as in most later work: in 1.1% of 5-way tasks of the test split.
@@ -106,6 +109,7 @@ def omniglot(
         queries: Images of each class in the query set, in training and in the test: 15 as in most later work; MAML's
             code uses as many as `shots`.
         split: Which characters are for training, validation and test.
+        exclude: Alphabets that are left out, with commas: Latin, where the test is on Latin letters of another suite.
         rotations: Make each character four classes, turned by 0, 90, 180 and 270 degrees, in every split; all four
             are always in one split.
         model: MAML's strided network, that of matching networks, or MAML's 256-128-64-64 without convolution.
@@ -116,7 +120,7 @@ def omniglot(
     check_drawings(shape, DRAWINGS)
     for name, count in COUNTS[split].items():
         check_classes(shape, name, count * (4 if rotations else 1))
-    load = functools.partial(load_splits, split, rotations, resize)
+    load = functools.partial(load_splits, split, exclude, rotations, resize)
     recipes = omniglot_recipes(ways, {"updates": 300, **QUICK})
     recipes["paper"] = with_paper_data(recipes["paper"], shots)
     return image_suite("omniglot", shape, load, network(model, ways, filters), recipes)
@@ -129,12 +133,20 @@ def network(model: str, ways: int, filters: int) -> Callable[[], nn.Module]:
     return functools.partial({"conv": backbones.conv_strided, "conv_pool": backbones.conv_pool}[model], ways, filters)
 
 
-def load_splits(split: str, rotations: bool, resize: Resize) -> Splits:
-    """By split its images; turned classes follow the unturned ones and bear the same names."""
+def load_splits(split: str, exclude: str, rotations: bool, resize: Resize) -> Splits:
+    """By split its images; turned classes follow the unturned ones and bear the same names.
+
+    Raises ValueError for an alphabet to exclude that there is not.
+    """
     pixels, names = characters(resize)
-    members = background_split(names) if split == "background" else random_split(names)
+    members = SPLITS[split](names)
+    alphabet = [name.split("/")[1] for name in names]
+    without = {name.strip() for name in exclude.split(",")} - {""}
+    if unknown := sorted(without - set(alphabet)):
+        raise ValueError(f"no alphabet '{unknown[0]}' to exclude. Available: {', '.join(sorted(set(alphabet)))}")
     splits = {}
-    for name, rows in members.items():
+    for name, every in members.items():
+        rows = [row for row in every if alphabet[row] not in without]
         chosen = pixels[rows]
         turned = [chosen.rot90(turns, (2, 3)) for turns in range(4 if rotations else 1)]
         splits[name] = stacked(torch.cat(turned), tuple(names[row] for row in rows) * len(turned))
@@ -156,6 +168,13 @@ def random_split(names: tuple[str, ...]) -> dict[str, list[int]]:
     rows = list(range(len(names)))
     random.Random(1).shuffle(rows)
     return {"train": rows[:1100], "validation": rows[1100:1200], "test": rows[1200:]}
+
+
+SPLITS: dict[str, Callable[[tuple[str, ...]], dict[str, list[int]]]] = {
+    "background": background_split,
+    "random": random_split,
+    "all": lambda names: {"train": list(range(len(names)))},
+}
 
 
 def characters(resize: Resize = "lanczos") -> tuple[torch.Tensor, tuple[str, ...]]:

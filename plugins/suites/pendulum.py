@@ -11,7 +11,8 @@ from torch import Generator, Tensor
 from metabench.api import Positive, Rate, Recipe, Share, Size, Suite, SuiteFactory, hookimpl
 from metabench_plugins.suites.estimators import Estimator
 from metabench_plugins.suites.navigation import SHARED
-from metabench_plugins.suites.rollouts import Policy, Settings, Squash, World, policy_suite
+from metabench_plugins.suites.policies import Policy, Settings, Squash
+from metabench_plugins.suites.rollouts import World, policy_suite
 from metabench_plugins.suites.sinusoid import uniform
 
 GRAVITY, SECONDS, TORQUE, FASTEST = 10.0, 0.05, 2.0, 8.0
@@ -88,6 +89,7 @@ def pendulum(
         move=move,
         reward=rewards,
         metrics=lambda state, y: {"angle": from_upright(state[:, 0]).abs()},
+        facts=2,
         observations=3,
         actions=1,
         observe=lambda state: torch.cat([state[..., :1].cos(), state[..., :1].sin(), state[..., 1:]], -1),
@@ -95,7 +97,9 @@ def pendulum(
     settings = Settings(
         horizon, trajectories, rounds, test_rounds, estimator, squash, discount, normalise, later_lr, clip_norm
     )
-    return policy_suite(world, settings, lambda: Policy(world, width, activation, initial_std), {"quick": QUICK})
+    return policy_suite(
+        world, settings, lambda: Policy(world.sizes, width, activation, initial_std), {"quick": QUICK}
+    )
 
 
 def from_upright(angle: Tensor) -> Tensor:

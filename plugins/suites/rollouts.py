@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
-from metabench.api import Batch, Predict, Recipe, Suite, Task
-from metabench_plugins.suites.estimators import Estimator, advantages, discounts, surrogate
-
-Squash = Literal["clip", "tanh"]
-SQUASH: dict[str, Callable[[Tensor], Tensor]] = {"clip": lambda action: action.clamp(-1.0, 1.0), "tanh": torch.tanh}
+from metabench.api import Acting, Batch, Predict, Recipe, Suite, Task
+from metabench_plugins.suites.policies import (
+    SQUASH,
+    Settings,
+    Squash,
+    Trajectories,
+    discounted_return,
+    divergence,
+    is_collected,
+    judged,
+    unpacked,
+)
 
 
 class World(NamedTuple):
@@ -33,6 +40,8 @@ class World(NamedTuple):
     """States from the start on (N, H + 1, s), actions (N, H, a) and `y` (N, 1, k) to rewards (N, H)."""
     metrics: Callable[[Tensor, Tensor], Mapping[str, Tensor]]
     """Last states (N, s) and `y` to numbers (N,) by name, which are shown beside the return."""
+    facts: int
+    """Columns of `y`, the first ones, that tell the task from others."""
     observations: int
     actions: int
     observe: Callable[[Tensor], Tensor] = lambda state: state
@@ -40,68 +49,10 @@ class World(NamedTuple):
     done: Callable[[Tensor, Tensor], Tensor] | None = None
     """States after each step (N, H, s) and `y` (N, 1, k) to whether the episode ends there (N, H)."""
 
-
-class Settings(NamedTuple):
-    """What all suites of policies have for parameters."""
-
-    horizon: int
-    trajectories: int
-    rounds: int
-    test_rounds: int
-    estimator: Estimator
-    squash: Squash
-    discount: float
-    normalise: bool
-    later_lr: float
-    clip_norm: float
-
-
-class Episodes(NamedTuple):
-    """N trajectories of one task."""
-
-    states: Tensor
-    """(N, H + 1, s), from the start on."""
-    actions: Tensor
-    """(N, H, a), as the policy drew them: before they are squashed."""
-    rewards: Tensor
-    """(N, H); zero behind an episode's end."""
-    alive: Tensor
-    """(N, H): 1 for a step that was taken, 0 behind the end."""
-
-
-class NormalHead(nn.Linear):
-    """A linear layer to means (..., a), and beside them log deviations (a,): (..., 2 a) by one product."""
-
-    def __init__(self, width: int, actions: int, deviation: float) -> None:
-        super().__init__(width, actions)
-        self.log_std = nn.Parameter(torch.full((actions,), deviation).log())
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        weight = nn.functional.pad(self.weight, (0, 0, 0, len(self.log_std)))
-        return nn.functional.linear(hidden, weight, torch.cat([self.bias, self.log_std]))
-
-
-class Policy(nn.Module):
-    """A normal distribution over actions: observations (..., o) to its means and log deviations (..., 2 a).
-
-    Two hidden layers; deviations are learnt, and the same for every observation. Initial weights are Xavier uniform,
-    biases zero, as in the code of ProMP and of pytorch-maml-rl.
-    """
-
-    def __init__(self, world: World, width: int, activation: Literal["relu", "tanh"], deviation: float) -> None:
-        super().__init__()
-        self.activation: Callable[[Tensor], Tensor] = getattr(torch, activation)
-        self.linear1 = nn.Linear(world.observations, width)
-        self.linear2 = nn.Linear(width, width)
-        self.head = NormalHead(width, world.actions, deviation)
-        for layer in (self.linear1, self.linear2, self.head):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def forward(self, observations: Tensor) -> Tensor:
-        hidden = self.activation(self.linear2(self.activation(self.linear1(observations))))
-        outputs: Tensor = self.head(hidden)
-        return outputs
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Of observations and of actions."""
+        return self.observations, self.actions
 
 
 def policy_suite(
@@ -126,12 +77,15 @@ def policy_suite(
         later_lr=settings.later_lr,
         clip_norm=settings.clip_norm,
         estimated=settings.estimator != "pathwise",
+        acting=Acting(
+            partial(collect, world, settings), divergence, lambda batch: batch.y[0, : world.facts], world.facts
+        ),
         recipes=recipes,
     )
 
 
-def roll_out(predict: Predict, world: World, squash: Squash, batch: Batch) -> Episodes:
-    """The trajectories of a policy: its noise is x (N, H, a), its worlds are y (N, k)."""
+def roll_out(predict: Predict, world: World, squash: Squash, batch: Batch) -> tuple[Tensor, Trajectories]:
+    """The states (N, H + 1, s) and trajectories of a policy: its noise is x (N, H, a), its worlds are y (N, k)."""
     x, y = batch
     states, actions = [world.start(y)], []
     deviation = None
@@ -143,44 +97,41 @@ def roll_out(predict: Predict, world: World, squash: Squash, batch: Batch) -> Ep
         states.append(world.move(states[-1], SQUASH[squash](actions[-1]), y))
     path, drawn, y = torch.stack(states, 1), torch.stack(actions, 1), y[:, None]
     rewards = world.reward(path, SQUASH[squash](drawn), y)
+    seen = world.observe(path[:, :-1])
     if world.done is None:
-        return Episodes(path, drawn, rewards, torch.ones_like(rewards))
+        return path, Trajectories(seen, drawn, rewards, torch.ones_like(rewards))
     ended = world.done(path[:, 1:], y).to(rewards.dtype)
     alive = (ended.cumsum(1) - ended == 0).to(rewards.dtype)
-    return Episodes(path, drawn, rewards * alive, alive)
+    return path, Trajectories(seen, drawn, rewards * alive, alive)
+
+
+@torch.no_grad()
+def collect(world: World, settings: Settings, predict: Predict, batch: Batch) -> Batch:
+    """The trajectories of a policy, as a batch that can be judged again and again."""
+    return roll_out(predict, world, settings.squash, batch)[1].packed(predict)
 
 
 def policy_loss(world: World, settings: Settings, predict: Predict, batch: Batch) -> Tensor:
-    """Minus the mean discounted return, divided by the horizon; its derivatives are those of the estimator.
+    """See `judged`. With `pathwise` derivatives go through the environment.
 
-    With `pathwise` they go through the environment. The other estimators take trajectories as given: these are
-    rolled out without a graph, and one call of the policy judges all actions.
+    The other estimators take trajectories as given: these are rolled out without a graph, or were collected, and one
+    call of the policy judges all actions.
     """
+    if is_collected(batch):
+        return judged(settings, predict, unpacked(batch))
     if settings.estimator == "pathwise":
-        return -discounted_return(roll_out(predict, world, settings.squash, batch), settings.discount)
+        return -discounted_return(roll_out(predict, world, settings.squash, batch)[1].rewards, settings.discount)
     with torch.no_grad():
-        episodes = roll_out(predict, world, settings.squash, batch)
-    observations = world.observe(episodes.states[:, :-1])
-    outputs = predict(observations.flatten(0, 1)).view(*observations.shape[:2], 2 * world.actions)
-    mean, log_std = outputs[..., : world.actions], outputs[0, 0, world.actions :]
-    score = ((episodes.actions - mean) * (-log_std).exp()).square().sum(-1) / -2 - log_std.sum()
-    gain = surrogate(
-        settings.estimator,
-        score * episodes.alive,
-        advantages(observations, episodes.rewards, episodes.alive, settings.discount, settings.normalise),
-    )
-    return gain.detach() - gain - discounted_return(episodes, settings.discount)
-
-
-def discounted_return(episodes: Episodes, discount: float) -> Tensor:
-    """Its mean, divided by the horizon."""
-    return (episodes.rewards @ discounts(episodes.rewards, discount)[:, 0]).mean() / episodes.rewards.shape[1]
+        taken = roll_out(predict, world, settings.squash, batch)[1]
+    return judged(settings, predict, taken)
 
 
 def policy_metrics(world: World, settings: Settings, predict: Predict, batch: Batch) -> dict[str, Tensor]:
     """The mean undiscounted return, and what the world says of the last states."""
-    episodes = roll_out(predict, world, settings.squash, batch)
-    last = episodes.alive - nn.functional.pad(episodes.alive[:, 1:], (0, 1))
-    ends = (last[..., None] * episodes.states[:, 1:]).sum(1)
+    if is_collected(batch):
+        return {"return": unpacked(batch).rewards.sum(1).mean()}
+    path, taken = roll_out(predict, world, settings.squash, batch)
+    last = taken.alive - nn.functional.pad(taken.alive[:, 1:], (0, 1))
+    ends = (last[..., None] * path[:, 1:]).sum(1)
     found = {name: values.mean() for name, values in world.metrics(ends, batch.y).items()}
-    return {"return": episodes.rewards.sum(1).mean(), **found}
+    return {"return": taken.rewards.sum(1).mean(), **found}

@@ -11,6 +11,8 @@ from torch import Generator, Tensor
 from metabench.api import Batch, Predict, Range, Recipe, Size, Suite, SuiteFactory, Task, hookimpl
 from metabench_plugins.suites.backbones import mlp
 
+Finite = Annotated[float, Range(ge=-1000, le=1000)]
+
 
 def sinusoid(
     *,
@@ -19,10 +21,17 @@ def sinusoid(
     test_shots: Annotated[int, Range(ge=0)] = 0,
     test_queries: Size = 100,
     initial: Literal["uniform", "narrow"] = "uniform",
+    x_low: Finite = -5.0,
+    x_high: Finite = 5.0,
+    amplitude_low: Finite = 0.1,
+    amplitude_high: Finite = 5.0,
+    phase_low: Finite = 0.0,
+    phase_high: Finite = math.pi,
 ) -> Suite:
     """Regress y = a sin(x - p) from a few points: amplitude a in [0.1, 5], phase p in [0, pi], x in [-5, 5].
 
-    Squared loss, MLP 40-40. Finn et al. 2017, arXiv 1703.03400, section 5.1.
+    Squared loss, MLP 40-40. Finn et al. 2017, arXiv 1703.03400, section 5.1. Other ranges for the test alone:
+    `--suites sinusoid:sinusoid+x_high=10`.
 
     Args:
         shots: Points of the support set.
@@ -31,15 +40,25 @@ def sinusoid(
         test_queries: Points of the query set in validation and test.
         initial: Weights at the start: torch's default, with which short runs learn more, or normal with deviation
             0.01 and biases zero, as in the authors' code.
+        x_low: The smallest input.
+        x_high: The largest input.
+        amplitude_low: The smallest amplitude.
+        amplitude_high: The largest amplitude.
+        phase_low: The smallest phase, in radians.
+        phase_high: The largest phase.
     """
+    amplitudes, phases, inputs = (amplitude_low, amplitude_high), (phase_low, phase_high), (x_low, x_high)
+    for what, (low, high) in {"amplitude": amplitudes, "phase": phases, "x": inputs}.items():
+        if low > high:
+            raise ValueError(f"{what}_low is {low:g}, which is above {what}_high, {high:g}")
 
     def sample(split: str, n: int, generator: Generator) -> Task:
         training = split == "train"
         support = shots if training or not test_shots else test_shots
         points = support + (queries if training else test_queries)
-        amplitude = uniform((n, 1, 1), 0.1, 5.0, generator)
-        phase = uniform((n, 1, 1), 0.0, math.pi, generator)
-        x = uniform((n, points, 1), -5.0, 5.0, generator)
+        amplitude = uniform((n, 1, 1), *amplitudes, generator)
+        phase = uniform((n, 1, 1), *phases, generator)
+        x = uniform((n, points, 1), *inputs, generator)
         y = amplitude * torch.sin(x - phase)
         return Task(Batch(x[:, :support], y[:, :support]), Batch(x[:, support:], y[:, support:]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import pytest
 
@@ -33,6 +34,20 @@ def test_names_of_data_cannot_leave_their_folder(place, name):
 def test_downloads_are_by_https_with_a_checksum(place, url, checksum, message):
     with pytest.raises(datasets.DataError, match=message):
         datasets.fetch("suite", "x.zip", url, checksum)
+
+
+def test_offline_nothing_is_downloaded_and_what_is_here_is_read(place, monkeypatch):
+    wanted = ("suite", "x.zip", "https://example.org/x.zip", "sha256:" + hashlib.sha256(b"data").hexdigest())
+    monkeypatch.setattr(datasets, "download", lambda folder, name, url, checksum: folder / name)
+    with datasets.no_downloads(), pytest.raises(datasets.DataError, match="which is not here, and METABENCH_OFFLINE"):
+        datasets.fetch(*wanted)
+    monkeypatch.setenv(datasets.OFFLINE, "1")
+    kept = datasets.cache_dir() / "downloads" / "suite" / "x.zip"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"data")
+    with datasets.no_downloads():
+        assert datasets.fetch(*wanted) == kept
+    assert os.environ[datasets.OFFLINE] == "1", "as it was before"
 
 
 class Answer:

@@ -13,12 +13,15 @@ from metabench.engine.run import run_trial
 from metabench.records.checkpoints import FolderCheckpointStore, opened
 from metabench.records.record import StoppedError
 from metabench.records.trials import Budget, Execution, Trial
+from metabench.registry.requirements import is_installed
 
 BUDGET = Budget(updates=12, meta_batch_size=4, validations=4, validation_tasks=10, test_tasks=20, test_steps=2)
 
 
 class InMemory:
     """A CheckpointStore that keeps every checkpoint it was ever given."""
+
+    results = None
 
     def __init__(self, content=None):
         self.content = content
@@ -45,7 +48,7 @@ def trial_of(registry, algorithm="maml", suite="sinusoid", **fields):
         algorithm=algorithm,
         algorithm_parameters=registry.get("algorithm", algorithm).resolve({}),
         suite=suite,
-        suite_parameters=registry.get("suite", suite).resolve({"filters": 4} if suite == "glyphs" else {}),
+        suite_parameters=registry.get("suite", suite).resolve(SMALL.get(suite, {})),
         seed=3,
         **({"budget": BUDGET} | fields),
     )
@@ -67,6 +70,7 @@ def run(trial, registry, keeper=None, stopping=lambda: False, **fields):
     return run_trial(trial, execution, lambda sign: None, registry, keeper=keeper, stopping=stopping)
 
 
+SMALL = {"glyphs": {"filters": 4}, "cheetah": {"horizon": 3, "trajectories": 2, "width": 4}}
 LEARNERS = [
     ("maml", "sinusoid", "vectorised"),
     ("maml", "glyphs", "threaded"),
@@ -74,6 +78,7 @@ LEARNERS = [
     ("reptile", "sinusoid", "vectorised"),
     ("finetune", "glyphs", "auto"),
     ("l2l-maml", "sinusoid", "auto"),
+    *([("maml", "cheetah", "vectorised")] if is_installed("mujoco") else []),
 ]
 
 

@@ -24,7 +24,7 @@ from metabench.engine.learner import BatchedLearner, as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
-from metabench.engine.strategies import STRATEGIES, compiled
+from metabench.engine.strategies import STRATEGIES, captured, compiled
 from metabench.engine.strategies.base import LARGE_CONVOLUTION, Strategy, by_rule
 from metabench.engine.strategies.threaded import Threaded, as_it_is, channels_last
 from metabench.engine.strategies.vectorised import Vectorised
@@ -327,6 +327,43 @@ def test_bf16_trains_a_convolution_with_batchnorm(strategy):
     exact, rounded = (vector(BatchedLearner(each, strategy()).direction(batch, 0.0)) for each in made)
     assert rounded.dtype == torch.float32
     assert 0 < torch.linalg.vector_norm(rounded - exact) < 0.1 * torch.linalg.vector_norm(exact)
+
+
+def test_captured_without_cuda_is_vectorised_and_says_so():
+    suite = images(normed)
+    strategy = captured.Captured()
+    assert torch.equal(after_updates(maml(suite), strategy, suite), after_updates(maml(suite), Vectorised(), suite))
+    assert strategy.name == "vectorised"
+    assert "a CUDA device is needed" in strategy.problem
+
+
+def again_into(run, device):
+    """What a CUDA graph does, in Python: the same tensors are read, and the same written, at every replay."""
+    outputs = run()
+
+    def replay():
+        for leaf, new in zip(flatten(outputs)[0], flatten(run())[0], strict=True):
+            leaf.copy_(new)
+
+    return replay, outputs
+
+
+def test_what_a_capture_reads_and_writes_is_each_updates_own(monkeypatch):
+    """Tasks, progress, meta-parameters and a state that is put back reach the graph; losses are not written over."""
+    monkeypatch.setattr(captured, "capture", again_into)
+    suite = images(normed)
+    expected = after_updates(maml(suite), Vectorised(), suite)
+    strategy = captured.Captured()
+    assert torch.equal(after_updates(maml(suite), strategy, suite), expected)
+    assert strategy.name == "captured"
+    usual, replayed = (BatchedLearner(maml(suite), each) for each in (Vectorised(), captured.Captured()))
+    start = {"meta": [2 * leaf for leaf in usual.outer.leaves], "optimizer": usual.state_dict()["optimizer"]}
+    for learner in (usual, replayed):
+        learner.update(tasks_of(suite, 5), 0.0)
+        learner.load_state_dict(start)
+        learner.update(tasks_of(suite, 5, 1), 0.5)
+        learner.update(tasks_of(suite, 3, 2), 0.5)  # of another shape, and so by another graph
+    assert all(torch.equal(*leaves) for leaves in zip(usual.outer.leaves, replayed.outer.leaves, strict=True))
 
 
 class Sequential(Strategy):

@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from metabench.engine.run import run_trial
-from metabench.experiments import single_trial
+from metabench.experiments import execution, single_trial
 from metabench.experiments.execution import make_execution
 from metabench.experiments.executors.registry import EXECUTORS, ExecutorRow, ExecutorSetup, make_executor
+from metabench.experiments.executors.worker_process import placed
 from metabench.experiments.options import Options, rows
 from metabench.experiments.read_options import read_options
 from metabench.experiments.verify import compare, recorded_execution
@@ -31,10 +32,20 @@ ASKED = {
 def test_every_field_of_an_execution_comes_from_the_options():
     execution = make_execution(read_options(None, ASKED), "cuda", 2, (PluginFile("/nowhere.py"),))
     for field in msgspec.structs.fields(Execution):
-        if field.name == "code":  # which is known once the trials are
+        if field.name in ("code", "devices"):  # which are known once the trials and the machine are
             continue
         assert getattr(execution, field.name) != field.default, field.name
     assert make_execution(Options(rematerialise=True), "cpu", 1, ()).strategy == "threaded"
+
+
+def test_every_cuda_device_gets_a_trial(registry, monkeypatch):
+    monkeypatch.setattr(execution, "usable_device", lambda options: options.device)
+    monkeypatch.setattr(execution, "device_count", lambda: 4)
+    planned, jobs = execution.plan_execution(Options(device="cuda"), 9, registry)
+    assert jobs == 4
+    assert [placed(planned, place).device for place in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"]
+    alone, jobs = execution.plan_execution(Options(device="cuda:1", jobs=3), 9, registry)
+    assert (jobs, placed(alone, 2)) == (3, alone)
 
 
 @pytest.mark.parametrize("name", ["vectorised", "threaded"])

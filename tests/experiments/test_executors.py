@@ -57,7 +57,7 @@ def behave(trial, execution, report, *, keeper, stopping):
         if stopping():
             keeper.save(b"kept", 1)
             raise StoppedError
-    return outcome(trial, reason=(before or b"").decode())
+    return outcome(trial, reason=execution.device if trial.algorithm == "placed" else (before or b"").decode())
 
 
 def run(folder, *trials, jobs=2, limits=None, stopping=lambda told: False, shared=True, claims=None):
@@ -82,6 +82,14 @@ def test_a_trial_that_dies_takes_no_other_with_it(tmp_path):
     assert outcomes["killed"].reason.startswith("its process was killed by SIGKILL")
     assert outcomes["killed-once"].reason == "half"
     assert {sign.trial_id for sign in told} == {trial(name).id for name in names}
+
+
+def test_workers_share_out_the_devices(tmp_path):
+    execution = Execution(device="cuda", devices=2)
+    executor = Local(lambda t: TrialRequest(t, execution, tmp_path / t.id), behave, 2)
+    queue = Queue([trial("placed", seed=seed) for seed in range(2)], TrialLocks(tmp_path), Limits())
+    found = [outcome.record.reason for outcome in executor.run(queue, lambda sign: None, lambda: False)]
+    assert sorted(found) == ["cuda:0", "cuda:1"]
 
 
 def test_a_trial_that_gets_further_each_time_is_not_given_up(tmp_path):

@@ -10,9 +10,11 @@ from metabench.api.trees import map_tree
 from metabench.engine.learner import as_learner
 from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
+from metabench.errors import NotApplicableError
 from metabench.registry.discovery import load_registry
 from metabench.testing.conformance import kit_of
-from metabench.testing.toy_suites import TOYS, clouds, lines
+from metabench.testing.toy_suites import clouds, lines
+from metabench_plugins.suites.navigation import navigation
 
 REGISTRY = load_registry()
 
@@ -128,15 +130,27 @@ def test_finetune_trains_the_body_on_the_pool_and_starts_from_the_initial_head()
     assert moved == set(initial) - set(learner.problem.head)
 
 
+def suite_for(name):
+    """One that the algorithm is made for."""
+    for suite in (lines(), clouds(), navigation(horizon=3, trajectories=2, width=4)):
+        try:
+            make(name, suite)
+        except NotApplicableError:
+            continue
+        return suite
+    raise AssertionError(f"{name} fits none")
+
+
 @pytest.mark.parametrize("name", sorted(REGISTRY.algorithms))
 def test_a_suite_shortens_the_inner_steps_after_the_first(name):
     """To nothing here, in every algorithm: one step and three are the same, and three are more where it does not."""
-    suite = TOYS["clouds" if name in ("nearest", "protonet", "protomaml") else "lines"]()
+    suite = suite_for(name)
     tasks, found = tasks_of(suite, 2, "later"), {}
     for later_lr in (0.0, 1.0):
         learner = as_learner(make(name, suite._replace(later_lr=later_lr)))
         with torch.no_grad():
-            found[later_lr] = [adapted[0](tasks.query.x[0]).clone() for adapted in learner.adapt(tasks.support, 3)]
+            x = tasks.query.x[0].flatten(0, -2)  # points, or steps of trajectories
+            found[later_lr] = [adapted[0](x).clone() for adapted in learner.adapt(tasks.support, 3)]
     assert torch.equal(found[0.0][1], found[0.0][3])
     assert torch.equal(found[0.0][1], found[1.0][1])
     still = torch.equal(found[1.0][0], found[1.0][1])

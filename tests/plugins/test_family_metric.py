@@ -10,7 +10,9 @@ from metabench.api import Batch, NotApplicableError, map_tree, unroll
 from metabench.engine.learner import adapt_fully, as_learner, map_tasks
 from metabench.engine.problem import build_problem
 from metabench.testing.toy_suites import WAYS, clouds, lines
+from metabench_plugins.algorithms.cnp import cnp
 from metabench_plugins.algorithms.embeddings import body_of, class_means
+from metabench_plugins.algorithms.leo import leo
 from metabench_plugins.algorithms.maml import maml
 from metabench_plugins.algorithms.metacurvature import metacurvature
 from metabench_plugins.algorithms.nearest import nearest
@@ -18,6 +20,7 @@ from metabench_plugins.algorithms.protomaml import protomaml
 from metabench_plugins.algorithms.protonet import protonet
 from metabench_plugins.algorithms.r2d2 import r2d2
 from metabench_plugins.algorithms.tnet import maps_of, tnet, transformed
+from metabench_plugins.algorithms.unicorn import unicorn
 from metabench_plugins.learn2learn.peers import l2l_metacurvature
 from metabench_plugins.suites.backbones import conv_strided
 from metabench_plugins.torchopt.peer import torchopt_maml
@@ -146,7 +149,7 @@ def test_an_embedding_on_a_prototype_belongs_to_its_class():
     torch.testing.assert_close(logits.diagonal(), torch.zeros(WAYS, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("factory", [protonet, protomaml, r2d2, nearest])
+@pytest.mark.parametrize("factory", [protonet, protomaml, r2d2, nearest, unicorn, leo])
 def test_permuting_the_labels_permutes_the_predictions(factory):
     problem, task = problem_of(clouds()), task_of(clouds())
     made = factory(problem)
@@ -158,7 +161,7 @@ def test_permuting_the_labels_permutes_the_predictions(factory):
     torch.testing.assert_close(moved[:, order], usual)
 
 
-@pytest.mark.parametrize("factory", [protonet, r2d2, nearest])
+@pytest.mark.parametrize("factory", [protonet, r2d2, nearest, cnp])
 def test_without_inner_steps_every_step_predicts_the_same(factory):
     learner, tasks = as_learner(factory(problem_of(clouds()))), tasks_of(clouds(), 2)
     predictions = [

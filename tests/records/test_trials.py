@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from metabench.records.trials import NAME, NOT_A_SETTING, Budget, Trial, Tuning
+from metabench.records.domains import NAME
+from metabench.records.trials import NOT_A_SETTING, Budget, Trial, Tuning
 
 TRIAL = Trial(
     algorithm="a",

@@ -60,7 +60,7 @@ def test_plugin_files_of_any_bytes(folder, content):
 )
 @tries(25)
 def test_plugins_with_bad_names(folder, name):
-    from metabench.records.trials import NAME
+    from metabench.records.domains import NAME
 
     assume(not NAME.fullmatch(name))
     line = with_plugin(folder, ALGORITHM.format(parameter="x: int = 1", name=ascii(name)))

@@ -141,7 +141,7 @@ def test_a_verdict_agrees_with_the_gap_and_its_interval(mean, half, theirs, seed
     assert found == verdict
     reach = np.hypot(half, theirs or 0.0)
     assert (found != "not reproduced") or abs(mean - 0.9) > reach
-    assert published.judge(ours, number, ["x: 1 here, 2 there"]) == ("not comparable", "x: 1 here, 2 there")
+    assert published.judge(ours, number, ["updates", "split"]) == ("not comparable", "by updates and split")
 
 
 def test_each_protocol_is_beside_its_own_number(tmp_path):

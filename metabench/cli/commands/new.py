@@ -18,7 +18,7 @@ import typer
 from metabench.cli import templates
 from metabench.cli.commands import app, say
 from metabench.errors import UserError, attempt
-from metabench.records.trials import NAME
+from metabench.records.domains import NAME
 
 if TYPE_CHECKING:
     from metabench.registry.catalogue import Catalogue

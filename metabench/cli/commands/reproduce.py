@@ -24,6 +24,9 @@ def reproduce(
         str, typer.Argument(help="Words that name a row of published numbers: 'ALGORITHM SUITE 5w1s'.")
     ] = "",
     list_rows: Annotated[bool, typer.Option("--list", help="Show the rows, or those that have the words.")] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --list: time a few updates where no record tells the time.")
+    ] = False,
     against: Annotated[str, typer.Option(help="Published numbers: paper, or a TOML file of them.")] = "paper",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the settings and stop.")] = False,
 ) -> None:
@@ -31,7 +34,7 @@ def reproduce(
     from metabench.experiments import reproduce as experiments
 
     if list_rows:
-        table(experiments.listed_rows(row, given, against))
+        table(experiments.listed_rows(row, given, against, measure))
         return
     if not row:
         raise UserError("Name a row of published numbers; `metabench reproduce --list` shows them.")

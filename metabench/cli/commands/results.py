@@ -34,6 +34,8 @@ def report(
         built = build_report(results, against, formats=[form for form in formats.split(",") if form])
     for note in built.notes:
         say(f"Note: {note}")
+    if built.transfer:
+        console.print(plain_table(list(built.transfer[0]), (list(row.values()) for row in built.transfer)))
     if built.published:
         headings = [column.heading for column in PUBLISHED if not column.shown]
         console.print(plain_table(headings, ([row[name] for name in headings] for row in built.published)))

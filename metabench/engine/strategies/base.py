@@ -24,6 +24,8 @@ class Strategy(Protocol):
 
     costly: ClassVar[bool] = False
     """Whether to get ready takes so long that `auto` tries the others first, and then asks `not_worth`."""
+    device: ClassVar[str] = ""
+    """The kind of device that it is made for; empty for any."""
     problem: str = ""
     """Reason for a fallback to another one, or an empty string."""
     layers: str = ""
@@ -119,7 +121,10 @@ def by_rule(meta: Tree, plain_layers: bool = False) -> str:
     """The strategy that is likely the quickest, without a measurement.
 
     Weights of a task's own turn its convolutions into grouped ones, which on a CPU cost about half of the loop
-    for 16 filters and no less than it for 32 and 64. With blocks the loop is the quicker one for 16 too.
+    for 16 filters and no less than it for 32 and 64. With blocks the loop is the quicker one for 16 too. A CUDA
+    device would wait for Python otherwise.
     """
+    if any(leaf.device.type == "cuda" for leaf in flatten(meta)[0]):
+        return "captured"
     blocks = not plain_layers and weights_dtype(meta) is not None
     return "threaded" if blocks or large_convolutions(meta) else "vectorised"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -79,7 +80,8 @@ class Local:
                 return
             idle = next((worker for worker in self.workers if not worker.trial), None)
             if idle is None:
-                idle = WorkerProcess(self.function)
+                taken = {worker.place for worker in self.workers}
+                idle = WorkerProcess(self.function, next(place for place in count() if place not in taken))
                 self.workers.append(idle)
             idle.start(self.request_of(trial))
 

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import psutil
 
 from metabench.experiments.executors.registry import RunTrial
@@ -53,7 +54,9 @@ class TrialStopped(NamedTuple):
 class WorkerProcess:
     """The driver's end of a worker process, and the trial that it runs."""
 
-    def __init__(self, function: RunTrial) -> None:
+    def __init__(self, function: RunTrial, place: int = 0) -> None:
+        self.place = place
+        """Its number among those that run now: of several CUDA devices each gets as many workers as the others."""
         self.process, self.connection = start_child(serve_trials, function)
         self.trial: Trial | None = None
         self.started = 0.0
@@ -65,7 +68,7 @@ class WorkerProcess:
         """Give it a trial. A dead worker is noticed later, when its messages are read."""
         self.trial, self.started, self.trains = request.trial, time.monotonic() + STARTUP_TIMEOUT_S, False
         with suppress(OSError):
-            self.connection.send(request)
+            self.connection.send(request._replace(execution=placed(request.execution, self.place)))
 
     def stop(self) -> None:
         """Ask it to checkpoint its trial and exit."""
@@ -106,6 +109,13 @@ class WorkerProcess:
         return f"ended by itself with exit code {code}"
 
 
+def placed(execution: Execution, place: int) -> Execution:
+    """How the worker of that number computes: on one of the CUDA devices, where there are several to choose from."""
+    if execution.device != "cuda" or execution.devices < 2:
+        return execution
+    return msgspec.structs.replace(execution, device=f"cuda:{place % execution.devices}")
+
+
 def serve_trials(connection: Connection, function: RunTrial) -> None:
     """Run in the worker: run each requested trial, until told to stop or the driver is gone."""
     requests: queue.SimpleQueue[TrialRequest | None] = queue.SimpleQueue()
@@ -137,6 +147,11 @@ class ReportingCheckpointStore:
         self.files: CheckpointStore | None = FolderCheckpointStore(request.folder) if request.folder else None
         self.content = request.checkpoint
         self.connection = connection
+
+    @property
+    def results(self) -> Path | None:
+        """See CheckpointStore."""
+        return self.files.results if self.files else None
 
     def save(self, content: bytes, update: int) -> None:
         """See CheckpointStore."""

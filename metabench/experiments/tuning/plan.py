@@ -9,6 +9,7 @@ import msgspec
 
 from metabench.errors import UserError, missing
 from metabench.experiments.execution import plan_execution
+from metabench.experiments.grids import refuse_grids
 from metabench.experiments.options import Options, as_tuple
 from metabench.experiments.setup import check_in_subprocess, folder, open_registry, prepare_data, use_data, with_names
 from metabench.experiments.stale import counted, outdated
@@ -16,6 +17,7 @@ from metabench.experiments.tuning.candidate import SearchSpec
 from metabench.experiments.tuning.search import ROUND
 from metabench.experiments.tuning.space import default_space, given_space
 from metabench.records import store
+from metabench.records.domains import parts
 from metabench.records.trials import Execution, Trial
 
 if TYPE_CHECKING:  # torch is imported where a suite is built
@@ -74,6 +76,13 @@ def check(options: Options, request: TuningRequest) -> TuningPlan:
     for name in request.space:
         if name not in options.algos:
             raise UserError(missing("This tuning has no algorithm for --space:", name, options.algos))
+    for name in options.suites:
+        if parts(name):
+            raise UserError(
+                f"Tune on one suite that is registered, not on '{name}': `run --recipe` takes it to others."
+            )
+    of = {"algorithm": options.algos, "suite": options.suites}
+    refuse_grids(options, (registry.get(kind, name) for kind, names in of.items() for name in names))
     bases = [trial for trial in plan_experiment(options, builder).trials if trial.seed == FIRST_SEED]
     specs = []
     for base in bases:

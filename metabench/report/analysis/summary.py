@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
-import msgspec
 import pandas as pd
 
 from metabench.records.columns import COLUMNS, Column, Pooling, of_summary, of_trials, shown_in
@@ -125,15 +124,13 @@ def standings(groups: Sequence[Configuration]) -> list[Standing]:
 
 
 def trials(records: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> pd.DataFrame:
-    """A row per trial and protocol: `metabench.load`'s columns, with the report's labels, settings as JSON."""
+    """A row per trial and protocol: `metabench.load`'s columns, with the report's labels."""
     known, shown = sorted(records, key=lambda record: record.trial.id), of_trials(columns)
     names = labels(known)
     rows = []
     for record in known:
         label = names[record.trial.id]
         for values in record_rows(record, shown):
-            for name in ("algorithm_parameters", "suite_parameters"):
-                values[name] = msgspec.json.encode(values[name], order="sorted").decode()
             rows.append({"suite_label": label.suite, "algorithm_label": label.algorithm, **values})
     return pd.DataFrame(rows, columns=["suite_label", "algorithm_label", *(column.name for column in shown)])
 

@@ -31,6 +31,10 @@ class Configuration:
     """Seed -> scores [inner steps + 1, test tasks] in the first metric, of the trials that can be counted."""
     examples: Examples | None = None
     """The first test tasks, as the counted trial of the lowest seed predicted them."""
+    swept: tuple[str, ...] = ()
+    """Parameters of which several values were tried; this one was chosen of `points`: report.collect.sweeps."""
+    points: tuple[Configuration, ...] = ()
+    """All that were tried, itself among them."""
 
     @property
     def scored_records(self) -> tuple[Record, ...]:

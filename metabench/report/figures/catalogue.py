@@ -57,6 +57,8 @@ class Job(NamedTuple):
     looks: Looks
     formats: tuple[str, ...] = tuple(style.FORMATS)
     """Those that are wanted as files; the page needs svg besides."""
+    others: Sequence[Configuration] = ()
+    """Scored configurations of other suites, for what is trained on one suite and tested on another."""
 
 
 def kinds() -> list[Kind]:
@@ -94,7 +96,7 @@ def picture(kind: Kind, job: Job) -> Picture | None:
     """The figure of one sort; None where there is nothing of it to show."""
     file = f"{job.slug}-{kind.name}"
     with style.drawing(file):
-        drawn = kind.draw(job.groups, job.looks)
+        drawn = kind.draw([*job.groups, *job.others] if kind.across else job.groups, job.looks)
         if drawn is None:
             return None
         figure, words = drawn

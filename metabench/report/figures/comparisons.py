@@ -76,7 +76,7 @@ def improvement(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> D
 
     def rows(members: Sequence[Configuration]) -> list[Row | None]:
         found = [chance(group, members[0], len(members) - 1) for group in members[1:]]
-        return [each and likely(each) for each in found]
+        return [None if each is None else likely(each) for each in found]
 
     return panel_each(groups, 0.75, partial(forest, looks, rows, 0.5, in_percent))
 

@@ -32,6 +32,8 @@ class Kind(NamedTuple):
     draw: Callable[[Sequence[Configuration], Mapping[str, Look]], Drawn | None]
     """None where there is nothing of this sort to show."""
     caption: str
+    across: bool = False
+    """Whether it is of this suite beside others, and is given the configurations of all."""
 
 
 def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:

@@ -25,7 +25,7 @@ from metabench.report.collect.configurations import Configuration
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
 WINE, OLIVE = "#a03b6d", "#75751f"
 MARKERS, SIGNS = "osD^vPX<>*", "●■◆▲▼✚✖◀▶★"
-SALT = 82555
+SALT = 492055
 """With it the usual algorithms all look different, and those that are often compared have other colors."""
 MAX_STRONG, FIRST = 8, 5
 """Algorithms up to which all are drawn strong; how many of the best are beyond that."""

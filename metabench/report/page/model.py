@@ -11,7 +11,7 @@ import pandas as pd
 from metabench.records.columns import Column
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.analysis import cards, findings
+from metabench.report.analysis import cards, findings, transfer
 from metabench.report.analysis.cards import Card
 from metabench.report.analysis.pairs import all_pairs, best_first, contests
 from metabench.report.collect import grouped
@@ -87,7 +87,7 @@ class Section:
         """The columns in which rows differ, and what is alike in all: heading and text."""
         seen = {c.name: {formatting.text(c, row) for row in self.rows} for c in columns if c.name not in ALWAYS}
         alike = {name: values for name, values in seen.items() if len(values) == 1 and len(self.rows) > 1}
-        known = [(formatting.heading(c, self.metric), *alike[c.name]) for c in columns if c.name in alike]
+        known = [(formatting.heading(c, self.metric), min(alike[c.name])) for c in columns if c.name in alike]
         return [column for column in columns if column.name not in alike], [pair for pair in known if pair[1] != "–"]
 
     @property
@@ -117,6 +117,8 @@ class Page:
     """Of the sections' rows, and of the trials."""
     sections: tuple[Section, ...]
     reading: tuple[tuple[str, str], ...]
+    transfer: Rows
+    """The transfer gap of what was trained on one suite and tested on another."""
     published: Rows
     failures: Rows
     suites: Rows
@@ -139,10 +141,14 @@ def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tupl
     looks = style.looks(group.algorithm for group in groups)
     by_suite = grouped((group.suite, group) for group in best_first(groups))
     jobs = [
-        Job(suite, slug, [group for group in by_suite[suite] if group.steps], looks, formats)
+        Job(suite, slug, scored(by_suite[suite]), looks, formats, transfer.counterparts(suite, groups))
         for suite, slug in slugs(by_suite).items()
     ]
     return tuple(section(job, by_suite[job.suite], table, drawn) for job, drawn in zip(jobs, draw(jobs)))
+
+
+def scored(groups: Sequence[Configuration]) -> list[Configuration]:
+    return [group for group in groups if group.steps]
 
 
 def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ Examples:
 from metabench.report.statistics.aggregates import interquartile_mean, optimality_gap, profile, within_seeds
 from metabench.report.statistics.bootstrap import over_tasks
 from metabench.report.statistics.comparisons import Ranking, holm, probability_of_improvement, ranking, signed_ranks
+from metabench.report.statistics.effects import cohens_d
 from metabench.report.statistics.intervals import Interval, difference, interval, paired, stack
 from metabench.report.statistics.power import Components, components, detectable, seeds_needed, tasks_needed
 from metabench.report.statistics.simultaneous import Behind, behind_best, corrected, corrected_p
@@ -25,6 +26,7 @@ __all__ = [
     "Interval",
     "Ranking",
     "behind_best",
+    "cohens_d",
     "components",
     "corrected",
     "corrected_p",

@@ -1,0 +1,28 @@
+"""metabench export: results for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from metabench.cli.commands import command, say
+from metabench.cli.commands.results import Results
+
+
+@command("export")
+def export(
+    given: dict[str, Any],
+    results: Results,
+    to: Annotated[str, typer.Option(help="csv, parquet, tensorboard, mlflow, wandb, or a plugin's tracker.")],
+    out: Annotated[Path | None, typer.Option(help="Where it goes. Default: exports/NAME/FORMAT.")] = None,
+) -> None:
+    """Write settings, curves, times and scores of every trial for other programs."""
+    from metabench.experiments.exports import export as written
+    from metabench.experiments.trackers import place
+    from metabench.records.store import existing
+
+    folder = out or place(existing(results), to)
+    number = written(results, to, folder, tuple(given["plugins"] or ()))
+    say(f"{number} trial{'s' * (number != 1)}: {folder}")

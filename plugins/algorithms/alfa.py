@@ -1,0 +1,86 @@
+"""ALFA: a small network gives each inner step its step sizes and weight decays, from weights and gradients."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch.optim import Adam
+
+from metabench.api import (
+    Algorithm,
+    AlgorithmFactory,
+    Batch,
+    InnerLoop,
+    Meta,
+    PackageRecipes,
+    Params,
+    Problem,
+    Rate,
+    Size,
+    grad,
+    hookimpl,
+    minibatch,
+    query_loss,
+    step_size,
+)
+from metabench_plugins.algorithms.networks import draw_layers, means, run
+from metabench_plugins.algorithms.norms import norm_names
+
+
+def alfa(
+    problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Size = 5, outer_lr: Rate = 1e-3, decay: Rate = 5e-4
+) -> Algorithm:
+    """ALFA: w <- (1 - b) w - a g, with a and b for each tensor and step from a network of the means of w and g.
+
+    Baik et al. 2020, arXiv 2011.00209, section 3.2 and Algorithm 1: a network of two layers, times a learnt step size
+    and decay of each tensor and step. Its last layer starts at zero, and the network gives 1 + its first half and its
+    second half, so that at first it is MAML; the authors' code draws that layer. BatchNorm is not adapted, as there.
+
+    Args:
+        inner_lr: Learnt step sizes before meta-training.
+        inner_steps: Inner steps in training; steps after the last take its step sizes.
+        outer_lr: Learning rate of Adam, the outer optimizer.
+        decay: Learnt weight decays before meta-training, in step sizes.
+    """
+    still = norm_names(problem.module())
+
+    def init() -> Meta:
+        weights = problem.init()
+        moving = [name for name in weights if name not in still]
+        any_weight, count = next(iter(weights.values())), len(moving)
+        rates = any_weight.new_full((inner_steps, count), inner_lr)
+        network = draw_layers((2 * count,) * 3, problem.generator("alfa"), any_weight, last=0.0)
+        return {"weights": weights, "rates": rates, "decays": decay * rates, "network": network}
+
+    def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
+        part, row = minibatch(support, problem.step_points, i), min(i, inner_steps - 1)
+        grads = grad(lambda moving: problem.loss(meta["weights"] | moving, part))(fast)
+        longer, shrink = run(meta["network"], torch.cat([means(fast), means(grads)])).chunk(2)
+        rates = step_size(problem, 1.0, i) * meta["rates"][row] * (1 + longer)
+        keep = 1 - meta["decays"][row] * shrink
+        return {name: keep[n] * fast[name] - rates[n] * grads[name] for n, name in enumerate(fast)}
+
+    inner = InnerLoop(
+        start=lambda meta, support: {name: w for name, w in meta["weights"].items() if name not in still},
+        step=step,
+        predict=lambda meta, fast, x: problem.apply(meta["weights"] | fast, x),
+    )
+    return Algorithm(init, inner, query_loss(problem, inner, inner_steps), optimizer=partial(Adam, lr=outer_lr))
+
+
+@hookimpl
+def register_algorithms() -> dict[str, AlgorithmFactory]:
+    return {"alfa": alfa}
+
+
+@hookimpl
+def register_recipes() -> PackageRecipes:
+    """The authors' alfa+maml.json, for mini-ImageNet (with 48 filters), and on other suites MAML's step sizes."""
+    colour = {"inner_lr": 0.01, "inner_steps": 5, "decay": 5e-4, "meta_batch_size": 2, "test_steps": 5}
+    return {
+        ("sinusoid", "*"): {"alfa": {"inner_steps": 5, "test_steps": 5}},
+        ("omniglot", "*"): {"alfa": {"inner_steps": 5, "test_steps": 5}},
+        ("mini-imagenet", "*"): {"alfa": colour},
+        ("mini-imagenet", "paper"): {"alfa": {"updates": 50_000}},
+    }
