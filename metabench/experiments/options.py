@@ -71,7 +71,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = ()
     suites: Annotated[
-        tuple[str, ...], Option("Task suites, with commas.", "run tune", read=read_names, short="-s")
+        tuple[str, ...], Option("Task suites, with commas.", "run tune score", read=read_names, short="-s")
     ] = ()
     seeds: Annotated[
         int | tuple[int, ...],
@@ -81,7 +81,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         dict[str, dict[str, Any]],
         Option(
             "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated); VALUE,VALUE is a grid.",
-            "run reproduce tune check",
+            "run reproduce tune check score",
             tune="NAME.PARAMETER=VALUE: not tuned, but set (may be repeated).",
             flag="--set",
             read=read_settings,
@@ -106,9 +106,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Option("Meta-updates from one validation to the next, in place of --validations.", check=check_positive),
     ] = None
     validation_tasks: Annotated[int | None, Option("Validation tasks.")] = None
-    test_tasks: Annotated[int | None, Option("Test tasks.", "run reproduce")] = None
+    test_tasks: Annotated[int | None, Option("Test tasks.", "run reproduce score")] = None
     test_steps: Annotated[
-        int | None, Option("Inner steps at validation and test.", tune="Inner steps at validation.")
+        int | None,
+        Option("Inner steps at validation and test.", "run tune score", tune="Inner steps at validation."),
     ] = None
     protocol: Annotated[
         Protocol, Option("transductive, inductive or both.", "run tune", tune="transductive or inductive.")
@@ -136,7 +137,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = None
     device: Annotated[
         str,
-        Option("auto, cpu, cuda, cuda:1 ...", IN_TRIALS, worker="auto, cpu, cuda, cuda:1 ... Default: cpu."),
+        Option(
+            "auto, cpu, cuda, cuda:1 ...",
+            f"{IN_TRIALS} score adapt",
+            worker="auto, cpu, cuda, cuda:1 ... Default: cpu.",
+        ),
     ] = "auto"
     strategy: Annotated[
         StrategyName,
@@ -147,13 +152,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = "auto"
     rematerialise: Annotated[bool, Option("Compute inner steps twice to save memory (threaded).", IN_TRIALS)] = False
     plain_layers: Annotated[
-        bool, Option("Run a model's own layers where convolution blocks could (threaded).", IN_TRIALS)
+        bool, Option("Run a model's own convolutions where quicker ones could (threaded, captured).", IN_TRIALS)
     ] = False
     plugins: Annotated[
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run reproduce tune worker verify check list plugins export",
+            "run reproduce tune worker verify check list plugins score adapt export",
             flag="--plugin",
             read=read_files,
         ),
@@ -161,7 +166,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     data: Annotated[
         str | None,
         Option(
-            "Folder with local copies of data sets (or METABENCH_DATA).", "run reproduce tune worker check verify"
+            "Folder with local copies of data sets (or METABENCH_DATA).",
+            "run reproduce tune worker check verify score adapt",
         ),
     ] = None
     deterministic: Annotated[

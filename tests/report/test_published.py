@@ -70,11 +70,13 @@ def test_every_number_has_a_source_and_is_plausible(number):
         assert number.half is None or 0 < number.half < 0.03
         assert number.setting["shots"] in (1, 5)
     elif number.metric == "return":
-        assert -400 < number.value < 0
+        assert -400 < number.value < (400 if number.setting.get("goal") == "direction" else 0)
     else:
         assert number.metric == "mse"
         assert 0 < number.value < 5
     assert (number.half is None) == (number.spread == "")
+    assert number.ours.keys() <= number.protocol.keys(), "what stands for a fact has the fact's name"
+    assert all(number.ours[name] != number.protocol[name] for name in number.ours)
 
 
 def test_more_shots_and_fewer_ways_are_easier():

@@ -165,6 +165,11 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
     notes = []
     if any(row["ok"] == 1 for row in rows):
         notes.append("1 seed: interval over tasks only.")
+    if few := max((record.distinct_tasks for group in groups for record in group.records), default=0):
+        notes.append(
+            f"There are {few} tasks in all, the same in training and test: an interval over tasks says nothing of "
+            "others. Compare by seeds."
+        )
     if any(row["ok"] < row["seeds"] for row in rows):
         notes.append("Scores are over the seeds that did not fail; the others are listed under failed trials.")
     numbered = {name: index for index, name in enumerate(job.looks)}

@@ -1,0 +1,32 @@
+"""The pages about the family: every algorithm of ours is in them, and no number is promised that is not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from metabench.registry.discovery import load_registry
+from metabench.registry.published import load_published
+
+ROOT = Path(__file__).resolve().parents[2]
+REGISTRY = load_registry()
+SOURCES = {plugin.name: plugin.source for plugin in REGISTRY.plugins}
+OURS = {name for name, entry in REGISTRY.algorithms.items() if ".algorithms." in SOURCES[entry.plugin]}
+
+
+@pytest.mark.parametrize("page", ["fidelity.md", "which-algorithm.md"])
+def test_every_algorithm_of_ours_has_a_row(page):
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    first_cells = re.findall(r"^\| (`[^|]*`) \|", text, flags=re.M)
+    assert OURS - {name for cell in first_cells for name in re.findall(r"`([^`]+)`", cell)} == set()
+
+
+def test_the_published_numbers_that_the_page_promises_are_those_there_are():
+    text = (ROOT / "docs" / "which-algorithm.md").read_text("utf-8")
+    promised = re.search(r"\*\*Published numbers\*\* stand for (.*?): ", text, flags=re.S)
+    assert promised is not None
+    book = load_published(str(ROOT / "plugins" / "published.toml"))
+    there = {name for number in book.numbers for name in number.algorithms}
+    assert set(re.findall(r"`([^`]+)`", promised[1])) == there & OURS
