@@ -14,6 +14,7 @@ from metabench.api import (
     AlgorithmFactory,
     Params,
     Positive,
+    PackageRecipes,
     Problem,
     Rate,
     Size,
@@ -71,3 +72,9 @@ def esmaml(
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"es-maml": esmaml}
+
+
+@hookimpl
+def register_recipes() -> PackageRecipes:
+    """Settings that were tried on sinusoids; no paper has supervised tasks."""
+    return {("*", "*"): {"es-maml": {"directions": 16}}}
