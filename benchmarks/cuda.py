@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks.cuda_works import Work, works
 from metabench.api import Suite, Task
 from metabench.api.trees import flatten
+from metabench.engine.blocks import patches
 from metabench.engine.evaluate import final_scores
 from metabench.engine.learner import BatchedLearner
 from metabench.engine.measure import set_device, synchronise
@@ -29,7 +29,6 @@ from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
 from metabench.engine.strategies import make_strategy
 from metabench.engine.tasks import sampler_on, task_blocks
-from metabench_plugins.suites import backbones
 
 
 class Variant(NamedTuple):
@@ -45,26 +44,14 @@ class Variant(NamedTuple):
     """Whether it is timed without `--compiled`."""
 
 
-class UnfoldedConv2d(nn.Conv2d):
-    """A convolution as one matrix product with the patches of its input: grouped convolutions may be slow."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """See nn.Conv2d, for zero padding."""
-        size = [(side + 2 * self.padding[0] - self.kernel_size[0]) // self.stride[0] + 1 for side in x.shape[2:]]
-        patches = F.unfold(x, self.kernel_size, padding=self.padding, stride=self.stride)  # type: ignore[arg-type]
-        flat = patches.transpose(0, 1).flatten(1)
-        made = (self.weight.flatten(1) @ flat).view(-1, len(x), *size).transpose(0, 1)
-        return made if self.bias is None else made + self.bias[:, None, None]
-
-
 @contextmanager
-def unfolded() -> Iterator[None]:
-    """Inside it networks are built of UnfoldedConv2d."""
-    usual, backbones.nn.Conv2d = nn.Conv2d, UnfoldedConv2d  # type: ignore[misc]
+def plain() -> Iterator[None]:
+    """Inside it networks run their own convolutions."""
+    token = patches.ENABLED.set(False)
     try:
         yield
     finally:
-        backbones.nn.Conv2d = usual  # type: ignore[misc]
+        patches.ENABLED.reset(token)
 
 
 @contextmanager
@@ -86,10 +73,8 @@ def setting(**flags: bool) -> Iterator[None]:
 VARIANTS = (
     Variant("vectorised", "vectorised", setting),
     Variant("captured", "captured", setting),
-    Variant("captured, cuDNN chooses by trial", "captured", functools.partial(setting, benchmark=True)),
     Variant("captured, TF32", "captured", functools.partial(setting, allow_tf32=True)),
-    Variant("captured, unfolded", "captured", unfolded),
-    Variant("threaded: a task at a time", "threaded", setting, "omniglot 5w1s maml"),
+    Variant("captured, plain layers", "captured", plain),
     Variant("compiled", "compiled", setting, "sinusoid", asked=False),
     Variant("compiled", "compiled", setting, "mlp", asked=False),
 )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from metabench.errors import UserError
 from metabench.experiments.learners import load_learner
 from metabench.experiments.read_options import read_options, with_keywords
+from metabench.experiments.scoring import score
 from metabench.records.frames import load, load_tasks
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["UserError", "load", "load_learner", "load_tasks", "reproduce", "run"]
+__all__ = ["UserError", "load", "load_learner", "load_tasks", "reproduce", "run", "score"]
 __version__ = version("metabench")
 
 

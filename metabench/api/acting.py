@@ -26,3 +26,5 @@ class Acting(NamedTuple):
     told: Callable[[Batch], Tensor] | None = None
     """What tells a task from others, in numbers (facts,), from its batch as it was sampled: for upper references."""
     facts: int = 0
+    steps: int = 0
+    """Of its environment that a training task takes, those of its query set among them."""

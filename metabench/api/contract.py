@@ -220,6 +220,8 @@ class Suite(NamedTuple):
     """The share of an algorithm's step size that inner steps after the first have: `step_size` tells it."""
     clip_norm: float = 0.0
     """The norm that outer directions which are longer are cut to, as is usual for policies; 0 leaves them."""
+    distinct_tasks: int = 0
+    """How many tasks there are in all, where they are so few that training and test meet the same; otherwise 0."""
     estimated: bool = False
     """Whether the loss's derivatives are estimates, as those of a policy's surrogate: not those of its value."""
     collect: CollectFn | None = None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metabench.api import Suite
+from metabench.api import Batch, Suite, Task
 from metabench.engine.seeds import random_generator
 from metabench.errors import UserError
 
@@ -61,6 +61,29 @@ def points(given: Array, shape: tuple[int, ...], floating: bool, name: str) -> T
     if not bool(torch.isfinite(found).all()):
         raise UserError(f"{name} holds numbers that are not finite.")
     return found
+
+
+def whole_tasks(given: Any, form: Form) -> Task:
+    """Tasks (n, points, ...) of a reader's own, checked. Targets of classes are their numbers, from 0."""
+    try:
+        batches = [Batch(*batch) for batch in Task(*given)]
+        counts = {len(leaf) for batch in batches for leaf in batch}
+    except TypeError:
+        raise UserError("tasks must be a suite's name, a Suite or a Task of arrays.") from None
+    if len(counts) != 1 or counts == {0}:
+        raise UserError(f"tasks must have one number of tasks on the first axis, not {sorted(counts)}.")
+    found = []
+    for name, batch in zip(Task._fields, batches, strict=True):
+        x = [points(one, form.x_shape, form.x_floating, f"{name}.x of a task") for one in batch.x]
+        y = [points(one, form.y_shape, form.y_floating, f"{name}.y of a task") for one in batch.y]
+        if {len(one) for one in x} != {len(one) for one in y} or len({len(one) for one in x}) != 1:
+            raise UserError(f"{name} must have as many targets as inputs, the same number in each task.")
+        found.append(Batch(torch.stack(x), torch.stack(y)))
+        if form.ways is not None and not bool(((found[-1].y >= 0) & (found[-1].y < form.ways)).all()):
+            raise UserError(
+                f"{name}.y must be classes from 0 to {form.ways - 1}: the learner tells {form.ways} apart."
+            )
+    return Task(*found)
 
 
 class Labels(NamedTuple):

@@ -54,6 +54,8 @@ def outcome_of(
         adapt_ms=tested.adapt_ms if tested else None,
         peak_memory_mb=round(max(state.memory_mb, peak_memory_mb(device)), 1),
         strategy=state.strategy,
+        distinct_tasks=state.distinct_tasks,
+        environment_steps=state.environment_steps,
         provenance=provenance_of(run, state, ending, "; ".join(filter(None, (notice, unfinished(state)))), device),
     )
     clocks = {f"{name}_seconds": round(seconds, 4) for name, seconds in state.seconds.items()}

@@ -16,6 +16,7 @@ from metabench.api.gathering import sent
 from metabench.api.trees import Shaped, map_tree
 from metabench.engine.attention import Attention
 from metabench.engine.blocks.fuse import fuse
+from metabench.engine.blocks.patches import patched
 from metabench.engine.functional import FunctionalModule
 from metabench.engine.guards import refuse_lost, refuse_unsteady
 from metabench.engine.layers import layers_of
@@ -88,11 +89,12 @@ def problem_around(
     initial = {name: weight.detach().clone() for name, weight in module.named_parameters() if weight.requires_grad}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
     per_thread = threading.local()  # weights are swapped in place: one module a thread
-    per_thread.module = FunctionalModule(fuse(copy.deepcopy(module)))
+    quick = patched if device.type == "cuda" else fuse
+    per_thread.module = FunctionalModule(quick(copy.deepcopy(module)))
 
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(per_thread, "module"):
-            per_thread.module = FunctionalModule(fuse(copy.deepcopy(module)))
+            per_thread.module = FunctionalModule(quick(copy.deepcopy(module)))
         if precision != "bf16":
             outputs: Tensor = per_thread.module(params, x)
             return outputs

@@ -9,6 +9,7 @@ import msgspec
 import torch
 
 from metabench.api import Algorithm, Learner, Suite
+from metabench.engine.blocks import patches
 from metabench.engine.build import build_algorithm, build_suite, refuse_overlap
 from metabench.engine.checkpointing import Checkpoints, Saved
 from metabench.engine.crossed import take_training
@@ -112,6 +113,7 @@ def set_up_process(execution: Execution) -> None:
     torch.set_num_threads(1)  # a trial's threads run whole tasks, see strategies.Threaded
     set_deterministic(execution.deterministic, execution.device)
     set_device(execution.device)
+    patches.ENABLED.set(not execution.plain_layers)
     keep_freed_memory()
     reset_peak_memory(execution.device)
 
@@ -142,7 +144,8 @@ def build(run: TrialRun, suite: Suite, state: TrialState) -> Learner:
         rehearse(learner, suite, training_tasks(run, suite, 0), f"Algorithm '{trial.algorithm}'")
         torch.set_num_threads(1 if execution.deterministic else execution.threads)
     state.strategy, state.layers = strategy_of(learner), layers_of(learner)
-    state.higher_is_better = suite.higher_is_better
+    state.higher_is_better, state.distinct_tasks = suite.higher_is_better, suite.distinct_tasks
+    state.environment_steps = trial.budget.meta_batch_size * suite.acting.steps if suite.acting else 0
     return learner
 
 

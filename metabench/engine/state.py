@@ -111,6 +111,8 @@ class TrialState:
     layers: str = ""
     """What runs its convolutions; see Strategy."""
     higher_is_better: bool = True
+    distinct_tasks: int = 0
+    environment_steps: int = 0
     selection: str = ""
     """See Record; known once the training has ended."""
     selected_update: int = 0

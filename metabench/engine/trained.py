@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metabench.api import Algorithm, Batch, Learner, Suite
+from metabench.api import Algorithm, Batch, Learner, Suite, Task
 from metabench.api import Predict as PredictFn
 from metabench.engine import problem
-from metabench.engine.arrays import Array, Form, Labels, classes, form_of, inputs, points
+from metabench.engine.arrays import Array, Form, Labels, classes, form_of, inputs, points, whole_tasks
 from metabench.engine.build import build_algorithm
 from metabench.engine.kept_state import restore
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner
@@ -84,6 +84,15 @@ class TrainedLearner:
         if protocol == "inductive":
             predict = problem.inductive(predict, support.x)
         return Predictor(self, predict, labels)
+
+    @property
+    def mean_input(self) -> float:
+        """Of the inputs of a few training tasks."""
+        return float(self.suite.sample("train", 4, random_generator("form")).support.x.double().mean())
+
+    def tasks(self, given: Any) -> Task:
+        """Tasks of a reader's own (n, points, ...), checked, where the learner is; see `metabench.score`."""
+        return to_device_dtype(whole_tasks(given, self.form), self.device, self.dtype)
 
     def module(self) -> nn.Module:
         """The suite's own module with the learnt initial weights, for use without metabench.

@@ -78,7 +78,9 @@ def learner_of(
     try:
         found = changes(record, code_digests(code_now(registry, [trial]), trial))
         if found and not changed_code:
-            raise UserError(f"{' and '.join(found)} changed since; {again}, changed_code=True loads it all the same")
+            raise UserError(
+                f"{' and '.join(found)} changed since; {again}, --changed-code (changed_code=True) loads it still"
+            )
         header, state = read_state(content)
         if header["id"] != trial.id:
             raise UserError(f"its state.pt is that of '{header['id']}'")

@@ -24,7 +24,9 @@ from metabench.experiments.option_values import (
 from metabench.records.trials import Budget, Precision, Protocol, StrategyName
 from metabench.units import bytes_of, seconds_of
 
-IN_TRIALS = "run reproduce tune worker"
+OF_TRIALS = "run reproduce tune rerun"
+"""Those that make experiments, from options or from a pack."""
+IN_TRIALS = "run reproduce tune worker rerun"
 """The commands that compute trials."""
 
 
@@ -71,7 +73,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = ()
     suites: Annotated[
-        tuple[str, ...], Option("Task suites, with commas.", "run tune", read=read_names, short="-s")
+        tuple[str, ...], Option("Task suites, with commas.", "run tune score", read=read_names, short="-s")
     ] = ()
     seeds: Annotated[
         int | tuple[int, ...],
@@ -81,7 +83,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         dict[str, dict[str, Any]],
         Option(
             "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated); VALUE,VALUE is a grid.",
-            "run reproduce tune check",
+            "run reproduce tune check score",
             tune="NAME.PARAMETER=VALUE: not tuned, but set (may be repeated).",
             flag="--set",
             read=read_settings,
@@ -106,9 +108,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Option("Meta-updates from one validation to the next, in place of --validations.", check=check_positive),
     ] = None
     validation_tasks: Annotated[int | None, Option("Validation tasks.")] = None
-    test_tasks: Annotated[int | None, Option("Test tasks.", "run reproduce")] = None
+    test_tasks: Annotated[int | None, Option("Test tasks.", "run reproduce score")] = None
     test_steps: Annotated[
-        int | None, Option("Inner steps at validation and test.", tune="Inner steps at validation.")
+        int | None,
+        Option("Inner steps at validation and test.", "run tune score", tune="Inner steps at validation."),
     ] = None
     protocol: Annotated[
         Protocol, Option("transductive, inductive or both.", "run tune", tune="transductive or inductive.")
@@ -118,6 +121,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | None,
         Option(
             "The results folder.",
+            OF_TRIALS,
             tune="The folder of the trials. Default: results/tune-...",
             short="-o",
             group="Where and how",
@@ -132,11 +136,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = ()
     jobs: Annotated[
-        int | None, Option("Trials at once. Default: one per core.", check=check_positive, short="-j")
+        int | None, Option("Trials at once. Default: one per core.", OF_TRIALS, check=check_positive, short="-j")
     ] = None
     device: Annotated[
         str,
-        Option("auto, cpu, cuda, cuda:1 ...", IN_TRIALS, worker="auto, cpu, cuda, cuda:1 ... Default: cpu."),
+        Option(
+            "auto, cpu, cuda, cuda:1 ...",
+            f"{IN_TRIALS} score adapt",
+            worker="auto, cpu, cuda, cuda:1 ... Default: cpu.",
+        ),
     ] = "auto"
     strategy: Annotated[
         StrategyName,
@@ -147,13 +155,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ] = "auto"
     rematerialise: Annotated[bool, Option("Compute inner steps twice to save memory (threaded).", IN_TRIALS)] = False
     plain_layers: Annotated[
-        bool, Option("Run a model's own layers where convolution blocks could (threaded).", IN_TRIALS)
+        bool, Option("Run a model's own convolutions where quicker ones could (threaded, captured).", IN_TRIALS)
     ] = False
     plugins: Annotated[
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run reproduce tune worker verify check list plugins export",
+            "run reproduce tune worker verify check list plugins score adapt export rerun",
             flag="--plugin",
             read=read_files,
         ),
@@ -161,7 +169,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     data: Annotated[
         str | None,
         Option(
-            "Folder with local copies of data sets (or METABENCH_DATA).", "run reproduce tune worker check verify"
+            "Folder with local copies of data sets (or METABENCH_DATA).",
+            "run reproduce tune worker check verify score adapt rerun",
         ),
     ] = None
     deterministic: Annotated[
@@ -176,8 +185,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             group="Limits and failures",
         ),
     ] = "60s"
-    trial_timeout: Annotated[str | None, Option("What one trial may take: 90s, 15m, 2h.", check=seconds_of)] = None
-    memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", check=bytes_of)] = None
+    trial_timeout: Annotated[
+        str | None, Option("What one trial may take: 90s, 15m, 2h.", OF_TRIALS, check=seconds_of)
+    ] = None
+    memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", OF_TRIALS, check=bytes_of)] = (
+        None
+    )
     keep_state: Annotated[
         bool,
         Option(
@@ -199,9 +212,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fail_fast: Annotated[bool, Option("Stop at the first trial that fails.", "run reproduce")] = False
     executor: Annotated[
         str,
-        Option("; ".join(f"{name}: {row.summary}" for name, row in EXECUTORS.items()) + ".", check=check_executor),
+        Option(
+            "; ".join(f"{name}: {row.summary}" for name, row in EXECUTORS.items()) + ".",
+            OF_TRIALS,
+            check=check_executor,
+        ),
     ] = "local"
-    scheduler: Annotated[str | None, Option("Of Dask: tcp://HOST:8786. Default: a cluster on this machine.")] = None
+    scheduler: Annotated[
+        str | None, Option("Of Dask: tcp://HOST:8786. Default: a cluster on this machine.", OF_TRIALS)
+    ] = None
 
     def __post_init__(self) -> None:
         for row in rows(type(self)):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from metabench.records.columns import COLUMNS, Column, as_text, of_trials, trial_values
 from metabench.records.matching import mismatches
-from metabench.records.record import Record, ValidationPoint
+from metabench.records.packs import opened
+from metabench.records.record import Record, Scores, ValidationPoint
 from metabench.records.store import records, scores
 from metabench.records.trials import Trial
 
@@ -60,7 +61,7 @@ def load(root: str | Path, columns: Iterable[Column] = COLUMNS) -> DataFrame:
     """
     import pandas as pd
 
-    shown, found = in_order(columns), matched(root)
+    shown, found = in_order(columns), matched(opened(root))
     pairs = [(row, parameters_of(record.trial)) for record in found for row in record_rows(record, shown)]
     frame = pd.DataFrame([row for row, _ in pairs], columns=None if pairs else [column.name for column in shown])
     names = dict.fromkeys(name for _, own in pairs for name in own)
@@ -100,28 +101,36 @@ def parameters_of(trial: Trial) -> dict[str, Any]:
 @with_columns({**TASK_COLUMNS, "METRIC": "One column for each metric of the suites: the score of this task."})
 def load_tasks(root: str | Path) -> DataFrame:
     """One row per trial, protocol, test task and inner step, with a column for each metric."""
+    import pandas as pd
+
+    root = opened(root)
+    frames = [frame for record in matched(root) if len(frame := task_rows(record.trial, scores(root, record)))]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
+
+
+def task_rows(trial: Trial, found: Scores) -> DataFrame:
+    """See load_tasks: the rows of one trial."""
     import numpy as np
     import pandas as pd
 
     frames = []
-    for record in matched(root):
-        for protocol, metrics in scores(root, record).items():
-            values = {name: np.asarray(steps) for name, steps in metrics.items()}
-            steps, tasks = next(iter(values.values())).shape
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "algorithm": record.trial.algorithm,
-                        "suite": record.trial.suite,
-                        "seed": record.trial.seed,
-                        "protocol": protocol,
-                        "step": np.repeat(np.arange(steps), tasks),
-                        "task": np.tile(np.arange(tasks), steps),
-                        **{name: value.ravel() for name, value in values.items()},
-                        "trial_id": record.trial.id,
-                    }
-                )
+    for protocol, metrics in found.items():
+        values = {name: np.asarray(steps) for name, steps in metrics.items()}
+        steps, tasks = next(iter(values.values())).shape
+        frames.append(
+            pd.DataFrame(
+                {
+                    "algorithm": trial.algorithm,
+                    "suite": trial.suite,
+                    "seed": trial.seed,
+                    "protocol": protocol,
+                    "step": np.repeat(np.arange(steps), tasks),
+                    "task": np.tile(np.arange(tasks), steps),
+                    **{name: value.ravel() for name, value in values.items()},
+                    "trial_id": trial.id,
+                }
             )
+        )
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
 
 
@@ -134,7 +143,7 @@ def load_curves(root: str | Path) -> DataFrame:
         {name: getattr(record.trial, name) for name in named}
         | {name: getattr(point, name) for name in ValidationPoint.__struct_fields__}
         | {"trial_id": record.trial.id}
-        for record in matched(root)
+        for record in matched(opened(root))
         for point in record.curve
     ]
     return pd.DataFrame(rows, columns=[*named, *ValidationPoint.__struct_fields__, "trial_id"])

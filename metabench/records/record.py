@@ -71,6 +71,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_mb: float | None = None
     """Peak resident memory of the process during the trial (CPU), or peak allocated device memory (CUDA)."""
     strategy: str = ""
+    distinct_tasks: int = 0
+    """Tasks that the suite has in all, where they are few; otherwise 0."""
+    environment_steps: int = 0
+    """That a meta-update takes, where the tasks are environments."""
     provenance: Provenance = Provenance()
     scores_sha256: str = ""
     """Of scores.json beside it, as it was written."""

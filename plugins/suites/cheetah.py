@@ -133,7 +133,8 @@ def cheetah(
         clip_norm=clip_norm,
         estimated=True,
         collect=collect,
-        acting=Acting(collect, divergence),
+        acting=Acting(collect, divergence, steps=settings.steps),
+        distinct_tasks=2 if goal == "direction" else 0,
         recipes={"quick": QUICK, "paper": PAPER},
     )
 

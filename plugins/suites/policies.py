@@ -32,6 +32,11 @@ class Settings(NamedTuple):
     later_lr: float
     clip_norm: float
 
+    @property
+    def steps(self) -> int:
+        """Of the environment, that a training task takes."""
+        return self.horizon * self.trajectories * (self.rounds + 1)
+
 
 class NormalHead(nn.Module):
     """Linear to means (..., a), and beside them log deviations (a,): (..., 2 a) by one product."""

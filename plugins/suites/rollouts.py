@@ -78,7 +78,11 @@ def policy_suite(
         clip_norm=settings.clip_norm,
         estimated=settings.estimator != "pathwise",
         acting=Acting(
-            partial(collect, world, settings), divergence, lambda batch: batch.y[0, : world.facts], world.facts
+            partial(collect, world, settings),
+            divergence,
+            told=lambda batch: batch.y[0, : world.facts],
+            facts=world.facts,
+            steps=settings.steps,
         ),
         recipes=recipes,
     )

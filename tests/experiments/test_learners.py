@@ -269,7 +269,7 @@ def test_a_state_that_cannot_be_written_costs_nothing_else(registry, tmp_path, m
     store.write(tmp_path, msgspec.structs.replace(builders.outcome(trial), state=b"state"))
     record = store.record_of(tmp_path, trial.id)
     assert record.status == "ok"
-    assert record.provenance.notice == "its state could not be kept: No space left on device"
+    assert record.provenance.notice == "its state.pt could not be kept: No space left on device"
     assert record.state_sha256 == ""
 
 

@@ -83,4 +83,5 @@ def test_a_trial_says_whether_its_algorithm_can_be_run(algorithm, status, regist
     )
     record = run_trial(trial, Execution(), lambda sign: None, registry).record
     assert record.status == status
+    assert record.environment_steps == (0 if status == "unfit" else 2 * 3 * 2 * 2)  # tasks, horizon, trajectories
     assert ("does not collect between inner steps" in record.reason) == (status == "unfit")

@@ -113,6 +113,11 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
         notes.append("1 seed: interval over tasks only. It does not say how another seed would have scored.")
     if any(row["ok"] == 2 for row in rows):
         notes.append("2 seeds: too few to see how seeds differ; such an interval may cover only 90% instead of 95%.")
+    if few := max((record.distinct_tasks for group in groups for record in group.records), default=0):
+        notes.append(
+            f"There are {few} tasks in all, the same in training and test: an interval over tasks says nothing of "
+            "others. Compare by seeds."
+        )
     if any(row["ok"] < row["seeds"] for row in rows):
         notes.append("Scores are over the seeds that did not fail; the others are listed under failed trials.")
     if len({group.records[0].trial.budget for group in groups}) > 1:
