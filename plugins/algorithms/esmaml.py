@@ -12,9 +12,9 @@ from torch.optim import Adam
 from metabench.api import (
     Algorithm,
     AlgorithmFactory,
+    PackageRecipes,
     Params,
     Positive,
-    PackageRecipes,
     Problem,
     Rate,
     Size,
