@@ -62,7 +62,9 @@ def test(run: TrialRun, suite: Suite, learner: Learner, state: TrialState) -> Te
         tests={name: summary(name, scores[name], metric) for name in inductive},
         adapt_ms=adaptation_ms(learner, blocks[0], budget.test_steps, run.execution.device),
         scores=scores,
-        examples=examples(learner, blocks[0], budget.test_steps, shown, inductive=inductive[shown]),
+        examples=examples(
+            learner, blocks[0], budget.test_steps, shown, inductive=inductive[shown], acting=suite.acting
+        ),
     )
 
 
