@@ -24,6 +24,9 @@ from metabench.api.datasets import DataError
 from metabench.api.gathering import Gather, as_input, gatherer
 from metabench.records.recipe import Recipe
 
+BINS = 10
+"""Of confidence, in the calibration error."""
+
 
 def image_suite(
     name: str,
@@ -165,7 +168,29 @@ def cross_entropy(predict: Predict, batch: Batch) -> Tensor:
 
 
 def classification_scores(predict: Predict, batch: Batch) -> dict[str, Tensor]:
-    """The share of right answers, and the cross-entropy in nats."""
+    """The share of right answers, the cross-entropy in nats, and how far the probabilities can be trusted."""
     logits = predict(batch.x)
-    right = logits.argmax(-1) == batch.y
-    return {"accuracy": right.float().mean(), "loss": F.cross_entropy(logits, batch.y)}
+    chances, right = logits.softmax(-1), (logits.argmax(-1) == batch.y).to(logits.dtype)
+    return {
+        "accuracy": right.float().mean(),
+        "loss": F.cross_entropy(logits, batch.y),
+        "brier": brier(chances, batch.y),
+        "calibration_error": calibration_error(chances.amax(-1), right),
+    }
+
+
+def brier(chances: Tensor, y: Tensor) -> Tensor:
+    """Brier's score (1950): the mean squared distance of the probabilities (q, ways) from the truth, 0 to 2."""
+    truth = y[:, None] == torch.arange(chances.shape[-1], device=y.device)
+    return (chances - truth.to(chances.dtype)).square().sum(-1).mean()
+
+
+def calibration_error(confidence: Tensor, right: Tensor) -> Tensor:
+    """Expected calibration error (Naeini et al. 2015): |share right - mean confidence|, averaged over BINS bins.
+
+    Of one task's query points (q,). With few of them it is above 0 for a perfectly calibrated learner too: compare it
+    at equal numbers of query points.
+    """
+    place = (confidence * BINS).floor().clamp(0, BINS - 1)
+    member = (place[:, None] == torch.arange(BINS, device=place.device)).to(confidence.dtype)
+    return (member * (right - confidence)[:, None]).sum(0).abs().sum() / len(right)

@@ -60,7 +60,7 @@ def test_suites_that_do_not_fit_are_refused_in_one_line():
     with pytest.raises(ValueError, match=r"support.x is \(1, 8, 8\) float32 here and \(1, 9, 9\) float32 there"):
         larger.prepare()
     other = pictures()._replace(metrics=lambda predict, batch: {"recall": predict(batch.x).sum()})
-    with pytest.raises(ValueError, match="they have the metrics accuracy, loss and recall"):
+    with pytest.raises(ValueError, match="they are judged by accuracy and by recall"):
         cross(pictures(), other).prepare()
 
 

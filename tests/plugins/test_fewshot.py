@@ -116,7 +116,7 @@ def test_metrics_and_loss_of_one_task_work_under_vmap():
 
     def accuracy(x, y):
         right = built.metrics(lambda x: torch.nn.functional.one_hot(y, SHAPE.ways) * 9.0, Batch(x, y))
-        assert list(right) == ["accuracy", "loss"]
+        assert list(right) == ["accuracy", "loss", "brier", "calibration_error"]
         return right["accuracy"], built.loss(lambda x: x.flatten(1)[:, :1].expand(-1, SHAPE.ways), Batch(x, y))
 
     scores, losses = torch.func.vmap(accuracy)(*tasks.query)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -99,3 +100,20 @@ def test_cohens_d_is_in_units_of_the_spread():
     assert cohens_d(first, second) == pytest.approx(0.5, abs=0.05)
     assert cohens_d(first, second) == -cohens_d(second, first) == pytest.approx(cohens_d(9 * first, 9 * second))
     assert np.isnan(cohens_d(np.ones(3), np.zeros(3)))
+
+
+def test_calibration_stands_beside_the_score_where_it_was_measured(tmp_path):
+    plain = made("a", 0, 0.0, "of a")
+    store.write(tmp_path, plain)
+    assert "calibration" not in build_report([tmp_path], formats=("svg",)).tables
+    for seed in (0, 1):
+        one = made("b", seed, 0.0, "of b")
+        test = one.record.tests["transductive"]
+        more = {"loss": [2.0], "brier": [9.0, 0.25 + seed], "calibration_error": [0.1]}
+        test = msgspec.structs.replace(test, adaptation={**test.adaptation, **more})
+        store.write(
+            tmp_path,
+            msgspec.structs.replace(one, record=msgspec.structs.replace(one.record, tests={"transductive": test})),
+        )
+    (row,) = build_report([tmp_path], formats=("svg",)).tables["calibration"].to_dict("records")
+    assert (row["suite"], row["brier"], row["calibration_error"], row["seeds"]) == ("b", 0.75, 0.1, 2)

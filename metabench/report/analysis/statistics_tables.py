@@ -11,18 +11,36 @@ from metabench.report.analysis.pairs import all_pairs, comparison_groups, contes
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import aggregates as aggregate
 from metabench.report.statistics import bootstrap
+from metabench.report.statistics.effects import cohens_d
 from metabench.report.statistics.intervals import Interval, paired, stack
+
+CALIBRATION = ("loss", "brier", "calibration_error")
+"""Metrics of classification beside its accuracy, lower is better."""
 
 
 def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
-    """Name -> table: `seeds`, `aggregates`, `pairs` and `ranks`; no table where it would have no row."""
+    """Name -> table: `seeds`, `aggregates`, `pairs`, `ranks`, `calibration`; no table where it would have no row."""
     rows_of = {
         "seeds": [row for group in groups for row in seeds(group)],
         "aggregates": [aggregates(group) for group in groups if group.steps],
         "pairs": list(pair_rows(groups)),
         "ranks": list(rank_rows(groups)),
+        "calibration": [calibration(group) for group in groups if set(CALIBRATION) <= measured(group)],
     }
     return {name: pd.DataFrame(rows) for name, rows in rows_of.items() if rows}
+
+
+def measured(group: Configuration) -> set[str]:
+    """The metrics that every counted trial has."""
+    found = [set(record.tests[group.protocol].adaptation) for record in group.scored_records]
+    return set.intersection(*found) if found else set()
+
+
+def calibration(group: Configuration) -> dict[str, Any]:
+    """How far its probabilities can be trusted after the last inner step: means over seeds and test tasks."""
+    tests = [record.tests[group.protocol] for record in group.scored_records]
+    means = {name: sum(test.adaptation[name][-1] for test in tests) / len(tests) for name in CALIBRATION}
+    return {**group.named(), "score": group.score().mean, **means, "seeds": len(tests)}
 
 
 def columns(name: str, interval: Interval | None) -> dict[str, Any]:
@@ -64,6 +82,7 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
                 **columns("difference", pair.difference), "p": pair.p, "p_corrected": pair.adjusted,
                 "pairs": pair.family, "significant": pair.significant, **columns("first_better", pair.better),
                 "bootstrap_low": low, "bootstrap_high": high,
+                "cohens_d": cohens_d(stack(pair.first.final), stack(pair.second.final)),
             }  # fmt: skip
 
 
