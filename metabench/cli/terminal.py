@@ -89,7 +89,8 @@ LEAST = 3
 def results_table(summary: TextTable, width: int) -> Table:
     """The table at the end of a run: as many columns as fit, by what matters; the best of each suite is bold."""
     table = Table(title="mean score ± half of its 95% interval over seeds and test tasks", title_justify="left")
-    left, kept = width - 1, []
+    left = width - 1
+    kept: list[int] = []
     rank = {name: place for place, name in enumerate(PRIORITY)}
     for place in sorted(range(len(summary.names)), key=lambda place: rank.get(summary.names[place], len(rank))):
         needed = 3 + max(len(text) for text in (summary.headings[place], *(row[place] for row in summary.rows)))

@@ -142,7 +142,8 @@ def planned(
 
 
 def unfit(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str, ...]:
-    """A line for each algorithm that is not made for a suite, as far as that is known without its data."""
+    """A line for each algorithm that is not made for a suite, of suites that have no data to prepare."""
+    from metabench.api import Suite
     from metabench.engine.build import build_algorithm
 
     known: dict[tuple[str, str], str] = {}
@@ -151,6 +152,8 @@ def unfit(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str, ...]:
             known[trial.algorithm, trial.suite] = ""
             with suppress(Exception, SystemExit):  # what else is wrong, or needs the data, the run says
                 suite = builder.build(trial.suite, trial.suite_parameters)
+                if suite.prepare is not Suite._field_defaults["prepare"]:
+                    continue
                 try:
                     build_algorithm(builder.registry, suite, trial, "cpu")
                 except NotApplicableError as error:

@@ -64,7 +64,7 @@ def test_columns_stay_where_they_are(width):
         shown = lines(view, width)
         assert all(len(line) <= width for line in shown)
         places |= {line.index(f"{done:,} of 1,000") for line in shown[1:]}
-        assert all("seed" in line for line in shown[1:])
+        assert width < 80 or all("seed" in line for line in shown[1:])
     assert len(places) == 1
 
 
@@ -95,8 +95,7 @@ def test_a_narrow_table_keeps_what_matters(tmp_path):
             store.write(tmp_path, builders.outcome(of, {"transductive": cells}, "mse", train_seconds=12.0))
     summary = summary_table(store.records(tmp_path), tmp_path)
     table = results_table(summary, 80)
-    assert [str(column.header) for column in table.columns][:3] != []
-    assert {"algorithm", "mse ↓", "verdict", "train s"} <= {str(column.header) for column in table.columns}
+    assert {"algorithm", "mse ↓", "verdict", "train s ± SD"} <= {str(column.header) for column in table.columns}
     assert [row.style for row in table.rows] == ["bold", None]
     (line,) = best_lines(summary)
     assert line.startswith("Best on s: a, mse ↓ ")

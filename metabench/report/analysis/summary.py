@@ -169,7 +169,7 @@ def summary_table(records: Iterable[Record], results: str | Path, columns: Seque
 
 def heading(column: Column) -> str:
     """A column's heading, with its unit."""
-    return f"{formatting.heading(column)} {column.unit * (not column.beside)}".strip()
+    return f"{formatting.heading(column)} {column.unit * (not column.beside or column.format == 'timing')}".strip()
 
 
 def cell(column: Column, row: Mapping[str, Any]) -> str:
