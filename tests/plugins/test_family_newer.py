@@ -186,8 +186,8 @@ def test_many_directions_lead_es_maml_where_maml_goes_and_each_update_has_its_ow
     problem, task = given(lines())
     settings = {"inner_lr": 0.1, "inner_steps": 1}
     usual = flat(direction(maml(problem, **settings), task))
-    many = flat(direction(esmaml(problem, **settings, directions=400, sigma=0.01), task))
-    assert float(torch.nn.functional.cosine_similarity(many, usual, dim=0)) > 0.9
+    many = flat(direction(esmaml(problem, **settings, directions=150, sigma=0.01), task))
+    assert float(torch.nn.functional.cosine_similarity(many, usual, dim=0)) > 0.8  # 0.92 is expected
     few = esmaml(problem, **settings, directions=2)
     one, again, next_one = (flat(direction(few, task, progress)) for progress in (0.5, 0.5, 0.501))
     assert torch.equal(one, again)
