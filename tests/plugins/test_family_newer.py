@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from metabench.api import Batch, grad, map_tree, unroll
+from metabench.api import Acting, Batch, NotApplicableError, grad, map_tree, unroll
 from metabench.api.trees import flatten
 from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
@@ -20,6 +20,7 @@ from metabench_plugins.algorithms.incontext import incontext
 from metabench_plugins.algorithms.l2f import l2f
 from metabench_plugins.algorithms.leo import leo
 from metabench_plugins.algorithms.maml import maml
+from metabench_plugins.algorithms.nearest import nearest
 from metabench_plugins.algorithms.networks import run
 from metabench_plugins.algorithms.sharpmaml import sharpmaml
 from metabench_plugins.algorithms.unicorn import unicorn
@@ -114,6 +115,14 @@ def test_what_reads_its_support_set_does_so_in_any_order(factory, suite):
     assert inner.step(meta, codes[0], task.support, 0) is codes[0]
     if not problem.ways:  # without BatchNorm no query point sees another
         torch.testing.assert_close(inner.predict(meta, codes[0], task.query.x[:1]), same[:1])
+
+
+@pytest.mark.parametrize("factory", [cnp, incontext, nearest])
+def test_what_reads_points_refuses_policies_in_one_line(factory):
+    problem, _ = given(lines())
+    acting = Acting(collect=lambda predict, batch: batch, divergence=lambda one, other: one.mean())
+    with pytest.raises(NotApplicableError, match="it reads points and their targets"):
+        factory(problem._replace(acting=acting))
 
 
 @pytest.mark.parametrize("suite", TOYS.values(), ids=TOYS)
