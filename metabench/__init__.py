@@ -16,7 +16,9 @@ from metabench.records.frames import load, load_tasks
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["UserError", "load", "load_learner", "load_tasks", "reproduce", "run", "score"]
+    from metabench.report.figures.catalogue import Picture
+
+__all__ = ["UserError", "figures", "load", "load_learner", "load_tasks", "reproduce", "run", "score"]
 __version__ = version("metabench")
 
 
@@ -38,6 +40,16 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
         pass
     trials = load(prepared.out)
     return trials[trials["trial_id"].isin([trial.id for trial in prepared.trials])].reset_index(drop=True)
+
+
+def figures(results: str | Path | list[str | Path]) -> dict[str, Picture]:
+    """Every figure of the report on a results folder, or several, by its name, as `sinusoid-scores`.
+
+    A notebook shows it; `.words` has its numbers and `.content["svg"]` its file. Raises UserError.
+    """
+    from metabench.report.build import figures as drawn
+
+    return drawn(results)
 
 
 def reproduce(row: str, against: str | Path = "paper", **options: Any) -> DataFrame:

@@ -29,7 +29,7 @@ MAY_IMPORT = {
 EXECUTORS = {"records", "errors", "processes"}
 """What `experiments/executors/` may import, beside itself."""
 PUBLIC = {
-    "metabench": {"UserError", "load", "load_learner", "load_tasks", "reproduce", "run", "score"},
+    "metabench": {"UserError", "figures", "load", "load_learner", "load_tasks", "reproduce", "run", "score"},
     "metabench.registry": {"load_registry"},
     "metabench.report": {"statistics", "write_report"},
     "metabench.testing": {"Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"},

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Event
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from metabench.experiments.commands import command_of
 from metabench.experiments.execution import plan_execution, run_trial
 from metabench.experiments.executors.queue import Limits, Queue
 from metabench.experiments.executors.registry import ExecutorSetup, make_executor
@@ -24,6 +25,9 @@ from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Execution, Trial
 from metabench.units import bytes_of, seconds_of
+
+if TYPE_CHECKING:  # torch is imported where plugins are
+    from metabench.registry.discovery import Registry
 
 
 class Experiment(NamedTuple):
@@ -94,15 +98,24 @@ def experiment(options: Options, dry: bool = False) -> Experiment:
 
 def check(options: Options, dry: bool) -> Experiment:
     """See experiment."""
-    from metabench.engine.digests import code_now
     from metabench.experiments.planning import plan_experiment
     from metabench.experiments.suite_builder import SuiteBuilder
 
     registry = open_registry(options)
+    trials, notices = plan_experiment(options, SuiteBuilder(registry))
+    return planned(options, registry, trials, notices, dry)
+
+
+def planned(
+    options: Options, registry: Registry, trials: tuple[Trial, ...], settings_notices: tuple[str, ...] = (),
+    dry: bool = False,
+) -> Experiment:  # fmt: skip
+    """An experiment of these trials: what of it is finished, and what is left to run."""
+    from metabench.engine.digests import code_now
+    from metabench.experiments.suite_builder import SuiteBuilder
+
     check_trackers(options.track, registry)
-    builder = SuiteBuilder(registry)
-    trials, settings_notices = plan_experiment(options, builder)
-    out = folder(options)
+    builder, out = SuiteBuilder(registry), folder(options)
     pending, _ = still_to_run(out, trials, options.retry_failed, dry=True)
     left = {trial.id for trial in pending}
     stale = outdated(out, [trial for trial in trials if trial.id not in left], builder, with_data=not dry)
@@ -116,7 +129,7 @@ def check(options: Options, dry: bool) -> Experiment:
     still, notices = still_to_run(out, trials, options.retry_failed, dry)  # sets damaged records aside
     if not dry:
         with store.writing(out):
-            store.record_request(out, trials)
+            store.record_request(out, trials, store.Request(command_of(options), registry.files))
     left = {trial.id for trial in still}
     pending = tuple(trial for trial in trials if trial.id in left or trial.id in again)
     notices = (*settings_notices, *notices, *stale.lines(options.rerun_changed))

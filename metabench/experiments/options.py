@@ -24,7 +24,9 @@ from metabench.experiments.option_values import (
 from metabench.records.trials import Budget, Precision, Protocol, StrategyName
 from metabench.units import bytes_of, seconds_of
 
-IN_TRIALS = "run reproduce tune worker"
+OF_TRIALS = "run reproduce tune rerun"
+"""Those that make experiments, from options or from a pack."""
+IN_TRIALS = "run reproduce tune worker rerun"
 """The commands that compute trials."""
 
 
@@ -114,11 +116,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     protocol: Annotated[
         Protocol, Option("transductive, inductive or both.", "run tune", tune="transductive or inductive.")
     ] = "transductive"
+    label_permutations: Annotated[
+        int, Option("Times that each test task is scored, its classes numbered anew.", "run", check=check_positive)
+    ] = 1
     precision: Annotated[Precision, Option("float32; bf16 for torch's autocast; float64 for checks.")] = "float32"
     out: Annotated[
         str | None,
         Option(
             "The results folder.",
+            OF_TRIALS,
             tune="The folder of the trials. Default: results/tune-...",
             short="-o",
             group="Where and how",
@@ -133,7 +139,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ),
     ] = ()
     jobs: Annotated[
-        int | None, Option("Trials at once. Default: one per core.", check=check_positive, short="-j")
+        int | None, Option("Trials at once. Default: one per core.", OF_TRIALS, check=check_positive, short="-j")
     ] = None
     device: Annotated[
         str,
@@ -158,7 +164,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run reproduce tune worker verify check list plugins score adapt export",
+            "run reproduce tune worker verify check list plugins score adapt export rerun",
             flag="--plugin",
             read=read_files,
         ),
@@ -167,7 +173,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | None,
         Option(
             "Folder with local copies of data sets (or METABENCH_DATA).",
-            "run reproduce tune worker check verify score adapt",
+            "run reproduce tune worker check verify score adapt rerun",
         ),
     ] = None
     deterministic: Annotated[
@@ -182,8 +188,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             group="Limits and failures",
         ),
     ] = "60s"
-    trial_timeout: Annotated[str | None, Option("What one trial may take: 90s, 15m, 2h.", check=seconds_of)] = None
-    memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", check=bytes_of)] = None
+    trial_timeout: Annotated[
+        str | None, Option("What one trial may take: 90s, 15m, 2h.", OF_TRIALS, check=seconds_of)
+    ] = None
+    memory_limit: Annotated[str | None, Option("What one trial may use: 500MB, 2GB.", OF_TRIALS, check=bytes_of)] = (
+        None
+    )
     keep_state: Annotated[
         bool,
         Option(
@@ -205,9 +215,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fail_fast: Annotated[bool, Option("Stop at the first trial that fails.", "run reproduce")] = False
     executor: Annotated[
         str,
-        Option("; ".join(f"{name}: {row.summary}" for name, row in EXECUTORS.items()) + ".", check=check_executor),
+        Option(
+            "; ".join(f"{name}: {row.summary}" for name, row in EXECUTORS.items()) + ".",
+            OF_TRIALS,
+            check=check_executor,
+        ),
     ] = "local"
-    scheduler: Annotated[str | None, Option("Of Dask: tcp://HOST:8786. Default: a cluster on this machine.")] = None
+    scheduler: Annotated[
+        str | None, Option("Of Dask: tcp://HOST:8786. Default: a cluster on this machine.", OF_TRIALS)
+    ] = None
 
     def __post_init__(self) -> None:
         for row in rows(type(self)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from metabench.records.columns import COLUMNS, Column, as_text, of_trials, trial_values
 from metabench.records.matching import mismatches
+from metabench.records.packs import opened
 from metabench.records.record import Record, Scores, ValidationPoint
 from metabench.records.store import records, scores
 from metabench.records.trials import Trial
@@ -60,7 +61,7 @@ def load(root: str | Path, columns: Iterable[Column] = COLUMNS) -> DataFrame:
     """
     import pandas as pd
 
-    shown, found = in_order(columns), matched(root)
+    shown, found = in_order(columns), matched(opened(root))
     pairs = [(row, parameters_of(record.trial)) for record in found for row in record_rows(record, shown)]
     frame = pd.DataFrame([row for row, _ in pairs], columns=None if pairs else [column.name for column in shown])
     names = dict.fromkeys(name for _, own in pairs for name in own)
@@ -102,6 +103,7 @@ def load_tasks(root: str | Path) -> DataFrame:
     """One row per trial, protocol, test task and inner step, with a column for each metric."""
     import pandas as pd
 
+    root = opened(root)
     frames = [frame for record in matched(root) if len(frame := task_rows(record.trial, scores(root, record)))]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
 
@@ -141,7 +143,7 @@ def load_curves(root: str | Path) -> DataFrame:
         {name: getattr(record.trial, name) for name in named}
         | {name: getattr(point, name) for name in ValidationPoint.__struct_fields__}
         | {"trial_id": record.trial.id}
-        for record in matched(root)
+        for record in matched(opened(root))
         for point in record.curve
     ]
     return pd.DataFrame(rows, columns=[*named, *ValidationPoint.__struct_fields__, "trial_id"])

@@ -18,6 +18,7 @@ import msgspec
 from metabench.errors import UserError, attempt
 from metabench.records.checkpoints import NAME as CHECKPOINT
 from metabench.records.files import DamagedError, DamageWarning, checksum, set_aside, write_atomically
+from metabench.records.plugin_files import PluginFile
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
 from metabench.records.states import STATE, with_states
 from metabench.records.trials import Trial
@@ -238,9 +239,28 @@ def requested_trials(root: Path) -> tuple[Trial, ...]:
     return tuple(requested.values())
 
 
-def record_request(root: Path, trials: Iterable[Trial]) -> None:
+class Request(msgspec.Struct, frozen=True):
+    """How trials were asked for, beside the file of which: for `metabench pack`."""
+
+    command: str
+    plugins: tuple[PluginFile, ...] = ()
+    """The plugin files, as they were."""
+
+
+def record_request(root: Path, trials: Iterable[Trial], request: Request | None = None) -> None:
     """Remember what was asked for, so that `metabench status` knows what is left: a file a command."""
     content = msgspec.json.encode(list(trials))
     path = root / PLANS / f"{checksum(content)[:12]}.json"
     if not path.exists():
         write_atomically(path, content)
+    if request is not None:
+        write_atomically(path.with_suffix(".request"), msgspec.json.encode(request))
+
+
+def requests(root: Path) -> tuple[Request, ...]:
+    """How the trials of a folder were asked for, where that is known."""
+    found = []
+    for path in sorted((root / PLANS).glob("*.request")):
+        with skipping(f"'{path}'"):
+            found.append(msgspec.json.decode(path.read_bytes(), type=Request))
+    return tuple(found)

@@ -21,6 +21,7 @@ from metabench.report.analysis.summary import summary, trials
 from metabench.report.collect import provenance, sweeps, tuning
 from metabench.report.collect.configurations import collect
 from metabench.report.collect.merge import merge, name_of
+from metabench.report.figures.catalogue import Picture
 from metabench.report.figures.style import FORMATS
 from metabench.report.page import model, trial_details
 from metabench.report.page.model import Page
@@ -40,6 +41,16 @@ class Report(NamedTuple):
     """What tables/ has as CSV, by name."""
     transfer: list[dict[str, str]]
     """Transfer gaps, as a reader sees them; see analysis.transfer."""
+    figures: dict[str, Picture]
+    """What figures/ has, by name."""
+
+
+def figures(results: str | Path | Sequence[str | Path]) -> dict[str, Picture]:
+    """Every figure of a report by its name, as `sinusoid-scores`: shown by a notebook, `.content["svg"]` as a file.
+
+    Raises UserError where there is nothing to report.
+    """
+    return build_report([results] if isinstance(results, str | Path) else results, formats=["svg"]).figures
 
 
 def write_report(
@@ -80,16 +91,12 @@ def build_report(
     everything = collect(fit, merged.roots)
     groups = sweeps.chosen_of(everything)
     beside = published.against(groups, book) if book else []
-    notes = [
-        *mismatches(fit),
-        *tuning.cautions(groups),
-        *sweeps.cautions(groups),
-        *merged.notes,
-        *skipped_pairs(records),
-        *provenance.mixtures(fit),
-    ]
+    cautions = [
+        *mismatches(fit), *tuning.cautions(groups), *sweeps.cautions(groups), *merged.notes, *skipped_pairs(records),
+    ]  # fmt: skip
+    mixtures = provenance.mixtures(fit)
     if book and not beside:
-        notes.append(published.nothing(groups, book))
+        cautions.append(published.nothing(groups, book))
     tables = {"summary": summary(groups, columns), "trials": trials(records, columns)}
     tables |= statistics_tables.tables(groups) | speed.tables(groups) | transfer.tables(groups)
     tables |= sweeps.tables(groups)
@@ -100,7 +107,10 @@ def build_report(
         title=merged.name,
         line=model.headline(fit, everything),
         command=command(merged.roots.values(), against, formats),
-        findings=(*findings.across(groups), *notes),
+        overall=tuple(findings.across(groups)),
+        cautions=tuple(cautions),
+        mixtures=tuple(mixtures),
+        matrix=model.matrix(tables["summary"]),
         columns=tuple(columns),
         sections=model.sections(groups, tables["summary"], wanted),
         reading=model.reading(fit),
@@ -116,7 +126,8 @@ def build_report(
         formats=wanted,
     )
     files = render(page) | {f"tables/{name}.csv": formatting.csv(table) for name, table in tables.items()}
-    return Report(files, tuple(notes), page.published, tables, page.transfer)
+    drawn = {picture.file: picture for section in page.sections for picture in section.pictures}
+    return Report(files, (*cautions, *mixtures), page.published, tables, page.transfer, drawn)
 
 
 def command(roots: Iterable[Path], against: str | None, formats: Sequence[str]) -> str:

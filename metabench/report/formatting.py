@@ -85,6 +85,21 @@ def amount(value: float | None) -> str:
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
+def timing(value: float | None, spread: float | None, _metric: str) -> str:
+    """`15 ± 1`: two digits, and the standard deviation over seeds with one."""
+    if not known(value):
+        return "–"
+    return rounded(value, 2) + (f" ± {rounded(spread, 1)}" if known(spread) else "")
+
+
+def rounded(value: float, digits: int) -> str:
+    """So many digits, without a power of ten."""
+    if not value:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{round(value, places):,.{max(places, 0)}f}"
+
+
 def known(value: float | None) -> TypeGuard[float]:
     """Neither None nor NaN."""
     return value is not None and not math.isnan(value)
@@ -138,7 +153,8 @@ def plain(value: Any) -> str:
 FORMATS: dict[Format, Callable[[Any, Any, str], str]] = {
     "text": lambda value, beside, metric: "–" if value is None or value == "" else f"{value}",
     "number": lambda value, beside, metric: f"{value}",
-    "count": lambda value, beside, metric: f"{value:,}",
+    "count": lambda value, beside, metric: f"{value:,.0f}" if known(value) else "–",
+    "timing": lambda value, beside, metric: timing(value, beside, metric),
     "amount": lambda value, beside, metric: amount(value),
     "truth": lambda value, beside, metric: {True: "yes", False: "no"}.get(value, "–"),
     "score": with_interval,

@@ -29,7 +29,7 @@ from metabench_plugins.algorithms.norms import norm_names
 
 
 def alfa(
-    problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Size = 5, outer_lr: Rate = 1e-3, decay: Rate = 5e-4
+    problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Size = 1, outer_lr: Rate = 1e-3, decay: Rate = 5e-4
 ) -> Algorithm:
     """ALFA: w <- (1 - b) w - a g, with a and b for each tensor and step from a network of the means of w and g.
 

@@ -12,6 +12,7 @@ from torch.optim import Adam
 from metabench.api import (
     Algorithm,
     AlgorithmFactory,
+    PackageRecipes,
     Params,
     Positive,
     Problem,
@@ -71,3 +72,9 @@ def esmaml(
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"es-maml": esmaml}
+
+
+@hookimpl
+def register_recipes() -> PackageRecipes:
+    """Settings that were tried on sinusoids; no paper has supervised tasks."""
+    return {("*", "*"): {"es-maml": {"directions": 16}}}

@@ -67,7 +67,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 
 @hookimpl
 def register_recipes() -> PackageRecipes:
-    """The authors' code has MAML++'s settings for mini-ImageNet; other suites have MAML's."""
+    """For mini-ImageNet those of ALFA, by the same authors and in the same code; other suites have MAML's."""
     colour = {"inner_lr": 0.01, "inner_steps": 5, "meta_batch_size": 2, "test_steps": 5}
     return {
         ("mini-imagenet", "*"): {"l2f": colour},

@@ -11,15 +11,17 @@ import json
 import math
 import re
 from bisect import bisect_left as bisect
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from metabench.report import formatting
-from metabench.report.build import build_report
+from metabench.report.build import Report, build_report
 
 ROOT = Path(__file__).parents[2]
 RESULTS = sorted(folder.name for folder in ROOT.glob("results/*"))
@@ -95,6 +97,10 @@ class Suite:
 
     def mean(self, algorithm: str, field: str) -> float:
         return float(np.mean([record[field] for record in self.records[algorithm]]))
+
+    def time(self, algorithm: str, field: str) -> str:
+        found = [record[field] for record in self.records[algorithm]]
+        return formatting.timing(float(np.mean(found)), float(np.std(found, ddof=1)), "")
 
     def curve(self, algorithm: str, field: str) -> np.ndarray:
         """[seeds, points]"""
@@ -181,39 +187,64 @@ def needs(cells: np.ndarray, comparisons: int) -> tuple[float, str]:
 
 
 def sentences(suite: Suite) -> list[str]:
-    """What stands above the figures."""
-    best, others, near = suite.order[0], suite.order[1:], close(suite)
-    if not near:
-        return [f"{best} is significantly better than every other."]
-    if near == others:
-        return [f"{best} has the best mean; none of the others is separated from it."]
+    """What stands on the suite's card."""
+    others, near, gaps = suite.order[1:], close(suite), behind(suite)
+    best = f"{suite.order[0]} ({formatting.with_interval(*interval(suite.final[suite.order[0]])[:2], suite.metric)})"
     listed = ", ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
-    verb = "is" if len(near) == 1 else "are"
-    return [f"{best} has the best mean; {listed} {verb} not separated from it, the others are."]
+    verb, unit = "is" if len(near) == 1 else "are", " points" * formatting.is_share(suite.metric)
+    gap, *ends = gaps[others[0]]
+    if not near:
+        following = f"next is {others[0]}, {formatting.behind(gap, tuple(ends), suite.metric)}{unit}"
+        lead = f"{best} is significantly better than every other; {following}."
+    elif near == others:
+        lead = f"{best} has the best mean; none of the others is separated from it."
+    else:
+        lead = f"{best} has the best mean; {listed} {verb} not separated from it, the others are."
+    train, adapt = (suite.time(suite.order[0], field) for field in ("train_seconds", "adapt_ms"))
+    cautions = []
+    budgets = {name: each[0]["trial"]["budget"] for name, each in suite.records.items() if suite.trained(name)}
+    tasks = {name: budget["updates"] * budget["meta_batch_size"] for name, budget in budgets.items()}
+    for name, count in tasks.items():
+        if count < max(tasks.values()):
+            cautions.append(f"{name} saw {Fraction(count, max(tasks.values()))} of the tasks.")
+    changes = {name: suite.sign * (steps[-1] - steps[0]) for name, steps in suite.steps.items()}
+    worse = [name for name in suite.order if changes[name].mean() + interval(changes[name])[1] < 0]
+    cautions += [f"Adaptation makes {', '.join(worse)} worse."] * bool(worse)
+    return [lead, f"{suite.order[0]}: trained in {train} s, adapts to a task in {adapt} ms.", *cautions]
 
 
-def table(suite: Suite) -> list[list[str]]:
-    """The rows of scores."""
+HEADINGS = (
+    "algorithm", "score", "behind the best", "seeds", "seed SD", "transductive", "updates", "tasks seen",
+    "inner gradients", "test steps", "train", "adapt", "memory", "precision", "strategy",
+)  # fmt: skip
+
+
+def table(suite: Suite) -> tuple[list[list[str]], str]:
+    """The rows of scores, without what is alike in all of them; and that as a sentence."""
     gaps, rows = behind(suite), []
     for name in suite.order:
         first, seeds = suite.records[name][0], suite.final[name].shape[0]
         budget, (mean, half, _) = first["trial"]["budget"], interval(suite.final[name])
         gap, *ends = gaps[name]
-        shown, mark = formatting.behind(gap, tuple(ends), suite.metric), " not separated" * (name in close(suite))
+        shown, mark = formatting.behind(gap, tuple(ends), suite.metric), " ≈" * (name in close(suite))
         if name == suite.order[0]:
             shown, mark = "–", " best"
         strategies = sorted({record["strategy"] for record in suite.records[name] if record["strategy"]})
+        tasks = budget["updates"] * budget["meta_batch_size"] * suite.trained(name)
+        steps = first["trial"]["algorithm_parameters"].get("inner_steps")
         rows.append([
             name + mark, formatting.with_interval(mean, half, suite.metric), shown, f"{seeds}",
             suite.score(suite.final[name].mean(1).std(ddof=1)),
             "yes" if judged(first["tests"])["transductive"] else "no",
-            f"{budget['updates'] if suite.trained(name) else 0:,}",
-            f"{budget['meta_batch_size']}", f"{budget['test_steps']}",
-            formatting.amount(suite.mean(name, "train_seconds")), formatting.amount(suite.mean(name, "adapt_ms")),
+            f"{budget['updates'] if suite.trained(name) else 0:,}", f"{tasks:,}",
+            "–" if steps is None else f"{tasks * steps:,}", f"{budget['test_steps']}",
+            suite.time(name, "train_seconds"), suite.time(name, "adapt_ms"),
             formatting.amount(max(record["peak_memory_mb"] for record in suite.records[name])),
             first["trial"]["precision"], ", ".join(strategies) or "–",
         ])  # fmt: skip
-    return rows
+    alike = {at for at in range(3, len(HEADINGS)) if len({row[at] for row in rows}) == 1}
+    said = ", ".join(f"{HEADINGS[at]} {rows[0][at]}" for at in sorted(alike) if rows[0][at] != "–")
+    return [[text for at, text in enumerate(row) if at not in alike] for row in rows], f"For all: {said}."
 
 
 def figures(suite: Suite) -> dict[str, list[str]]:
@@ -312,35 +343,70 @@ def costs(suite: Suite, plain: Cells, trained: list[str]) -> dict[str, list[str]
     return {"Scores at equal cost": equal, "Time to a target": targets, "Score and cost": cost}
 
 
+class Seen(NamedTuple):
+    """A report, and the suites it is about."""
+
+    reader: Reader
+    text: str
+    report: Report
+    suites: list[Suite]
+
+
 @pytest.fixture(scope="module", params=RESULTS)
-def committed(request) -> tuple[Reader, str, list[Suite]]:
-    text = build_report([ROOT / "results" / request.param], formats=["svg"]).files["index.html"].decode()
+def seen(request) -> Seen:
+    report = build_report([ROOT / "results" / request.param], formats=["svg"])
     folders: dict[str, list[Path]] = {}
     for file in ROOT.glob(f"results/{request.param}/*/record.json"):
         folders.setdefault(json.loads(file.read_text(encoding="utf-8"))["trial"]["suite"], []).append(file.parent)
-    return Reader(text), text, [Suite(name, found) for name, found in folders.items()]
+    text = report.files["index.html"].decode()
+    return Seen(Reader(text), text, report, [Suite(name, found) for name, found in folders.items()])
 
 
 def test_there_are_reports():
     assert "quickstart" in RESULTS
 
 
-def test_tables(committed):
-    reader, _, suites = committed
-    for suite in suites:
-        assert reader.rows[suite.name, f"Scores on {suite.name}"][1:] == table(suite)
+def test_tables(seen):
+    for suite in seen.suites:
+        rows, alike = table(suite)
+        assert seen.reader.rows[suite.name, f"Scores on {suite.name}"][1:] == rows
+        assert any(alike in said for said in seen.reader.sentences[suite.name])
 
 
-def test_sentences(committed):
-    reader, _, suites = committed
-    for suite in suites:
-        said = reader.sentences[suite.name]
-        for sentence in sentences(suite):
-            assert sentence in said
+def test_cards(seen):
+    said = seen.reader.sentences["answers"]
+    expected = [sentence for suite in seen.suites for sentence in sentences(suite)]
+    assert [sentence for sentence in expected if sentence not in said] == []
+    for kind in ("of the tasks.", "Adaptation makes"):
+        assert sum(kind in each for each in said) == sum(kind in each for each in expected)
 
 
-def test_what_is_not_separated(committed):
-    reader, _, suites = committed
+def test_the_matrix(seen):
+    head, *rows = seen.reader.rows["answers", "All suites"]
+    for at, suite in enumerate(sorted(seen.suites, key=lambda each: each.name)):
+        assert head[1 + at].startswith(suite.name)
+        expected = {n: formatting.with_interval(*interval(suite.final[n])[:2], suite.metric) for n in suite.order}
+        assert {row[0]: row[1 + at] for row in rows} == expected
+
+
+def test_all_pairs(seen):
+    significant = 0
+    for suite in seen.suites:
+        names, *rows = seen.reader.rows[suite.name, f"All pairs on {suite.name}"]
+        assert names[1:] == [row[0] for row in rows] == suite.order
+        for a, row in zip(suite.order, rows):
+            for b, text in zip(suite.order, row[1:]):
+                gap = float((suite.final[a] - suite.final[b]).mean())
+                shown = formatting.difference(gap, None, suite.metric).removesuffix(" points")
+                assert text == ("" if a == b else shown)
+                if a != b:
+                    gap, half, _ = gap_to(suite, a, b, math.comb(len(suite.order), 2))
+                    significant += abs(gap) > half
+    assert seen.text.count('class="significant"') == significant
+
+
+def test_what_is_not_separated(seen):
+    reader, suites = seen.reader, seen.suites
     for suite in suites:
         expected = []
         for name in close(suite):
@@ -353,14 +419,15 @@ def test_what_is_not_separated(committed):
         assert [[row[0], row[1], *row[3:]] for row in shown] == expected
 
 
-def test_figures(committed):
+def test_figures(seen):
     """Every clause of every figure's words; examples have a test of their own (test_examples.py)."""
-    reader, _, suites = committed
-    for suite in suites:
-        expected, seen = figures(suite), set()
-        for label in reader.labels[suite.name]:
-            title, _, words = label.partition(f" on {suite.name}: ")
-            seen.add(title)
+    for suite in seen.suites:
+        expected, titles = figures(suite), set()
+        for picture in seen.report.figures.values():
+            title, words = picture.title, picture.words
+            if not picture.alternative.startswith(f"{title} on {suite.name}: "):
+                continue
+            titles.add(title)
             for clause in expected.get(title, ()):
                 assert clause in words, (title, suite.name)
             said = len(re.split("; ", words)) - (2 if title == "Average ranks" else 0)
@@ -368,11 +435,11 @@ def test_figures(committed):
                 said = 1
             if title in expected:
                 assert said == len(expected[title]), (title, "says more than was computed")
-        assert set(expected) <= seen
+        assert set(expected) <= titles
 
 
-def test_all_trials(committed):
-    _, text, suites = committed
+def test_all_trials(seen):
+    text, suites = seen.text, seen.suites
     found = re.search(r'<script type="application/json" id="trials-data">(.*?)</script>', text, re.DOTALL)
     trials = {each["id"]: each for each in json.loads(html.unescape(found[1]))["trials"]}
     records = [record for suite in suites for each in suite.records.values() for record in each]
@@ -386,15 +453,16 @@ def test_all_trials(committed):
             [formatting.score(score, record["metric"]), float(f"{score:.6g}")],
         ]  # fmt: skip
         for cell, field in zip(shown["cells"][6:], ("train_seconds", "adapt_ms", "peak_memory_mb")):
-            assert cell == [formatting.amount(record[field]), float(f"{record[field]:.6g}")]
+            value = formatting.amount(record[field]) if "memory" in field else formatting.rounded(record[field], 2)
+            assert cell == [value, float(f"{record[field]:.6g}")]
         for point, (update, seconds, loss, value) in zip(record["curve"][-25:], shown["curve"], strict=True):
             assert update == point["update"]
             assert (seconds, value) == pytest.approx((point["train_seconds"], point["score"]), rel=1e-5)
             assert loss is None or loss == pytest.approx(point["train_loss"], rel=1e-5)
 
 
-def test_the_headline(committed):
-    reader, _, suites = committed
+def test_the_headline(seen):
+    reader, suites = seen.reader, seen.suites
     records = [record for suite in suites for each in suite.records.values() for record in each]
     algorithms = {record["trial"]["algorithm"] for record in records}
     suites_ = f"{len(suites)} suite{'s' * (len(suites) > 1)}"

@@ -21,6 +21,8 @@ from tests.report.test_report import outcome, trial
 
 pytestmark = pytest.mark.xdist_group("one report of columns")
 
+LATER = ["tasks_seen", "inner_gradients", "train_sd", "adapt_sd"]
+"""Columns of the summary since; what is new comes last."""
 ADDED = Column(
     "swaps", lambda record, protocol: record.trial.seed + 40.5, "highest", "swaps", "GB", "amount",
     shown=("summary", "page", "report.md", "latex", "terminal", "trials"),
@@ -49,8 +51,8 @@ def test_a_column_is_added_to_every_table_by_one_row(tables):
         found = csv.DictReader(io.StringIO(tables[f"tables/{name}.csv"]))
         assert sorted(row["swaps"] for row in found) == values
     page = tables["index.html"]
-    assert '<th scope="col">swaps<small>GB</small></th>' in page
-    assert '<td data-value="41.5">41.5</td>' in page
+    assert '<th scope="col" class="minor">swaps<small>GB</small></th>' in page
+    assert '<td class="minor" data-value="41.5">41.5</td>' in page
     (data,) = re.findall(r'<script type="application/json"[^>]*>(.*)</script>', page)
     assert sorted(each["cells"][-1] for each in json.loads(data)["trials"]) == [["40.5", 40.5], ["41.5", 41.5]]
     assert '<th scope="col" data-name="swaps">' in page
@@ -67,12 +69,12 @@ def test_what_is_added_comes_last_in_files(tables):
     own = [name for name in tables["load"] if "." not in name]  # without NAME.PARAMETER
     assert sorted(own) == sorted([*ORDER_OF_TRIALS, "swaps"])
     assert own[-1] == "swaps"
-    assert tables["tables/summary.csv"].splitlines()[0] == ",".join([*ORDER_OF_SUMMARY, "swaps"])
+    assert tables["tables/summary.csv"].splitlines()[0] == ",".join([*ORDER_OF_SUMMARY, *LATER, "swaps"])
 
 
 def test_the_table_has_what_files_always_had():
     assert [column.name for column in of_trials()] == [*ORDER_OF_TRIALS, "digests"]  # what is new comes last
-    assert [column.name for column in of_summary()] == ORDER_OF_SUMMARY
+    assert [column.name for column in of_summary()] == [*ORDER_OF_SUMMARY, *LATER]
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)

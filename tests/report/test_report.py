@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import io
@@ -9,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -215,13 +217,19 @@ def test_every_figure_has_words_and_its_own_ids(page, report):
     drawn = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', page)
     files = {path.name for path in (report / "figures").iterdir()}
     named = {name.removesuffix(".svg") for name in files if name.endswith(".svg")}
-    assert len(drawn) == len(named)
+    packed = re.findall(r'data-deflated="([^"]+)"', page)
+    unpacked = [zlib.decompress(base64.b64decode(each)).decode() for each in packed]
+    assert len(drawn) == 2 * 4, "four of a suite at once, the others when they are asked for"
+    assert len(drawn) + len(packed) == len(named)
+    assert all(each.startswith("<svg ") and 'role="img" aria-label="' in each for each in unpacked)
+    assert max(map(len, drawn)) <= 300
     assert files == {f"{name}.{form}" for name in named for form in ("svg", "png", "pdf")}
     kinds = ("scores", "learning", "adaptation", "clock")
     assert named >= {f"{suite}-{kind}" for suite in ("glyphs", "waves") for kind in kinds}
     for name in files:
         assert f'<a href="figures/{name}">' in page
     assert any("scratch (not trained: test score) at" in words for words in drawn)
+    page += "".join(unpacked)
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))

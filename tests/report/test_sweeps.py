@@ -66,7 +66,7 @@ def test_the_report_counts_a_sweep_once_and_says_so(root):
     assert set(report.tables["summary"]["algorithm"]) == {"mine (inner_lr=0.01)", "other"}
     (said,) = (note for note in report.notes if "swept over" in note)
     assert "3 settings; inner_lr=0.01 has the best validation score (90.00%)" in said
-    assert any("favours what was swept" in note for note in report.notes)
+    assert any("other was not swept. The comparison favours" in note for note in report.notes)
     table = pd.read_csv(io.BytesIO(report.files["tables/sweeps.csv"]))
     assert dict(zip(table["parameters"], table["chosen"])) == {
         "inner_lr=0.001": False, "inner_lr=0.01": True, "inner_lr=0.1": False

@@ -47,11 +47,15 @@ def findings(groups: Sequence[Configuration]) -> Findings:
 
 def headline(members: Sequence[Configuration], behind: Sequence[Behind]) -> str:
     """Who leads `members`, best first, and who is not separated from it."""
-    best, others = members[0].algorithm, list(zip(members[1:], behind[1:]))
+    score, others = members[0].score(), list(zip(members[1:], behind[1:]))
+    best = f"{members[0].algorithm} ({formatting.with_interval(score.mean, score.half, members[0].metric)})"
     close = [group.algorithm for group, found in others if not found.separated]
     if not close:
-        whom = "every other" if len(others) > 1 else others[0][0].algorithm
-        return f"{best} is significantly better than {whom}."
+        second, found = others[0]
+        whom = f"every other; next is {second.algorithm}" if len(others) > 1 else second.algorithm
+        gap = formatting.behind(found.mean, (found.low, found.high), second.metric)
+        points = " points" if formatting.is_share(second.metric) else ""
+        return f"{best} is significantly better than {whom}, {gap}{points}."
     if len(close) == len(others):
         return (
             f"{best} has the best mean; {'none of the others' if len(others) > 1 else close[0]} is separated from it."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
@@ -18,7 +18,7 @@ from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.labels import labels
 from metabench.report.statistics.simultaneous import Behind
 
-FLOATS = ("score", "difference", "amount", "number")
+FLOATS = ("score", "difference", "behind", "amount", "timing", "number")
 """Formats of columns of floats: NaN where a value is not known."""
 
 POOLED: dict[Pooling, Callable[[list[Any]], Any]] = {
@@ -53,7 +53,7 @@ def row(group: Configuration, standing: Standing, columns: Sequence[Column]) -> 
 def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
     """The columns that are not pooled from the trials, by name."""
     behind, score, scored = standing.behind, group.score(), group.scored_records
-    budget = group.records[0].trial.budget
+    budget, steps = group.records[0].trial.budget, group.records[0].trial.algorithm_parameters.get("inner_steps")
     seed_means = [float(values.mean()) for values in group.final.values()]
     return {
         **group.named(),
@@ -73,7 +73,34 @@ def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
         "behind_high": behind and behind.high,
         "behind_p": behind and behind.p,
         "updates": budget.updates if group.trained or not scored else 0,
+        "tasks_seen": tasks_seen(group),
+        "inner_gradients": tasks_seen(group) * steps if isinstance(steps, int) else None,
+        "train_sd": deviation(record.train_seconds for record in scored),
+        "adapt_sd": deviation(record.adapt_ms for record in scored),
     }
+
+
+def tasks_seen(group: Configuration) -> int:
+    """In training, by one seed; 0 for what is not trained."""
+    budget = group.records[0].trial.budget
+    return budget.updates * budget.meta_batch_size if group.trained or not group.scored_records else 0
+
+
+def deviation(values: Iterable[float | None]) -> float | None:
+    """The standard deviation over seeds; None below two."""
+    known = [value for value in values if value is not None]
+    return stdev(known) if len(known) > 1 else None
+
+
+def cost(group: Configuration) -> str:
+    """`trained in 15 ± 1 s, adapts to a task in 3.2 ± 0.1 ms`."""
+    sides = {"train_seconds": ("trained in", "s"), "adapt_ms": ("adapts to a task in", "ms")}
+    words = []
+    for name, (verb, unit) in sides.items():
+        known = [value for record in group.scored_records if (value := getattr(record, name))]
+        if known:
+            words.append(f"{verb} {formatting.timing(fmean(known), deviation(known), '')} {unit}")
+    return ", ".join(words) or "no time was recorded"
 
 
 class Standing(NamedTuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metabench.records import store
+from metabench.records.packs import opened
 from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.collect import grouped
@@ -37,7 +38,7 @@ class Merged(NamedTuple):
 
 def merge(folders: Iterable[str | Path]) -> Merged:
     """The records of all folders. Of two of one trial the one that is ok is taken, else the first."""
-    places = {os.path.realpath(each): Path(each) for each in folders}.values()
+    places = {os.path.realpath(each): opened(each) for each in folders}.values()
     damaged = {folder: store.damaged(folder) for folder in places}
     copies = grouped(
         (record.trial.id, Copy(folder, record))
@@ -99,4 +100,4 @@ def name_of(folder: Path) -> str:
 
 def title(folders: Iterable[str | Path]) -> str:
     """What a report of these folders is called: `ONE`, `ONE+OTHER`."""
-    return "+".join(dict.fromkeys(name_of(Path(folder)) for folder in folders))
+    return "+".join(dict.fromkeys(name_of(opened(folder)) for folder in folders))

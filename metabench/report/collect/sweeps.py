@@ -20,6 +20,7 @@ from metabench.report import formatting
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, first_of_each
 from metabench.report.collect.labels import pairs
+from metabench.report.collect.tuning import were
 
 COLUMNS = ("suite", "algorithm", "protocol", "metric", "parameters", "validation", "score", "ci95", "ok", "chosen")
 
@@ -98,8 +99,8 @@ def cautions(groups: Sequence[Configuration]) -> Iterator[str]:
         others = [group.algorithm for group in members if not group.swept]
         if swept and others:
             yield (
-                f"Caution: on {suite} {formatting.listed(others)} had one setting each. The comparison favours what "
-                "was swept."
+                f"Caution: on {suite} {formatting.listed(others)} {were(others)} not swept. The comparison favours "
+                "what was."
             )
 
 

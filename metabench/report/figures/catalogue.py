@@ -32,10 +32,17 @@ class Picture:
     section: str
     title: str
     caption: str
+    words: str
+    """What it shows, number by number."""
     alternative: str
+    """As much of it as an alternative text has room for."""
     content: dict[str, bytes]
     """By format."""
     titles: tooltips.Titles
+
+    def _repr_svg_(self) -> str:
+        """Itself, in a notebook."""
+        return self.content["svg"].decode()
 
 
 Looks = Mapping[str, style.Look]
@@ -77,6 +84,14 @@ def pictures(job: Job) -> tuple[Picture, ...]:
     return tuple(shown for shown in drawn if shown)
 
 
+def brief(words: str, most: int = 220) -> str:
+    """As many clauses as an alternative text has room for."""
+    clauses = words.split("; ")
+    kept = next(n for n in range(len(clauses), 0, -1) if n == 1 or len("; ".join(clauses[:n])) <= most)
+    more = len(clauses) - kept
+    return "; ".join(clauses[:kept])[: 2 * most] + (f"; and {more} more." if more else ".")
+
+
 def picture(kind: Kind, job: Job) -> Picture | None:
     """The figure of one sort; None where there is nothing of it to show."""
     file = f"{job.slug}-{kind.name}"
@@ -87,6 +102,6 @@ def picture(kind: Kind, job: Job) -> Picture | None:
         figure, words = drawn
         titles = tooltips.tag(figure, job.looks)
         style.fixed(figure)
-        alternative = f"{kind.title} on {job.suite}: {words}."
+        alternative = f"{kind.title} on {job.suite}: {brief(words)}"
         content = {form: style.encoded(figure, form) for form in dict.fromkeys(("svg", *job.formats))}
-    return Picture(file, kind.section, kind.title, kind.caption, alternative, content, titles)
+    return Picture(file, kind.section, kind.title, kind.caption, words, alternative, content, titles)

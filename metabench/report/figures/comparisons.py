@@ -76,7 +76,7 @@ def improvement(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> D
 
     def rows(members: Sequence[Configuration]) -> list[Row | None]:
         found = [chance(group, members[0], len(members) - 1) for group in members[1:]]
-        return [each and likely(each) for each in found]
+        return [None if each is None else likely(each) for each in found]
 
     return panel_each(groups, 0.75, partial(forest, looks, rows, 0.5, in_percent))
 
@@ -185,7 +185,7 @@ def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequenc
 
 
 KINDS = (
-    Kind("3 Who is better, and how surely", "differences", "Difference to the best", differences,
+    Kind("1d Scores", "differences", "Difference to the best", differences,
          "Paired difference to the best mean; the 95% intervals are of how far each is behind the best and hold at "
          "once. Open: not separated."),
     Kind("3 Who is better, and how surely", "improvement", "Probability of improvement", improvement,

@@ -153,12 +153,12 @@ def listed(groups: Sequence[Configuration]) -> str:
 
 
 KINDS = (
-    Kind("1 Scores", "scores", "Test score", scores,
+    Kind("1a Scores", "scores", "Test score", scores,
          "Mean test score with its 95% interval; the small dots are the seeds."),
-    Kind("1 Scores", "learning", "Learning curves", partial(curves, by_time=False),
+    Kind("1b Scores", "learning", "Learning curves", partial(curves, by_time=False),
          "Validation score during training: mean over the seeds, band from the lowest to the highest. A dashed line: "
          "an algorithm without a curve."),
-    Kind("2 Training and adaptation", "adaptation", "Adaptation", adaptation,
+    Kind("1c Scores", "adaptation", "Adaptation", adaptation,
          "Test score after each inner step, with its 95% interval."),
     Kind("2 Training and adaptation", "clock", "Score against training time", partial(curves, by_time=True),
          "The learning curves against the seconds spent in meta-updates, without sampling or evaluation."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import textwrap
@@ -23,7 +24,11 @@ from metabench.report.collect.configurations import Configuration
 
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
 WINE, OLIVE = "#a03b6d", "#75751f"
-MARKERS = "osD^vPX<>*"
+MARKERS, SIGNS = "osD^vPX<>*", "●■◆▲▼✚✖◀▶★"
+SALT = 492055
+"""With it the usual algorithms all look different, and those that are often compared have other colors."""
+MAX_STRONG, FIRST = 8, 5
+"""Algorithms up to which all are drawn strong; how many of the best are beyond that."""
 PALE = ("#fbafe4", "#ece133")
 """Colors of the palette that are lost on white paper."""
 WIDTH = 4.8
@@ -60,24 +65,38 @@ class Look:
 
     color: str
     marker: str
+    hue: str = ""
+    """Its color to the eye."""
+
+    @property
+    def sign(self) -> str:
+        """Its marker as a letter."""
+        return SIGNS[MARKERS.index(self.marker)]
 
 
 def looks(algorithms: Iterable[str]) -> dict[str, Look]:
-    """A look for each label: ten colors that the color-blind tell apart, then again with other markers.
+    """A look for each label: by its name alone, so the same in every report, in ten colors that the color-blind see.
 
-    To the eye, that is: the colors that come again are a shade off, so that a color belongs to one algorithm.
+    Configurations of one algorithm share its color and differ by their markers. To the eye, that is: a color that
+    comes again is a shade off, so that it belongs to one label.
     """
-    colors = [hue for hue in sns.color_palette("colorblind").as_hex() if hue not in PALE] + [
-        OLIVE,
-        WINE,
-    ]
-    return {
-        name: Look(
-            shade(colors[index % len(colors)], index // len(colors)),
-            MARKERS[(index + index // len(colors)) % len(MARKERS)],
-        )
-        for index, name in enumerate(sorted(set(algorithms)))
-    }
+    colors = [hue for hue in sns.color_palette("colorblind").as_hex() if hue not in PALE] + [OLIVE, WINE]
+    found: dict[str, Look] = {}
+    for name in sorted(set(algorithms)):
+        color, marker, *_ = hashlib.sha256(f"{SALT} {name.partition(' (')[0]}".encode()).digest()
+        hue = colors[color % len(colors)]
+        taken = [look.marker for look in found.values() if look.hue == hue]
+        markers = [MARKERS[(marker + step) % len(MARKERS)] for step in range(len(MARKERS))]
+        free = next((each for each in markers if each not in taken), markers[0])
+        found[name] = Look(shade(hue, len(taken)), free, hue)
+    return found
+
+
+def strong(groups: Sequence[Configuration]) -> set[str]:
+    """Which algorithms stand out: all up to MAX_STRONG, else the first and what is not trained."""
+    names = list(dict.fromkeys(group.algorithm for group in groups))
+    untrained = {group.algorithm for group in groups if not group.trained}
+    return set(names) if len(names) <= MAX_STRONG else {*names[:FIRST], *untrained}
 
 
 def shade(color: str, steps: int) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from metabench.records.columns import Column
 from metabench.records.record import Record
 from metabench.report import formatting
-from metabench.report.analysis import findings, transfer
-from metabench.report.analysis.pairs import best_first
+from metabench.report.analysis import cards, findings, transfer
+from metabench.report.analysis.cards import Card
+from metabench.report.analysis.pairs import all_pairs, best_first, contests
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import pairs, slugs
@@ -29,11 +30,36 @@ READING = (
     ("Seed SD", "The standard deviation of the seeds’ mean scores."),
     ("Transductive", "A prediction may use the other query points through BatchNorm; where it says no, each query "
      "point is predicted with the support set alone."),
+    ("Tasks seen", "In training, by one seed. Inner gradients: those tasks times inner_steps, as far as it has any."),
     ("Selection", "The state that was tested was chosen by validation tasks, never by test tasks{recorded}."),
     ("Timing", "Training counts meta-updates only, without sampling or evaluation; adapting is the median for one "
-     "task alone; times are means over seeds, memory is the highest."),
+     "task alone; both with their standard deviation over seeds. Memory is the highest."),
 )  # fmt: skip
 """How to read it, in every format: what, and its explanation."""
+SHOWN = "1"
+"""What the section of a figure begins with if the page shows it at once; others are folded."""
+ALWAYS = ("algorithm", "score", "standing", "behind")
+"""Columns that stay though all their values are the same."""
+
+
+class Entry(NamedTuple):
+    """An algorithm in the legend of a suite."""
+
+    number: int
+    """Of its marks in the figures."""
+    name: str
+    look: style.Look
+    strong: bool
+    """Whether it is drawn strong before it is asked for."""
+
+
+class Versus(NamedTuple):
+    """All pairs under one protocol: a row of `cells` an algorithm, what it has more than that of the column."""
+
+    title: str
+    names: tuple[str, ...]
+    cells: tuple[tuple[tuple[str, str, bool], ...], ...]
+    """The difference, its interval in words, whether it is significant."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +68,35 @@ class Section:
 
     name: str
     slug: str
-    findings: findings.Findings
+    card: Card | None
+    """None where nothing was scored."""
+    open: tuple[dict[str, str], ...]
+    """See Findings."""
+    versus: tuple[Versus, ...]
     metric: str
+    arrow: str
+    """Which way is better."""
     rows: Rows
     """Of the summary table, exact, best first."""
-    legend: tuple[tuple[int, str, str], ...]
-    """Of each algorithm that was scored: the number of its marks, its label and its color."""
+    legend: tuple[Entry, ...]
+    """Each algorithm that was scored."""
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
+
+    def split(self, columns: Sequence[Column]) -> tuple[list[Column], list[tuple[str, str]]]:
+        """The columns in which rows differ, and what is alike in all: heading and text."""
+        seen = {c.name: {formatting.text(c, row) for row in self.rows} for c in columns if c.name not in ALWAYS}
+        alike = {name: values for name, values in seen.items() if len(values) == 1 and len(self.rows) > 1}
+        known = [(formatting.heading(c, self.metric), min(alike[c.name])) for c in columns if c.name in alike]
+        return [column for column in columns if column.name not in alike], [pair for pair in known if pair[1] != "–"]
+
+    @property
+    def shown(self) -> list[Picture]:
+        return [picture for picture in self.pictures if picture.section.startswith(SHOWN)]
+
+    @property
+    def folded(self) -> list[Picture]:
+        return [picture for picture in self.pictures if not picture.section.startswith(SHOWN)]
 
 
 @dataclass(frozen=True)
@@ -60,7 +107,12 @@ class Page:
     line: str
     command: str
     """What makes this report, and each of its figures and tables, again."""
-    findings: tuple[str, ...]
+    overall: tuple[str, ...]
+    """Of all suites together."""
+    cautions: tuple[str, ...]
+    """What speaks against a comparison."""
+    mixtures: tuple[str, ...]
+    """What is not the same in where records come from."""
     columns: tuple[Column, ...]
     """Of the sections' rows, and of the trials."""
     sections: tuple[Section, ...]
@@ -74,6 +126,8 @@ class Page:
     tuning: Rows
     """Who was tuned, one row per suite; none where nobody was."""
     provenance: Rows
+    matrix: Rows
+    """A row an algorithm, best first: its rows of the summary by suite."""
     trials: str
     """Every trial with its details, as JSON."""
     tables: tuple[str, ...]
@@ -110,9 +164,7 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
     metric = next((row["metric"] for row in rows if row["metric"]), "")
     notes = []
     if any(row["ok"] == 1 for row in rows):
-        notes.append("1 seed: interval over tasks only. It does not say how another seed would have scored.")
-    if any(row["ok"] == 2 for row in rows):
-        notes.append("2 seeds: too few to see how seeds differ; such an interval may cover only 90% instead of 95%.")
+        notes.append("1 seed: interval over tasks only.")
     if few := max((record.distinct_tasks for group in groups for record in group.records), default=0):
         notes.append(
             f"There are {few} tasks in all, the same in training and test: an interval over tasks says nothing of "
@@ -120,13 +172,44 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
         )
     if any(row["ok"] < row["seeds"] for row in rows):
         notes.append("Scores are over the seeds that did not fail; the others are listed under failed trials.")
-    if len({group.records[0].trial.budget for group in groups}) > 1:
-        notes.append("The configurations differ in their budget: see what was compared.")
     numbered = {name: index for index, name in enumerate(job.looks)}
     here = dict.fromkeys(group.algorithm for group in job.groups)
-    legend = tuple((numbered[name], name, job.looks[name].color) for name in here)
-    said = findings.findings(job.groups)
-    return Section(job.suite, job.slug, said, metric, rows, legend, pictures, tuple(notes))
+    strong = style.strong(job.groups)
+    legend = tuple(Entry(numbered[name], name, job.looks[name], name in strong) for name in here)
+    several = contests(job.groups)
+    versus = tuple(against(protocol if len(several) > 1 else "", of) for (_, protocol), of in several.items())
+    return Section(
+        job.suite, job.slug, cards.card(groups) if job.groups else None, findings.findings(job.groups).open, versus,
+        metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures, tuple(notes),
+    )  # fmt: skip
+
+
+def against(title: str, members: Sequence[Configuration]) -> Versus:
+    """Every two algorithms of a comparison group."""
+    names, metric = tuple(group.algorithm for group in members), members[0].metric
+    known: dict[tuple[str, str], tuple[str, str, bool]] = {}
+    for pair in all_pairs(members):
+        first, second, gap = pair.first.algorithm, pair.second.algorithm, pair.difference
+        for a, b, seen in ((first, second, gap), (second, first, gap.flipped())):
+            alone, whole = (formatting.difference(seen.mean, half, metric) for half in (None, seen.half))
+            words = f"{a} minus {b}: {whole}, p = {pair.adjusted:.2g}"
+            known[a, b] = (alone.removesuffix(" points"), words, pair.significant)
+    return Versus(title, names, tuple(tuple(known.get((a, b), ("", "", False)) for b in names) for a in names))
+
+
+def matrix(table: pd.DataFrame) -> Rows:
+    """Algorithms x suites, by average rank where an algorithm was scored; none for one suite."""
+    if table["suite"].nunique() < 2:
+        return []
+    cells: dict[str, dict[str, dict[str, Any]]] = {}
+    places: dict[str, list[int]] = {}
+    for suite, rows in table.groupby("suite", sort=False):
+        for place, row in enumerate(rows.to_dict("records")):
+            if str(suite) not in cells.setdefault(row["algorithm"], {}):
+                cells[row["algorithm"]][str(suite)] = row
+                places.setdefault(row["algorithm"], []).append(place)
+    order = sorted(cells, key=lambda name: (sum(places[name]) / len(places[name]), name))
+    return [{"algorithm": name, "suites": cells[name]} for name in order]
 
 
 def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
@@ -152,16 +235,30 @@ def failed(groups: Sequence[Configuration]) -> Rows:
 
 
 def suites(groups: Sequence[Configuration]) -> Rows:
-    """Each suite's parameters."""
+    """Each suite's parameters, and the settings that all its trials have in common."""
     trials = {group.suite: group.records[0].trial for group in groups}
-    return [{"suite": suite, "parameters": pairs(trial.settings("suite"))} for suite, trial in trials.items()]
+    common = alike(groups)
+    return [
+        {"suite": suite, "parameters": pairs(trial.settings("suite")), "settings of all": pairs(common[suite])}
+        for suite, trial in trials.items()
+    ]
+
+
+def alike(groups: Sequence[Configuration]) -> dict[str, dict[str, Any]]:
+    """By suite: what all its trials have of budget, protocol, precision, tuning."""
+    of_suite = grouped((group.suite, group.records[0].trial.settings("trial")) for group in groups)
+    return {
+        suite: {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+        for suite, (first, *others) in of_suite.items()
+    }
 
 
 def compared(groups: Sequence[Configuration]) -> Rows:
-    """Each configuration's parameters, and the settings of its trials: budget, protocol, precision, tuning."""
+    """Each configuration's parameters, and those settings in which a suite's trials differ."""
     trials = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
+    common = alike(groups)
     return [
         {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.settings("algorithm")),
-         "settings": pairs(trial.settings("trial"))}
+         "settings": pairs({k: v for k, v in trial.settings("trial").items() if k not in common[suite]})}
         for (suite, algorithm), trial in trials.items()
     ]  # fmt: skip

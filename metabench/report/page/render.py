@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from markupsafe import Markup
 
 from metabench.records.columns import of_trials, shown_in
 from metabench.report import formatting
+from metabench.report.figures.catalogue import Picture
 from metabench.report.page import inline_svg, latex
-from metabench.report.page.model import Page
+from metabench.report.page.model import ALWAYS, Page
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("table.js", "figure.js", "trials.js", "theme.js")
@@ -39,9 +41,14 @@ def html(page: Page) -> str:
     pictures = [picture for section in page.sections for picture in section.pictures]
     prefixes = {picture.file: f"f{number}" for number, picture in enumerate(pictures)}
     environment = templates(autoescape=True)
-    environment.filters["inline"] = lambda picture: Markup(
-        inline_svg.element(picture.content["svg"], prefixes[picture.file], picture.alternative, picture.titles)
-    )
+
+    def element(picture: Picture) -> str:
+        return inline_svg.element(picture.content["svg"], prefixes[picture.file], picture.alternative, picture.titles)
+
+    environment.filters["inline"] = lambda picture: Markup(element(picture))
+    environment.filters["deflated"] = lambda picture: base64.b64encode(
+        zlib.compress(element(picture).encode(), 9)
+    ).decode()
     script = '"use strict";\n' + "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return environment.get_template("index.html.j2").render(
         page=page,
@@ -70,7 +77,7 @@ def templates(**options: Any) -> jinja2.Environment:
         **options,
     )
     environment.filters |= {name: getattr(formatting, name) for name in ("text", "heading", "exact")}
-    environment.globals |= {"shown_in": shown_in, "of_trials": of_trials}
+    environment.globals |= {"shown_in": shown_in, "of_trials": of_trials, "always": ALWAYS}
     return environment
 
 

@@ -1,22 +1,42 @@
 // Figures: the legend hides an algorithm's marks, a point says its value, and buttons, keys and wheel zoom.
 
+// An algorithm that is not asked for is pale.
+function paint(section) {
+  for (const chip of section.querySelectorAll(".chip[data-toggle]"))
+    for (const mark of section.querySelectorAll(`svg [data-mark="${chip.dataset.toggle}"]`))
+      mark.classList.toggle("off", chip.getAttribute("aria-pressed") === "false");
+}
+
 for (const section of document.querySelectorAll("section.suite")) {
   const chips = [...section.querySelectorAll(".chip[data-toggle]")];
-  const show = (chip, on) => {
-    chip.setAttribute("aria-pressed", on);
-    const marks = section.querySelectorAll(`svg [data-mark="${chip.dataset.toggle}"]`);
-    for (const mark of marks) mark.classList.toggle("off", !on);
+  const set = (chosen, on) => {
+    for (const chip of chosen) chip.setAttribute("aria-pressed", on ?? chip.getAttribute("aria-pressed") === "false");
+    paint(section);
   };
-  const toggle = (chip) => show(chip, chip.getAttribute("aria-pressed") === "false");
-  for (const chip of chips) chip.addEventListener("click", () => toggle(chip));
+  for (const chip of chips) chip.addEventListener("click", () => set([chip]));
   for (const button of section.querySelectorAll("[data-all]"))
-    button.addEventListener("click", () => chips.forEach((chip) => show(chip, button.dataset.all === "show")));
+    button.addEventListener("click", () => set(chips, button.dataset.all === "show"));
   section.addEventListener("click", (event) => {
-    const entry = event.target.closest('svg .key [data-mark]');
-    const chip = entry && chips.find((each) => each.dataset.toggle === entry.dataset.mark);
-    if (chip) toggle(chip);
+    const entry = event.target.closest("svg .key [data-mark]");
+    if (entry) set(chips.filter((chip) => chip.dataset.toggle === entry.dataset.mark));
   });
+  paint(section);
 }
+
+// Folded figures are packed, and drawn when they are asked for.
+async function unfold(figure) {
+  const packed = Uint8Array.from(atob(figure.dataset.deflated), (letter) => letter.charCodeAt(0));
+  delete figure.dataset.deflated;
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const holder = document.createElement("template");
+  holder.innerHTML = await new Response(stream).text();
+  figure.prepend(holder.content);
+  zoomable(figure);
+  paint(figure.closest("section"));
+}
+
+for (const fold of document.querySelectorAll("details.more"))
+  fold.addEventListener("toggle", () => fold.querySelectorAll("figure[data-deflated]").forEach(unfold));
 
 const tip = make("div", { id: "tip", hidden: "", "aria-hidden": "true" });
 document.body.append(tip);
@@ -102,4 +122,4 @@ function zoomable(figure) {
   svg.addEventListener("pointerleave", () => { tip.hidden = true; });
 }
 
-document.querySelectorAll("figure").forEach(zoomable);
+document.querySelectorAll("figure:not([data-deflated])").forEach(zoomable);

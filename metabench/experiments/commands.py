@@ -1,0 +1,39 @@
+"""Options -> the command that has them: what a results folder keeps of how it was made."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from metabench.experiments.options import Options, Row, rows
+
+
+def command_of(options: Options) -> str:
+    """`metabench run --algos ...`, with all that is not the default."""
+    words = ["metabench", "run"]
+    for row in rows():
+        value = getattr(options, row.name)
+        if value != row.default and "run" in row.option.commands.split():
+            words += words_of(row, value)
+    return shlex.join(words)
+
+
+def words_of(row: Row, value: Any) -> list[str]:
+    """One option as it is typed."""
+    flag = row.option.flag or "--" + row.name.replace("_", "-")
+    if value is True:
+        return [flag]
+    if isinstance(value, Mapping):
+        pairs = ((name, key, one) for name, table in value.items() for key, one in table.items())
+        return [word for name, key, one in pairs for word in (flag, f"{name}.{key}={typed(one)}")]
+    if isinstance(value, tuple) and row.option.flag:
+        return [word for one in value for word in (flag, str(one))]
+    return [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+
+def typed(value: Any) -> str:
+    """A setting: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

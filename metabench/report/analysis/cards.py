@@ -1,0 +1,105 @@
+"""The answer of a suite on one card: the task, who leads and by how much, what it cost, what a reader must know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from statistics import fmean
+from typing import NamedTuple
+
+from metabench.report import formatting
+from metabench.report.analysis.findings import findings
+from metabench.report.analysis.pairs import rank
+from metabench.report.analysis.summary import cost, tasks_seen
+from metabench.report.collect import grouped
+from metabench.report.collect.configurations import Configuration, first_of_each
+from metabench.report.collect.labels import pairs, text
+from metabench.report.statistics.intervals import interval, stack
+
+
+class Card(NamedTuple):
+    """One suite."""
+
+    task: str
+    lead: tuple[str, ...]
+    """Who leads, one sentence a protocol, and whether there are seeds enough to say."""
+    cost: str
+    cautions: tuple[str, ...]
+
+
+def card(groups: Sequence[Configuration]) -> Card:
+    """Of one suite's configurations, of which at least one was scored."""
+    scored = sorted((group for group in groups if group.steps), key=rank)
+    lead = findings(scored).found or (alone(scored[0]),)
+    cautions = (each for warn in WARNINGS for each in warn(first_of_each(scored)))
+    return Card(task(groups), lead, f"{scored[0].algorithm}: {cost(scored[0])}.", tuple(cautions))
+
+
+def task(groups: Sequence[Configuration]) -> str:
+    """`5-way 1-shot, model=conv, 250 updates of 16 tasks, 600 test tasks`."""
+    trial = groups[0].records[0].trial
+    known = dict(trial.settings("suite"))
+    named = (("ways", "way"), ("shots", "shot"))
+    sizes = [f"{text(known.pop(name))}-{word}" for name, word in named if name in known]
+    budgets = [(b.updates, b.meta_batch_size) for group in groups for b in [group.records[0].trial.budget]]
+    updates, batch = max(budgets, key=budgets.count)
+    budget = f"{updates:,} updates of {formatting.count(batch, 'task')}"
+    parts = (" ".join(sizes), pairs(known) if known else "", budget, f"{trial.budget.test_tasks:,} test tasks")
+    return ", ".join(filter(None, parts))
+
+
+def alone(group: Configuration) -> str:
+    score = group.score()
+    return f"{group.algorithm}: {group.metric} {formatting.with_interval(score.mean, score.half, group.metric)}."
+
+
+def unequal_budgets(groups: Sequence[Configuration]) -> Iterator[str]:
+    """`a and b saw 5/16 of the tasks.`"""
+    seen = {group.algorithm: tasks_seen(group) for group in groups if group.trained}
+    most = max(seen.values(), default=0)
+    less = grouped((Fraction(count, most), name) for name, count in seen.items() if 0 < count < most)
+    for share, names in less.items():
+        near = share.limit_denominator(20)
+        yield f"{formatting.shortened(names)} saw {near if near else 'less than 1/20'} of the tasks."
+
+
+def worse_for_adapting(groups: Sequence[Configuration]) -> Iterator[str]:
+    """Whose score after the last inner step is significantly worse than before the first."""
+    worse = []
+    for group in groups:
+        change = interval(stack({seed: scores[-1] - scores[0] for seed, scores in group.steps.items()}))
+        if not change.includes_zero and (change.mean > 0) != group.higher_is_better:
+            worse.append(group.algorithm)
+    if worse:
+        yield f"Adaptation makes {formatting.shortened(worse)} worse."
+
+
+def past_the_best(groups: Sequence[Configuration]) -> Iterator[str]:
+    """Whose validation score, in most seeds, ended beyond the interval of the selected update's."""
+    fell = []
+    for group in groups:
+        seeds = [record for record in group.scored_records if len(record.curve) > 1]
+        falls = 0
+        for record in seeds:
+            best = next((point for point in record.curve if point.update == record.selected_update), record.curve[-1])
+            drop = (best.score - record.curve[-1].score) * (1 if record.higher_is_better else -1)
+            falls += drop > best.ci95 > 0
+        if 2 * falls > len(seeds):
+            fell.append(group.algorithm)
+    if fell:
+        yield f"Validation falls after the selected update: {formatting.shortened(fell)}."
+
+
+def unlike_at_the_start(groups: Sequence[Configuration]) -> Iterator[str]:
+    """Same initial weights, other scores before training: where inner rates differ, they are why."""
+    start = {group.algorithm: fmean(r.curve[0].score for r in group.scored_records) for group in groups
+             if all(record.curve for record in group.scored_records)}  # fmt: skip
+    rates = {g.algorithm: text(g.records[0].trial.algorithm_parameters.get("inner_lr")) for g in groups}
+    by_rate = grouped((rates[name], name) for name in start if rates[name] != "null")
+    if len(by_rate) > 1 and len(set(start.values())) > 1:
+        yield f"Scores before training differ, as inner_lr does: {', '.join(by_rate)}."
+
+
+WARNINGS: tuple[Callable[[Sequence[Configuration]], Iterator[str]], ...] = (
+    unequal_budgets, worse_for_adapting, past_the_best, unlike_at_the_start,
+)  # fmt: skip

@@ -1,0 +1,74 @@
+"""The card of a suite: what a reader must know before believing it; and how algorithms look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metabench.records import store
+from metabench.records.record import Outcome
+from metabench.records.trials import Budget
+from metabench.report.analysis import cards
+from metabench.report.collect import configurations
+from metabench.report.figures import style
+from tests import builders
+
+QUICK = (
+    "maml fomaml reptile anil finetune scratch metasgd protomaml r2d2 protonet metacurvature tnet imaml boil cavia"
+).split()
+
+
+def made(name: str, steps: list[float], curve: list[float], batch: int = 16, seed: int = 0, **changes) -> Outcome:
+    """A trial with these scores after 0, 1 ... inner steps, on all tasks alike but for a little."""
+    budget = Budget(updates=10 * (len(curve) - 1), meta_batch_size=batch, test_tasks=9, test_steps=len(steps) - 1)
+    of = builders.trial(
+        name, "toys", seed, budget=budget, algorithm_parameters={"inner_lr": changes.pop("rate", 0.1)}
+    )
+    cells = [[level + 0.001 * task * (at + 1) for task in range(9)] for at, level in enumerate(steps)]
+    best = 10 * max(range(len(curve)), key=curve.__getitem__)
+    points = builders.points({10 * at: value for at, value in enumerate(curve)}, 0.1)
+    return builders.outcome(
+        of, {"transductive": cells}, curve=points, selection="best", selected_update=best, **changes
+    )
+
+
+def cautions(root: Path, *outcomes: Outcome) -> tuple[str, ...]:
+    for each in outcomes:
+        store.write(root, each)
+    return cards.card(configurations.collect(store.records(root), root)).cautions
+
+
+def test_there_is_nothing_to_say_where_all_is_well(tmp_path):
+    assert cautions(tmp_path, *(made(n, [0.2, 0.5], [0.2, 0.4, 0.5]) for n in ("a", "b"))) == ()
+
+
+def test_who_saw_fewer_tasks_is_said(tmp_path):
+    found = cautions(tmp_path, made("a", [0.2, 0.5], [0.2, 0.5]), made("b", [0.2, 0.5], [0.2, 0.5], batch=5))
+    assert found == ("b saw 5/16 of the tasks.",)
+
+
+def test_adaptation_that_makes_it_worse_is_said(tmp_path):
+    assert cautions(tmp_path, made("a", [0.6, 0.3], [0.2, 0.5])) == ("Adaptation makes a worse.",)
+
+
+def test_validation_that_falls_is_said(tmp_path):
+    found = cautions(tmp_path, made("a", [0.2, 0.5], [0.2, 0.8, 0.3]), made("b", [0.2, 0.5], [0.2, 0.5, 0.5]))
+    assert found == ("Validation falls after the selected update: a.",)
+
+
+def test_another_inner_rate_explains_other_scores_before_training(tmp_path):
+    found = cautions(tmp_path, made("a", [0.2, 0.5], [0.2, 0.5]), made("b", [0.2, 0.5], [0.3, 0.5], rate=0.4))
+    assert found == ("Scores before training differ, as inner_lr does: 0.1, 0.4.",)
+
+
+def test_an_algorithm_looks_the_same_in_every_report():
+    names = QUICK
+    every = style.looks(names)
+    assert len({(look.hue, look.marker) for look in every.values()}) == len(names)
+    for name in names:
+        assert (style.looks([name])[name].hue, style.looks([name])[name].marker) == (
+            every[name].hue,
+            every[name].marker,
+        )
+    variants = style.looks(["maml (inner_lr=0.1)", "maml (inner_lr=0.2)"]).values()
+    assert len({look.hue for look in variants}) == 1
+    assert len({look.marker for look in variants}) == 2
