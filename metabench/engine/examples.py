@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metabench.api import Batch, Learner, Predict, Task
+from metabench.api import Acting, Batch, Learner, Predict, Task
 from metabench.api.trees import map_tree
 from metabench.engine import problem
 from metabench.records.record import Example, Examples
@@ -25,20 +25,32 @@ POINTS = 100
 SUPPORT_IMAGES, QUERY_IMAGES = 25, 10
 SIDE = 32
 """Pixels of an image's longer side; a larger one is averaged down."""
+PATHS, PLACES = 4, 50
+"""Trajectories kept of a task, and points of each at most."""
+PATHS_AFTER = (0, 1, 2, 3)
+"""As AFTER, for trajectories."""
 LIMIT = 200_000
 """Bytes of JSON: beyond, nothing is kept."""
 
 
-def examples(learner: Learner, tasks: Task, steps: int, protocol: str, *, inductive: bool) -> Examples | None:
+def examples(
+    learner: Learner, tasks: Task, steps: int, protocol: str, *, inductive: bool, acting: Acting | None = None
+) -> Examples | None:
     """The first of `tasks` with the predictions of `learner`; None where they are nothing that can be drawn.
 
-    Drawn are regression of one number on one number and classification of images. `inductive` predicts each query
+    Drawn are regression of one number on one number, classification of images, and, where `acting` says how a policy
+    acts, trajectories in the plane. `inductive` predicts each query
     point with the support set alone. The learner sees what it sees when it is scored: no query targets. An
     exception means no examples: a trial does not fail for its pictures.
     """
     try:
         with torch.no_grad():
-            found = collect(learner, map_tree(lambda leaf: leaf[:TASKS], tasks), steps, protocol, inductive)
+            few = map_tree(lambda leaf: leaf[:TASKS], tasks)
+            found = (
+                trajectories(learner, few, steps, protocol, acting)
+                if acting
+                else collect(learner, few, steps, protocol, inductive)
+            )
     except (Exception, SystemExit):
         return None
     return found if found and len(msgspec.json.encode(found)) <= LIMIT else None
@@ -77,6 +89,29 @@ def collect(learner: Learner, tasks: Task, steps: int, protocol: str, inductive:
                 predicted=values,
             )
             for index, values in enumerate(predicted)
+        ],
+    )
+
+
+def trajectories(learner: Learner, tasks: Task, steps: int, protocol: str, acting: Acting) -> Examples | None:
+    """See examples: the first trajectories of the query set, where a policy sees its place in the plane."""
+    after = sorted({each for each in PATHS_AFTER if each < steps} | {steps})
+    predicted: list[list[list[float]]] = [[] for _ in tasks.query.x]
+    for step, adapted in enumerate(learner.adapt(tasks.support, steps)):
+        for predict, values, x, y in zip(adapted, predicted, *tasks.query, strict=True):
+            if step in after:
+                seen = acting.collect(predict, Batch(x[:PATHS], y[:PATHS])).x
+                if seen.dim() != 3 or seen.shape[-1] != 2 or not bool(seen.isfinite().all()):
+                    return None
+                values.append(numbers(seen[:, :: math.ceil(seen.shape[1] / PLACES)]))
+    goals = [numbers(acting.told(Batch(x, y))) if acting.told else [] for x, y in zip(*tasks.support, strict=True)]
+    return Examples(
+        protocol=protocol,
+        steps=after,
+        paths=min(PATHS, tasks.query.x.shape[1]),
+        tasks=[
+            Example(support_x=[], support_y=goal, query_x=[], query_y=[], predicted=values)
+            for goal, values in zip(goals, predicted, strict=True)
         ],
     )
 

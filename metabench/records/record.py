@@ -120,6 +120,9 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
     shape: list[int] = []
     """Channels, height and width of an image: bytes of all points in a row, compressed by zlib, in base64. Empty
     where x is one number a point."""
+    paths: int = 0
+    """Trajectories in the plane of each task. `predicted` then has x and y of all points of one, and so on; support_y
+    is what tells the task from others, its goal; and there are no points."""
     tasks: list[Example]
 
 

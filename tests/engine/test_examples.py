@@ -134,3 +134,23 @@ def test_they_are_kept_beside_the_scores_and_checked(registry, tmp_path):
     assert store.examples(tmp_path, msgspec.structs.replace(record, examples_sha256="")) is None
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(outcome), type=Outcome)
     assert again.examples == outcome.examples, "as a cluster sends them"
+
+
+@pytest.mark.parametrize("suite", ["navigation", "pendulum"])
+def test_trajectories_are_kept_where_a_policy_sees_its_place_in_the_plane(registry, suite):
+    small = {"horizon": 6, "trajectories": 3, "width": 4}
+    parameters = registry.get("suite", suite).resolve(small)
+    trial = builders.trial("scratch", suite, suite_parameters=parameters, budget=BUDGET)
+    outcome = run_trial(trial, Execution(), lambda sign: None, registry)
+    found = outcome.examples
+    if suite == "pendulum":  # which sees an angle and a speed
+        assert found is None
+        return
+    assert (found.steps, found.paths, len(found.tasks)) == ([0, 1, 2, 3, 7], 3, examples.TASKS)
+    paths = np.array(found.tasks[0].predicted).reshape(5, 3, 6, 2)
+    assert not paths[:, :, 0].any(), "they start at the origin"
+    goal = np.array(found.tasks[0].support_y)
+    back = np.array([np.linalg.norm(path - goal, axis=-1)[:, 1:].sum(1).mean() for path in paths])
+    scores = [step[0] for step in outcome.scores["inductive"]["return"]]
+    for step, walked in zip(found.steps, back):  # the place after the last step is not among them
+        assert walked < -scores[step] < walked + 2

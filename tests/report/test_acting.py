@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
+import msgspec
 import numpy as np
 import pytest
 
 from metabench.records import store
+from metabench.records.record import Example, Examples
 from metabench.records.trials import Budget
 from metabench.report import write_report
 from metabench.report.collect import configurations
 from metabench.report.figures import style
-from metabench.report.figures.acting import experience
+from metabench.report.figures.acting import experience, trajectories
 from tests import builders
 
 PER_UPDATE = 2_000
@@ -57,3 +61,37 @@ def test_few_tasks_are_warned_of(tmp_path, tasks):
     write_report(tmp_path / "results", tmp_path / "page", formats=["svg"])
     text = (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
     assert ("There are 2 tasks in all, the same in training and test" in text) == (tasks == 2)
+
+
+def walks(steps=(0, 1), paths=2, points=3):
+    """Two tasks: in each the trajectories go further towards the goal, (1, 2), after a step."""
+    way = [[share * x for _ in range(paths) for at in range(points) for x in (at, 2 * at)] for share in (0.1, 0.5)]
+    task = Example(support_x=[], support_y=[1.0, 2.0], query_x=[], query_y=[], predicted=way)
+    return Examples(protocol="transductive", steps=list(steps), paths=paths, tasks=[task, task])
+
+
+def with_examples(folder, kept):
+    """The figure of one algorithm with these examples."""
+    trial = builders.trial("walker", "field", budget=Budget(test_tasks=8, test_steps=1))
+    cells = {"transductive": np.arange(16.0).reshape(2, 8)}
+    store.write(folder, builders.outcome(trial, cells, "return", examples=kept))
+    with style.drawing("test"):
+        return trajectories(configurations.collect(store.records(folder), folder), style.looks(["walker"]))
+
+
+def test_trajectories_are_drawn_as_they_were(tmp_path):
+    figure, words = with_examples(tmp_path, walks())
+    panels = np.array(figure.axes).reshape(2, 2)  # tasks, steps
+    for row in panels:
+        for axes, share in zip(row, (0.1, 0.5)):
+            first, second, goal = (line.get_xydata() for line in axes.lines)
+            assert first == pytest.approx(share * np.array([[0, 0], [1, 2], [2, 4]]))
+            assert np.array_equal(first, second)
+            assert np.array_equal(goal, [[1.0, 2.0]])
+    assert re.search(r"walker on test task 1 0\.0*, 8\.0*;", words)
+
+
+def test_trajectories_that_do_not_fit_together_are_passed_over(tmp_path):
+    (task, _) = walks().tasks
+    odd = msgspec.structs.replace(task, predicted=[[0.0] * 9] * 2)
+    assert with_examples(tmp_path, msgspec.structs.replace(walks(), tasks=[odd])) is None

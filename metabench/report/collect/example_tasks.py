@@ -40,7 +40,7 @@ def of_suite(groups: Sequence[Configuration], *, images: bool) -> list[Algorithm
     members: dict[str, AlgorithmExamples] = {}
     for group in groups:
         kept = group.examples
-        if kept and group.steps and bool(kept.shape) == images and group.algorithm not in members:
+        if kept and group.steps and bool(kept.shape) == images and not kept.paths and group.algorithm not in members:
             try:
                 members[group.algorithm] = shown(group, kept)
             except (ValueError, IndexError, binascii.Error, zlib.error):
