@@ -151,7 +151,7 @@ def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
         axes.set_xlim(float(levels[0]), float(levels[-1]))
     if not higher:
         axes.invert_xaxis()
-    style.label_ends(axes)
+    style.label_ends(figure, axes)
     return figure, f"tasks that reach {formatting.score(middle, groups[0].metric)}: {'; '.join(words)}"
 
 

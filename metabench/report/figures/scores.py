@@ -18,6 +18,7 @@ from metabench.report.collect.configurations import Configuration, first_of_each
 from metabench.report.figures import style
 from metabench.report.figures.style import Look
 
+Values = Sequence[float] | np.ndarray
 MIN_SEEDS = 3
 """Below this no band is drawn."""
 PALE = 0.35
@@ -75,7 +76,7 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(-0.02 * longest, longest * 1.02)
     style.scale("y", axes, means, groups[0])
-    style.label_ends(axes)
+    style.label_ends(figure, axes)
     return figure, "; ".join(words)
 
 
@@ -109,7 +110,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
     axes.set_xlabel("training time (seconds of meta-updates)" if by_time else "meta-updates")
     axes.set_xlim(0, max(ends) * 1.02 or 1.0)
     style.scale("y", axes, means, groups[0], prefix="validation ")
-    style.label_ends(axes)
+    style.label_ends(figure, axes)
     return figure, "; ".join(words)
 
 
@@ -132,7 +133,7 @@ def line(axes: Axes, places: np.ndarray, values: np.ndarray, look: Look, label: 
     )  # fmt: skip
 
 
-def band(axes: Axes, places: np.ndarray, low: np.ndarray, high: np.ndarray, look: Look) -> None:
+def band(axes: Axes, places: np.ndarray, low: Values, high: Values, look: Look) -> None:
     if not look.pale:
         axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
 

@@ -17,6 +17,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from metabench.report import formatting
@@ -166,17 +167,19 @@ def legend(figure: Figure, axes: Axes) -> None:
         figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
 
 
-def label_ends(axes: Axes) -> None:
+def label_ends(figure: Figure, axes: Axes) -> None:
     """The name of each line at its right end, in its color, apart from the others; of a pale one none."""
     handles, names = axes.get_legend_handles_labels()
     ends = {}
     for handle, name in zip(handles, names):
-        (x, y), right = handle.get_data(), axes.get_xlim()[1]
+        if not isinstance(handle, Line2D):
+            continue
+        (x, y), right = np.asarray(handle.get_data(), dtype=float), axes.get_xlim()[1]
         value = y[-1] if len(x) < 2 or abs(x[-1] - right) <= abs(x[0] - right) else y[0]
         place = axes.transAxes.inverted().transform(axes.transData.transform((right, value)))[1]
         if handle.get_alpha() is None and math.isfinite(place):
             ends[name] = (min(max(float(place), 0.0), 1.0), handle.get_color())
-    line = SMALL * 1.2 / 72 / (0.8 * axes.get_figure().get_figheight())
+    line = SMALL * 1.2 / 72 / (0.8 * figure.get_figheight())
     order = sorted(ends, key=lambda name: ends[name][0])
     places: list[float] = []
     for name in order:
