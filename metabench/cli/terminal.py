@@ -142,7 +142,9 @@ def results_table(summary: TextTable, width: int) -> Table:
 
 def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A table of texts that are shown as they are."""
-    table = Table(*columns)
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     return table

@@ -18,6 +18,7 @@ from metabench.engine import problem
 from metabench.engine.dependence import depends_on_batch
 from metabench.engine.divergence import refuse_divergence
 from metabench.engine.examples import examples
+from metabench.engine.label_orders import averaged, numberings, renumbered
 from metabench.engine.learner import adapt_fully, map_tasks
 from metabench.engine.measure import synchronise, timed
 from metabench.engine.state import TrialRun, TrialState
@@ -51,7 +52,7 @@ def test(run: TrialRun, suite: Suite, learner: Learner, state: TrialState) -> Te
         for number in range(len(blocks)):
             if run.stopping():
                 raise StoppedError
-            add_scores(scores, score_block(suite, learner, blocks[number], budget.test_steps, inductive))
+            add_scores(scores, score_numbered(run, suite, learner, blocks, number, inductive))
             run.heartbeat("test", number + 1, len(blocks))
     refuse_divergence(scores)
     shown = next(iter(inductive))
@@ -65,6 +66,17 @@ def test(run: TrialRun, suite: Suite, learner: Learner, state: TrialState) -> Te
             learner, blocks[0], budget.test_steps, shown, inductive=inductive[shown], acting=suite.acting
         ),
     )
+
+
+def score_numbered(
+    run: TrialRun, suite: Suite, learner: Learner, blocks: Sequence[Task], number: int, inductive: dict[str, bool]
+) -> Scores:
+    """A block of test tasks; where that is asked for, its means over several numberings of the classes."""
+    block, steps = blocks[number], run.trial.budget.test_steps
+    if run.trial.label_permutations == 1:
+        return score_block(suite, learner, block, steps, inductive)
+    orders = numberings(run, suite, block, number)
+    return averaged([score_block(suite, learner, renumbered(block, order), steps, inductive) for order in orders])
 
 
 def protocols_to_score(asked: Protocol, depends: bool) -> dict[str, bool]:

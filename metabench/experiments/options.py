@@ -116,6 +116,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     protocol: Annotated[
         Protocol, Option("transductive, inductive or both.", "run tune", tune="transductive or inductive.")
     ] = "transductive"
+    label_permutations: Annotated[
+        int, Option("Times that each test task is scored, its classes numbered anew.", "run", check=check_positive)
+    ] = 1
     precision: Annotated[Precision, Option("float32; bf16 for torch's autocast; float64 for checks.")] = "float32"
     out: Annotated[
         str | None,

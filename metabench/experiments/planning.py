@@ -76,6 +76,7 @@ def plan_experiment(options: Options, builder: SuiteBuilder) -> TrialPlan:
     trials: list[Trial] = []
     notices: list[str] = []
     for suite in (plan_suite(one, builder, file, of[0].name) for of in of_suites for one, _ in points(options, *of)):
+        refuse_unnumbered(options, builder, suite)
         on_defaults = []
         for entry in entries:
             settings = recipe_settings(builder.registry, suite, entry)
@@ -166,6 +167,12 @@ def plan_pair(options: Options, builder: SuiteBuilder, file: RecipeFile | None, 
     return source._replace(name=entry.name, parameters=parameters)
 
 
+def refuse_unnumbered(options: Options, builder: SuiteBuilder, suite: SuitePlan) -> None:
+    """Raise UserError where classes are to be numbered anew that a suite has not."""
+    if options.label_permutations > 1 and builder.build(suite.name, suite.parameters).ways is None:
+        raise UserError(f"--label-permutations is for classes, and suite '{suite.name}' has none.")
+
+
 def recipe_settings(registry: Registry, suite: SuitePlan, algorithm: Entry) -> Settings:
     """What an algorithm gets from the recipe: that for it before its package's before the family's. See Recipe."""
     shared = {name: value for name, value in suite.recipe.shared.items() if name in algorithm.parameters}
@@ -210,6 +217,7 @@ def trials_of(options: Options, suite: SuitePlan, algorithm: Entry, settings: Se
             options.validate_every,
         ),
         protocol=options.protocol,
+        label_permutations=options.label_permutations,
         precision=options.precision,
         default_settings=bool(algorithm.parameters) and not parameters and not own,
     )

@@ -124,6 +124,9 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     swept: tuple[str, ...] = ()
     """The algorithm's parameters of which several values were asked for, this trial's among them: a grid."""
 
+    label_permutations: int = 1
+    """How many times each test task is scored, its classes numbered anew from the second time; scores are means."""
+
     def settings(self, *parts: Part) -> dict[str, Any]:
         """What was run, flat and by name, but for the seed: all of it, or these parts alone.
 

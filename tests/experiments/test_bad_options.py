@@ -94,6 +94,7 @@ BAD_OPTIONS = {
     "--out": st.sampled_from(
         ["", "  ", "\n", "a\nb", "\x1b[2J", "\u2028", "file.txt", "file.txt/x", "x" * 5000, "loop", "loop/x"]
     ),
+    "--label-permutations": st.one_of(no_number, st.sampled_from(["0", "-1"])),
     "--jobs": st.one_of(no_number, st.sampled_from(["0", "-1"])),
     "--device": st.one_of(
         no_choice,

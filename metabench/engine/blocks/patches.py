@@ -118,7 +118,7 @@ class PatchedConv2d(nn.Conv2d):
         patches: Tensor = Patches.apply(x, window)  # type: ignore[no-untyped-call]
         made = patches.flatten(0, 2) @ self.weight.permute(2, 3, 1, 0).flatten(0, 2)
         made = made if self.bias is None else made + self.bias
-        return made.view(*patches.shape[:3], -1).permute(0, 3, 1, 2)
+        return made.view(*patches.shape[:3], -1).permute(0, 3, 1, 2).contiguous()  # as BatchNorm in vmap asks
 
 
 def applies(x: Tensor) -> bool:
