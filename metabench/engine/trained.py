@@ -49,7 +49,7 @@ class TrainedLearner:
         finally:
             set_random_state(before)
         strategy = {"compiled": "vectorised"}.get(self.record.strategy, self.record.strategy)
-        return as_learner(made, strategy if strategy in STRATEGIES else "auto")
+        return as_learner(made, strategy if strategy in STRATEGIES else "auto", suite=self.suite)
 
     def adapt(
         self, support_x: Array, support_y: Array, steps: int | None = None, protocol: Protocol | None = None
