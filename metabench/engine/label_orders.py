@@ -1,7 +1,7 @@
 """Each test task under several numberings of its classes: whose answer depends on them is seen, and averaged out.
 
 What an initial head gives to class 0 differs from what it gives to class 1, so the same task has other scores under
-another numbering (Ye and Chao 2022, arXiv 2106.12542).
+another numbering (Ye and Chao 2022, arXiv 2106.16245).
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Learner
+from metabench.engine.norms import UNKNOWN, Norms
 from metabench.engine.problem import DTYPES
 from metabench.records.checkpoints import CheckpointStore
 from metabench.records.provenance import Digests, StrategyChoice
@@ -89,6 +90,8 @@ class TrialState:
     """Updates done."""
     validated: int = -1
     """How many were done at the last validation."""
+    norms: Norms = UNKNOWN
+    """Of the last update before a validation."""
     curve: list[ValidationPoint] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     """Of the updates since the last point of the curve."""
@@ -148,6 +151,7 @@ class TrialState:
                 "curve": msgspec.convert(state["curve"], list[ValidationPoint]),
                 "choice": msgspec.convert(state["choice"], StrategyChoice | None),
                 "resumed": tuple(state["resumed"]),
+                "norms": Norms(*state.get("norms", ())),
                 "not_finite": tuple(state.get("not_finite", ())),
                 "losses": [] if losses is None else list(losses.to(device).unbind()),
                 "best": None if best is None else Best(*best),

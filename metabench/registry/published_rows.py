@@ -47,8 +47,8 @@ class Row(NamedTuple):
         first = self.numbers[0]
         values = [text for text in self.setting.values() if isinstance(text, str)]
         text = f"{self.name} {' '.join(values)} {first.source} {transduction([self])[0]}"
-        shape = [f"{self.setting.get(key)}{dash}{one}" for key, one in SHAPE for dash in ("", "-")]
-        return {*re.findall(r"[^\s,:;()]+", text.lower()), *shape}
+        shape = [f"{of_task(self.setting, key)}{dash}{one}" for key, one in SHAPE for dash in ("", "-")]
+        return {*re.findall(r"[^\s,:;()]+", text.lower()), *self.name.lower().split(), *shape}
 
 
 SHAPE = (("ways", "way"), ("shots", "shot"))
@@ -77,9 +77,14 @@ def rows(
     return tuple(named_apart(plain, words))
 
 
+def of_task(setting: Mapping[str, Any], key: str) -> Any:
+    """`ways`, or `emnist.ways` of two suites; None where neither is said."""
+    return next((value for name, value in setting.items() if name.rpartition(".")[2] == key), None)
+
+
 def plain_name(algorithm: str, number: Number) -> str:
     """`ALGORITHM SUITE 5w1s`."""
-    ways, shots = (number.setting.get(key) for key, _ in SHAPE)
+    ways, shots = (of_task(number.setting, key) for key, _ in SHAPE)
     return " ".join([algorithm, number.suite, *([f"{ways}w{shots}s"] if ways and shots else [])])
 
 
@@ -106,7 +111,7 @@ def unusual(suites: Mapping[str, Mapping[str, Any]], alike: Sequence[Row]) -> li
             f"{value}" if isinstance(value, str) else f"{name}={value}"
             for name, value in row.numbers[0].setting.items()
             for usual in [value if isinstance(value, list) else [value]]
-            if name not in dict(SHAPE) and suites[row.suite].get(name) not in usual
+            if name.rpartition(".")[2] not in dict(SHAPE) and suites[row.suite].get(name) not in usual
         )
 
     return [of(row) for row in alike]

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from metabench.engine.build import assembled
 from metabench.errors import UserError, unknown
+from metabench.records.domains import is_made
 from metabench.registry.discovery import Registry
 from metabench.testing import (
     adaptation_checks,
@@ -54,11 +56,11 @@ def kit_of(
         factory = partial(entry.factory, **entry.resolve(given)) if given else entry.factory
         cases = {label: Case(suite(), factory, label, elsewhere) for label, suite in TOYS.items()}
         return Kit(ALGORITHM, cases, expected_failures)
-    if name in registry.suites:
+    if name in registry.suites or is_made(name):
         entry = registry.get("suite", name)
         values = entry.resolve(given)
         try:
-            suite = entry.factory(**values)
+            suite = assembled(entry, values)
             suite.prepare()
         except UserError:  # which says already whose it is
             raise

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from metabench.engine.build import assembled
 from metabench.engine.seeds import seed_everything
 from metabench.errors import one_line
 from metabench.registry.discovery import Registry, load_registry
@@ -31,10 +32,11 @@ def digests(kind: str, name: str, registry: Registry, parameters: dict[str, Any]
     seed_everything(0)
     try:
         entry = registry.get(kind, name)
-        factory = partial(entry.factory, **entry.resolve(parameters)) if parameters else entry.factory
         if kind == "suite":
-            return {"": suite_task_checks.digest(suite_task_checks.SuiteCase(factory(), name, registry))}
-        return {label: repeatability_checks.digest(Case(suite(), factory, label)) for label, suite in TOYS.items()}
+            suite = assembled(entry, entry.resolve(parameters))
+            return {"": suite_task_checks.digest(suite_task_checks.SuiteCase(suite, name, registry))}
+        factory = partial(entry.factory, **entry.resolve(parameters)) if parameters else entry.factory
+        return {label: repeatability_checks.digest(Case(toy(), factory, label)) for label, toy in TOYS.items()}
     except Exception as error:
         return {"error": one_line(error)}
 

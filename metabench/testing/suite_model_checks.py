@@ -217,7 +217,7 @@ def recipes(case: SuiteCase) -> None:
     fields = set(Budget.__struct_fields__)
     for name, recipe in case.suite.recipes.items():
         try:
-            case.registry.get("suite", case.name).resolve(dict(recipe.suite))
+            case.registry.get("suite", case.source).resolve(dict(recipe.suite))
             for algorithm, settings in recipe.algorithms.items():
                 if algorithm in case.registry.algorithms:
                     own = {key: value for key, value in settings.items() if key not in fields}

@@ -36,6 +36,11 @@ class SuiteCase(NamedTuple):
         entry = self.registry.suites.get(self.name)
         return entry.factory if entry else None
 
+    @property
+    def source(self) -> str:
+        """The suite whose recipes it has: of two, the one that is trained on."""
+        return self.name.partition(":")[0]
+
     def tasks(self, split: str, n: int, name: str = "tasks") -> Task:
         """n tasks, the same for the same name. Global random use is caught by `reproducible` alone."""
         seed_everything(0)

@@ -22,7 +22,7 @@ from metabench.api import (
     hookimpl,
     query_loss,
 )
-from metabench_plugins.algorithms.embeddings import body_of, class_means, ways_of
+from metabench_plugins.algorithms.embeddings import body_of, class_means, refuse_policies, ways_of
 from metabench_plugins.algorithms.networks import Layers, draw_layers, run
 
 
@@ -37,6 +37,7 @@ def cnp(problem: Problem, *, outer_lr: Rate = 1e-3, width: Size = 128) -> Algori
         outer_lr: Learning rate of Adam, the outer optimizer.
         width: Units of each hidden layer; of the code too in regression.
     """
+    refuse_policies(problem)
     init, inner = (classifier if problem.ways else regressor)(problem, width)
     return Algorithm(init, inner, query_loss(problem, inner, 0), optimizer=partial(Adam, lr=outer_lr))
 

@@ -19,6 +19,12 @@ def ways_of(problem: Problem) -> int:
     return problem.ways
 
 
+def refuse_policies(problem: Problem) -> None:
+    """Raise NotApplicableError where a support set is not of points with targets, but of trajectories to come."""
+    if problem.acting is not None:
+        raise NotApplicableError("it reads points and their targets, and policies make their own")
+
+
 def body_of(problem: Problem) -> Problem:
     """The problem of the body alone, whose `apply` gives features (s, d).
 

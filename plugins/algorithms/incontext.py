@@ -19,7 +19,7 @@ from metabench.api import (
     hookimpl,
     query_loss,
 )
-from metabench_plugins.algorithms.embeddings import features_of, one_hot
+from metabench_plugins.algorithms.embeddings import features_of, one_hot, refuse_policies
 from metabench_plugins.algorithms.networks import Layers, draw_layers, run
 
 HEADS = 4
@@ -38,6 +38,7 @@ def incontext(problem: Problem, *, outer_lr: Rate = 1e-3, width: Size = 16, bloc
         width: Numbers of a token in each head.
         blocks: Blocks of attention and hidden layer.
     """
+    refuse_policies(problem)
     classes, size = bool(problem.ways), HEADS * width
     body, features = features_of(problem) if classes else ({}, lambda weights, x: x.flatten(1))
     weights = problem.init()

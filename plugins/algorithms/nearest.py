@@ -15,7 +15,7 @@ from metabench.api import (
     Problem,
     hookimpl,
 )
-from metabench_plugins.algorithms.embeddings import one_hot
+from metabench_plugins.algorithms.embeddings import one_hot, refuse_policies
 
 
 def nearest(problem: Problem) -> Algorithm:
@@ -24,6 +24,8 @@ def nearest(problem: Problem) -> Algorithm:
     For classes the output is 1 for that class and 0 for the others, for regression the target itself. Cover and Hart
     1967, "Nearest neighbor pattern classification"; a baseline of matching networks (arXiv 1606.04080, section 4.1).
     """
+
+    refuse_policies(problem)
 
     def predict(meta: Meta, memory: Batch, x: Tensor) -> Tensor:
         y = nearest_targets(memory, x)

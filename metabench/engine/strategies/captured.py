@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self, TypeVar
@@ -124,7 +125,9 @@ def capture(run: Callable[[], Result], device: torch.device) -> tuple[Callable[[
 def refusing_to_wait() -> Iterator[None]:
     """Inside it torch raises RuntimeError where the CPU would wait for a value from the device."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that it does not see every wait
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:
