@@ -58,11 +58,11 @@ class Checkpoints:
         saved.state.resumed += (saved.state.update,)
         return saved
 
-    def read(self, content: bytes) -> tuple[Header, Saved] | str:
-        """What a checkpoint of this trial, or of its lineage, holds; or why it cannot be used."""
+    def read(self, content: bytes, shorter: bool = False) -> tuple[Header, Saved] | str:
+        """What a checkpoint of this trial, or of a shorter one of its lineage, holds; or why it cannot be used."""
         try:
             header, state = opened(content)
-            if header.trial != self.trial.id and header.lineage != self.trial.lineage:
+            if header.lineage != self.trial.lineage if shorter else header.trial != self.trial.id:
                 raise DamagedError(f"it is one of trial '{header.trial}'")
             if header.code != self.code:
                 raise DamagedError("the code has changed since it was written")

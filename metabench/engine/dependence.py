@@ -10,6 +10,7 @@ from torch import Tensor
 from metabench.api import Batch, Learner, Predict, Suite, Task
 from metabench.api.collecting import collected
 from metabench.api.trees import map_tree
+from metabench.engine.guards import close
 
 TASKS = 4
 """Test or validation tasks that it is measured on."""
@@ -47,7 +48,7 @@ def differs(suite: Suite, predict: Predict, task: Task) -> bool:
     try:
         suite.metrics(listening, collected(suite, listening, task.query))
         return any(
-            not alike(predict(batch)[rows], outputs[points])
+            not close(predict(batch)[rows], outputs[points], TOLERANCE)
             for x, outputs in asked
             for batch, rows, points in companies(x, task.support)
         )
@@ -70,9 +71,3 @@ def companies(x: Tensor, support: Batch) -> Iterator[tuple[Tensor, slice, slice]
         others = seen.repeat(-(-count // len(seen)), *[1] * (seen.dim() - 1))[: max(1, count - 1)]
         yield torch.cat([x[:1], others]), slice(0, 1), slice(0, 1)
         yield torch.cat([others, x[-1:]]), slice(-1, None), slice(-1, None)
-
-
-def alike(one: Tensor, other: Tensor) -> bool:
-    """Whether two outputs differ by no more than rounding."""
-    scale = float(other.detach().abs().nan_to_num().max()) if other.numel() else 0.0
-    return torch.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE * scale, equal_nan=True)

@@ -146,7 +146,7 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
-def close(one: Tensor, other: Tensor) -> bool:
-    """Whether two outputs differ by no more than rounding."""
+def close(one: Tensor, other: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Whether two outputs differ by no more than rounding: `tolerance` of the largest number."""
     scale = float(other.detach().abs().nan_to_num().max()) if other.numel() else 0.0
-    return one.shape == other.shape and torch.allclose(one, other, rtol=0.0, atol=TOLERANCE * scale, equal_nan=True)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0.0, atol=tolerance * scale, equal_nan=True)

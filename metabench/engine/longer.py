@@ -19,7 +19,7 @@ def shorter_training(run: TrialRun, suite: Suite, checkpoints: Checkpoints) -> S
     content = run.keeper.load_shorter(run.trial.lineage, run.trial.budget.updates)
     if content is None:
         return None
-    found = checkpoints.read(content)
+    found = checkpoints.read(content, shorter=True)
     if isinstance(found, str):
         checkpoints.notice = f"did not go on from a shorter training: {found}"
         return None

@@ -10,7 +10,7 @@ from metabench.api.autodiff import watched
 from metabench.api.collecting import collected
 from metabench.api.trees import map_tree
 from metabench.engine.evaluate import score
-from metabench.engine.guards import TOLERANCE, copy_of, same
+from metabench.engine.guards import close, copy_of, same
 from metabench.engine.learner import BatchedLearner, adapt_fully
 from metabench.errors import UserError
 
@@ -42,8 +42,8 @@ def rehearse(learner: Learner, suite: Suite, tasks: Task, who: str) -> None:
         raise UserError(f"{who} writes into the task that it is given. Write x + noise, not x += noise.")
     if not same(copy_of(learner.state_dict()), state):
         raise UserError(f"{who} changes its own state when it adapts to a task: the next task would feel it.")
-    gap = float((found[0] - found[1]).abs().nan_to_num().max())
-    if gap > TOLERANCE * max(1.0, float(found[1].abs().nan_to_num().max())):
+    if not close(found[0], found[1]):
+        gap = float((found[0] - found[1]).abs().nan_to_num().max())
         raise UserError(
             f"{who} adapts to the same task twice and predicts differently, by up to {gap:.2g}: it draws random "
             "numbers, or keeps something from task to task."

@@ -37,13 +37,11 @@ def select_strategy(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, ex
     strategies round differently, and the same command shall give the same bits.
     """
     if made.objective is None and made.meta_grad is None:
-        return StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: nothing is trained")
+        return ruled(made, execution, "nothing is trained")
     if execution.device.startswith("cuda"):
-        return StrategyChoice(by_rule(made.init()), {}, "by rule: a CUDA device")
+        return ruled(made, execution, "a CUDA device")
     if trial.budget.updates < MEASURE_FROM:
-        return StrategyChoice(
-            by_rule(made.init(), execution.plain_layers), {}, f"by rule: fewer than {MEASURE_FROM} updates"
-        )
+        return ruled(made, execution, f"fewer than {MEASURE_FROM} updates")
     path = cache_dir() / "strategies" / f"{key(trial, execution)}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=StrategyChoice)
@@ -54,6 +52,11 @@ def select_strategy(made: Algorithm, suite: Suite, tasks: Task, trial: Trial, ex
         return publish(path, choice)
     except (OSError, msgspec.DecodeError):
         return choice  # a cache that cannot be written costs time, not correctness
+
+
+def ruled(made: Algorithm, execution: Execution, why: str) -> StrategyChoice:
+    """The strategy that is likely the quickest, where none is measured."""
+    return StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, f"by rule: {why}")
 
 
 def ready_learner(
@@ -68,7 +71,7 @@ def ready_learner(
     if execution.strategy != "auto":
         choice = StrategyChoice(execution.strategy, {}, "asked for")
     elif choice is None and execution.deterministic:
-        choice = StrategyChoice(by_rule(made.init(), execution.plain_layers), {}, "by rule: deterministic")
+        choice = ruled(made, execution, "deterministic")
     choice = choice or select_strategy(made, suite, tasks, trial, execution)
     others = [name for name in fit_for(execution.device) if name != choice.strategy and not STRATEGIES[name].costly]
     failures: dict[str, Exception] = {}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Learner
+from metabench.engine.norms import UNKNOWN, Norms
 from metabench.engine.problem import DTYPES
 from metabench.records.checkpoints import CheckpointStore
 from metabench.records.provenance import Digests, StrategyChoice
@@ -30,17 +31,18 @@ CLOCKS = ("prepare", "sample", "train", "validation", "checkpoint", "test")
 
 
 class Heartbeat:
-    """Reports progress: at most five times a second, at every end and with every score."""
+    """Reports progress: at most five times a second, at every beginning and end, and with every score."""
 
     def __init__(self, trial_id: str, on_progress: OnProgress) -> None:
         self.trial_id = trial_id
         self.on_progress = on_progress
         self.last = -HEARTBEAT_S
+        self.phase = ""
 
     def __call__(self, phase: str, done: int, total: int, **measured: float) -> None:
         now = time.monotonic()
-        if now - self.last > HEARTBEAT_S or done == total or "score" in measured:
-            self.last = now
+        if now - self.last > HEARTBEAT_S or done == total or "score" in measured or phase != self.phase:
+            self.last, self.phase = now, phase
             self.on_progress(Progress(self.trial_id, phase, done, total, **measured))
 
 
@@ -89,6 +91,8 @@ class TrialState:
     """Updates done."""
     validated: int = -1
     """How many were done at the last validation."""
+    norms: Norms = UNKNOWN
+    """Of the last update before a validation."""
     curve: list[ValidationPoint] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     """Of the updates since the last point of the curve."""
@@ -148,6 +152,7 @@ class TrialState:
                 "curve": msgspec.convert(state["curve"], list[ValidationPoint]),
                 "choice": msgspec.convert(state["choice"], StrategyChoice | None),
                 "resumed": tuple(state["resumed"]),
+                "norms": Norms(*state.get("norms", ())),
                 "not_finite": tuple(state.get("not_finite", ())),
                 "losses": [] if losses is None else list(losses.to(device).unbind()),
                 "best": None if best is None else Best(*best),

@@ -48,8 +48,9 @@ class TrainedLearner:
             made = build_algorithm(self.registry, self.suite, self.trial, self.device)
         finally:
             set_random_state(before)
-        strategy = {"compiled": "vectorised"}.get(self.record.strategy, self.record.strategy)
-        return as_learner(made, strategy if strategy in STRATEGIES else "auto")
+        ran = self.record.strategy
+        strategy = "auto" if ran not in STRATEGIES else ran if ran == "threaded" else "vectorised"
+        return as_learner(made, strategy, suite=self.suite)
 
     def adapt(
         self, support_x: Array, support_y: Array, steps: int | None = None, protocol: Protocol | None = None
@@ -70,6 +71,10 @@ class TrainedLearner:
         protocol = self.trial.protocol if protocol is None else protocol
         if protocol not in get_args(Protocol):
             raise UserError(f"protocol must be transductive or inductive, not {protocol!r}.")
+        if self.suite.collect:
+            raise UserError(
+                f"On '{self.trial.suite}' a learner adapts to what it meets when it acts, not to given data."
+            )
         x = inputs(support_x, self.form, "support_x")
         labels = None
         if self.form.ways is not None:

@@ -14,6 +14,7 @@ from metabench.engine.dependence import depends_on_batch
 from metabench.engine.divergence import DivergedError, divergence
 from metabench.engine.evaluate import add_scores, final_scores, mean_and_ci95, score_block
 from metabench.engine.measure import UpdateClock, timed
+from metabench.engine.norms import WatchedUpdate
 from metabench.engine.seeds import random_state
 from metabench.engine.state import Last, TrialRun, TrialState
 from metabench.engine.tasks import common_tasks, training_tasks
@@ -55,10 +56,16 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
             break
         with clock.sampling():
             tasks = training_tasks(run, suite, state.update)
+        watched = None
+        if state.update + 1 in points:
+            clock.read()
+            with timed(state.seconds, "validation", device):
+                watched = WatchedUpdate(learner, tasks, state.update / updates)
         with clock.training():
             checkpoints.torn = True
             state.losses.append(learner.update(tasks, state.update / updates).detach())
         state.update += 1
+        state.norms = watched.norms() if watched else state.norms
         checkpoints.torn = False
         if state.update % CHECK_EVERY == 0 or state.update == updates:
             loss = float(state.losses[-1])
@@ -109,13 +116,15 @@ def validate(
 
 
 def new_point(state: TrialState, score: float, ci95: float) -> ValidationPoint:
-    """A point of the curve, with the mean training loss since the one before."""
+    """A point of the curve, with the mean training loss since the one before and the norms of the last update."""
     return ValidationPoint(
         update=state.update,
         train_seconds=round(state.seconds["train"], 4),
         train_loss=float(torch.stack(state.losses).mean()) if state.losses else None,
         score=score,
         ci95=ci95,
+        gradient_norm=state.norms.gradient,
+        update_norm=state.norms.update,
     )
 
 

@@ -16,6 +16,7 @@ from metabench.records.checkpoints import TRAINING, header_of
 from metabench.records.files import TEMPORARY
 from metabench.records.locks import running
 from metabench.records.record import Record
+from metabench.records.states import STATE
 from metabench.units import describe
 
 
@@ -110,7 +111,7 @@ def clean(
         if checkpoints:
             named.append(folder.glob(CHECKPOINT))
         if states:
-            named += [folder.glob(store.STATE), folder.glob(TRAINING)]
+            named += [folder.glob(STATE), folder.glob(TRAINING)]
         if damaged:
             named.append(folder.glob("*.damaged-*"))
         wanted[name] = sorted({path for paths in named for path in paths})
@@ -130,7 +131,7 @@ def is_trial(folder: Path) -> bool:
 
 def own_files(folder: Path) -> Iterator[Path]:
     """The files in a trial's folder that metabench writes."""
-    names = ("record.json", "scores.json", store.EXAMPLES, store.STATE, TRAINING, CHECKPOINT)
+    names = ("record.json", "scores.json", store.EXAMPLES, STATE, TRAINING, CHECKPOINT)
     for pattern in (*names, "*.damaged-*", f"{TEMPORARY}*"):
         yield from folder.glob(pattern)
 

@@ -18,7 +18,7 @@ Records of version 1 are read without checksums.
 """
 
 
-class ValidationPoint(msgspec.Struct, frozen=True, kw_only=True):
+class ValidationPoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One validation during training."""
 
     update: int
@@ -27,6 +27,10 @@ class ValidationPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Mean over the updates since the point before."""
     score: float
     ci95: float
+    gradient_norm: float | None = None
+    """Of the mean meta-gradient of the last update before, over its tasks; see engine.norms."""
+    update_norm: float | None = None
+    """Of that update itself."""
 
 
 class TestScore(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,20 +17,14 @@ import msgspec
 
 from metabench.errors import UserError, attempt
 from metabench.records.checkpoints import NAME as CHECKPOINT
-from metabench.records.checkpoints import TRAINING
 from metabench.records.files import DamagedError, DamageWarning, checksum, set_aside, write_atomically
 from metabench.records.plugin_files import PluginFile
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
+from metabench.records.states import STATE, with_states
 from metabench.records.trials import Trial
 
 PLANS = "plans"
 EXAMPLES = "examples.json"
-STATE = "state.pt"
-UNCOMMITTED = f"""# Written by metabench: trained states are for this machine, not for git.
-.gitignore
-{STATE}
-{TRAINING}
-"""
 
 
 def ensure_writable(root: Path) -> None:
@@ -55,10 +49,7 @@ def write(root: Path, outcome: Outcome) -> None:
 
 
 def write_outcome(path: Path, outcome: Outcome) -> None:
-    """A record, and beside it scores.json, examples.json and state.pt, if there are any. Raises OSError.
-
-    A state that cannot be written costs nothing but itself, and the record says so.
-    """
+    """A record, and beside it scores.json, examples.json and what it has learnt, if there are any. Raises OSError."""
     scores = msgspec.json.encode(outcome.scores)
     write_atomically(path.with_name("scores.json"), scores)
     sums = {"scores_sha256": checksum(scores)}
@@ -66,34 +57,7 @@ def write_outcome(path: Path, outcome: Outcome) -> None:
         examples = msgspec.json.encode(outcome.examples)
         write_atomically(path.with_name(EXAMPLES), examples)
         sums["examples_sha256"] = checksum(examples)
-    record = outcome.record
-    for name, content in ((STATE, outcome.state), (TRAINING, outcome.training)):
-        if content is None:
-            path.with_name(name).unlink(missing_ok=True)  # of a record that this one replaces
-            continue
-        try:
-            if path.parent.name == record.trial.id:
-                keep_from_git(path.parent.parent)
-            write_atomically(path.with_name(name), content)
-        except OSError as error:
-            record = with_notice(record, f"its {name} could not be kept: {error.strerror or error}")
-            continue
-        if name == STATE:
-            sums["state_sha256"] = checksum(content)
-    write_atomically(path, seal(msgspec.structs.replace(record, **sums)))
-
-
-def keep_from_git(root: Path) -> None:
-    """See that no state in a results folder is committed with the records. Raises OSError."""
-    if not (root / ".gitignore").exists():
-        write_atomically(root / ".gitignore", UNCOMMITTED.encode())
-
-
-def with_notice(record: Record, notice: str) -> Record:
-    """The record, with one more thing that went wrong and was survived."""
-    before = record.provenance.notice
-    said = msgspec.structs.replace(record.provenance, notice="; ".join(filter(None, (before, notice))))
-    return msgspec.structs.replace(record, provenance=said)
+    write_atomically(path, seal(msgspec.structs.replace(with_states(path, outcome), **sums)))
 
 
 def seal(record: Record) -> bytes:

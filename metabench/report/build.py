@@ -92,7 +92,7 @@ def build_report(
     groups = sweeps.chosen_of(everything)
     beside = published.against(groups, book) if book else []
     cautions = [
-        *mismatches(fit), *tuning.cautions(groups), *sweeps.cautions(groups), *merged.notes, *skipped_pairs(records),
+        *mismatches(fit), *tuning.cautions(groups), *sweeps.cautions(groups), *merged.notes,
     ]  # fmt: skip
     mixtures = provenance.mixtures(fit)
     if book and not beside:
@@ -110,6 +110,7 @@ def build_report(
         overall=tuple(findings.across(groups)),
         cautions=tuple(cautions),
         mixtures=tuple(mixtures),
+        left_out=tuple(skipped_pairs(records)),
         matrix=model.matrix(tables["summary"]),
         columns=tuple(columns),
         sections=model.sections(groups, tables["summary"], wanted),
@@ -127,7 +128,7 @@ def build_report(
     )
     files = render(page) | {f"tables/{name}.csv": formatting.csv(table) for name, table in tables.items()}
     drawn = {picture.file: picture for section in page.sections for picture in section.pictures}
-    return Report(files, (*cautions, *mixtures), page.published, tables, page.transfer, drawn)
+    return Report(files, (*cautions, *page.left_out, *mixtures), page.published, tables, page.transfer, drawn)
 
 
 def command(roots: Iterable[Path], against: str | None, formats: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ EVERY = 25
 """Updates between checkpoints."""
 BAD = ("Hanging", "Exiting", "Eating")
 """Loggers that die before their first checkpoint."""
-OWN = {"record.json", "scores.json", "examples.json", "checkpoint.pt"}
+OWN = {"record.json", "scores.json", "examples.json", "checkpoint.pt", "state.pt", ".gitignore"}
 
 
 class Load(NamedTuple):

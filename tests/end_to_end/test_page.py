@@ -149,11 +149,11 @@ def test_the_legend_pales_and_shows_an_algorithm(tab):
     assert mark.evaluate(opacity) == 1
     chip.click()
     assert chip.get_attribute("aria-pressed") == "false"
-    assert mark.evaluate(opacity) < 0.3
+    assert mark.evaluate(opacity) < 0.5
     section.locator("details.more summary").click()
     unfolded = section.locator(f"details.more figure:has([data-mark='{number}']) [data-mark='{number}']")
     unfolded.first.wait_for(state="attached")
-    assert unfolded.first.evaluate(opacity) < 0.3, "a figure that is unfolded knows it too"
+    assert unfolded.first.evaluate(opacity) < 0.5, "a figure that is unfolded knows it too"
     section.get_by_role("button", name="all", exact=True).click()
     assert mark.evaluate(opacity) == unfolded.first.evaluate(opacity) == 1
 

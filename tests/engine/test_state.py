@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from metabench.engine.checkpointing import from_bytes, to_bytes
+from metabench.engine.norms import Norms
 from metabench.engine.run import run_trial
 from metabench.engine.state import Best, Last, TrialState
 from metabench.records.provenance import StrategyChoice
@@ -19,6 +20,9 @@ from tests import builders
 FULL = TrialState(
     update=7,
     validated=5,
+    norms=Norms(0.5, 0.25),
+    distinct_tasks=3,
+    environment_steps=40,
     curve=[ValidationPoint(update=5, train_seconds=1.5, train_loss=None, score=0.25, ci95=0.125)],
     losses=[torch.tensor(1.0), torch.tensor(2.0)],
     best=Best(0.25, 5, {"weight": torch.tensor(3.0)}),

@@ -205,7 +205,7 @@ def test_a_worker_is_lost_and_nothing_else(machines, place, calm, monkeypatch, t
     assert alike(results(tmp_path), calm)
     assert store.record_of(tmp_path, victim).provenance.resumed == (60,)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        [*(trial.id for trial in found.trials), "plans"]
+        [*(trial.id for trial in found.trials), "plans", ".gitignore"]
     )
 
 

@@ -14,8 +14,9 @@ from metabench.api import Batch
 from metabench.engine.problem import build_problem
 from metabench.engine.run import run_trial
 from metabench.engine.tasks import task_blocks
-from metabench.records import store
+from metabench.records import states, store
 from metabench.records.files import checksum
+from metabench.records.states import STATE
 from metabench.records.trials import Budget, Execution
 from metabench.testing.toy_suites import lines
 from tests import builders
@@ -170,7 +171,7 @@ def copied(results, tmp_path, **changes):
     record = metabench.load_learner(results, "maml", suite="sinusoid", seed=0).record
     folder = tmp_path / record.trial.id
     folder.mkdir()
-    (folder / store.STATE).write_bytes((results / record.trial.id / store.STATE).read_bytes())
+    (folder / STATE).write_bytes((results / record.trial.id / STATE).read_bytes())
     (folder / "scores.json").write_bytes((results / record.trial.id / "scores.json").read_bytes())
     (folder / "record.json").write_bytes(store.seal(msgspec.structs.replace(record, **changes)))
     return folder
@@ -185,9 +186,9 @@ def loading(root):
 
 def test_a_state_that_is_not_there_or_not_whole_is_refused(results, tmp_path):
     folder = copied(results, tmp_path)
-    (folder / store.STATE).write_bytes(b"PK")
+    (folder / STATE).write_bytes(b"PK")
     assert "is not what was written; `metabench clean" in loading(tmp_path)
-    (folder / store.STATE).unlink()
+    (folder / STATE).unlink()
     assert "its state.pt was removed" in loading(tmp_path)
 
 
@@ -217,19 +218,19 @@ def test_changed_code_is_refused_unless_asked_for(results, tmp_path):
 )
 def test_a_state_of_another_kind_is_refused(results, tmp_path, header, said):
     folder = copied(results, tmp_path)
-    state = torch.load(folder / store.STATE, weights_only=True)
+    state = torch.load(folder / STATE, weights_only=True)
     state["header"] |= header
-    torch.save(state, folder / store.STATE)
+    torch.save(state, folder / STATE)
     copied_again = folder / "record.json"
     record = store.decode(copied_again.read_bytes(), copied_again)
-    sealed = msgspec.structs.replace(record, state_sha256=checksum((folder / store.STATE).read_bytes()))
+    sealed = msgspec.structs.replace(record, state_sha256=checksum((folder / STATE).read_bytes()))
     copied_again.write_bytes(store.seal(sealed))
     assert said in loading(tmp_path)
 
 
 def test_the_file_says_what_it_is_without_metabench(results):
     record = metabench.load_learner(results, "maml", suite="sinusoid", seed=0).record
-    path = results / record.trial.id / store.STATE
+    path = results / record.trial.id / STATE
     header = torch.load(path, weights_only=True)["header"]
     assert header["id"] == record.trial.id
     assert header["trial"]["suite_parameters"] == record.trial.suite_parameters
@@ -249,22 +250,22 @@ def test_states_are_kept_by_default_and_not_committed(registry, tmp_path):
     trial = trial_of(registry, "maml", "sinusoid")
     outcome = run_trial(trial, Execution(keep_state=True), lambda sign: None, registry)
     store.write(tmp_path, outcome)
-    assert store.STATE in (tmp_path / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert STATE in (tmp_path / ".gitignore").read_text(encoding="utf-8").splitlines()
     store.write(tmp_path, msgspec.structs.replace(outcome, state=None))
-    assert not (tmp_path / trial.id / store.STATE).exists()
+    assert not (tmp_path / trial.id / STATE).exists()
     untested = trial_of(registry, "maml", "sinusoid", budget=msgspec.structs.replace(BUDGET, test_tasks=0))
     assert run_trial(untested, Execution(keep_state=True), lambda sign: None, registry).state is None
 
 
 def test_a_state_that_cannot_be_written_costs_nothing_else(registry, tmp_path, monkeypatch):
-    whole = store.write_atomically
+    whole = states.write_atomically
 
     def full(path, content):
-        if path.name == store.STATE:
+        if path.name == STATE:
             raise OSError(28, "No space left on device")
         whole(path, content)
 
-    monkeypatch.setattr(store, "write_atomically", full)
+    monkeypatch.setattr(states, "write_atomically", full)
     trial = builders.trial()
     store.write(tmp_path, msgspec.structs.replace(builders.outcome(trial), state=b"state"))
     record = store.record_of(tmp_path, trial.id)

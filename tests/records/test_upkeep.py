@@ -125,7 +125,10 @@ def test_two_commands_at_once_run_every_trial_once(tmp_path):
     assert [process.returncode for process in both] == [0, 0], texts
     assert sum(text.count("sinusoid maml seed") + text.count("sinusoid scratch seed") for text in texts) == 6
     assert len(list(store.records(tmp_path / "r"))) == 6
-    assert {path.name for path in (tmp_path / "r").iterdir() if not path.name.startswith("sinusoid")} == {"plans"}
+    assert {path.name for path in (tmp_path / "r").iterdir() if not path.name.startswith("sinusoid")} == {
+        "plans",
+        ".gitignore",
+    }
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import re
 import statistics as plain
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -18,6 +20,7 @@ from metabench.report import figures
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations
 from metabench.report.figures import catalogue, style
+from metabench.report.figures.convergence import norms
 from metabench.report.figures.scores import Kind
 from tests import builders
 
@@ -331,6 +334,7 @@ def test_a_thousand_trials_fit(tmp_path):
 
 FIGURE = """
 from metabench.report.figures import style
+from metabench.report.figures.convergence import norms
 from metabench.report.figures.scores import Kind
 
 
@@ -357,3 +361,18 @@ def test_a_figure_is_added_by_its_file_alone(known, tmp_path, monkeypatch):
     assert (picture.file, picture.section) == ("toys-stranger", "7 Other")
     assert picture.alternative == f"A stranger on toys: {len(known)} algorithms."
     assert b"<svg" in picture.content["svg"]
+
+
+def test_convergence_is_drawn_where_norms_are_known():
+    """There is no logarithm of zero, and no norm before the first update."""
+    records = []
+    for found in ((4.0, 2.0, 0.0), (8.0, 6.0, 1.0)):
+        points = builders.points({0: 0.1, 10: 0.2, 20: 0.3, 30: 0.4})
+        curve = [
+            msgspec.structs.replace(point, gradient_norm=norm)
+            for point, norm in zip(points, (None, *found), strict=True)
+        ]
+        records.append(builders.record(builders.trial(), curve=curve))
+    updates, values = norms(SimpleNamespace(scored_records=records))
+    assert updates.tolist() == [10, 20]
+    assert values.tolist() == [[4.0, 2.0], [8.0, 6.0]]

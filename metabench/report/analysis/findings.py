@@ -107,7 +107,7 @@ def across(groups: Sequence[Configuration]) -> list[str]:
     if overall is None:
         return []
     ranking, pairs = overall
-    order = ", ".join(f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks))
+    order = formatting.shortened([f"{name} {mean:.2f}" for name, mean in zip(ranking.names, ranking.ranks)], 5)
     lines = [f"Average rank over {ranking.blocks} suites: {order}."]
     if ranking.blocks < MIN_SUITES:
         lines.append(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import NamedTuple
 
@@ -96,7 +96,9 @@ def picture(kind: Kind, job: Job) -> Picture | None:
     """The figure of one sort; None where there is nothing of it to show."""
     file = f"{job.slug}-{kind.name}"
     with style.drawing(file):
-        drawn = kind.draw([*job.groups, *job.others] if kind.across else job.groups, job.looks)
+        standing_out = style.strong(job.groups)
+        looks = {name: replace(look, pale=name not in standing_out) for name, look in job.looks.items()}
+        drawn = kind.draw([*job.groups, *job.others] if kind.across else job.groups, looks)
         if drawn is None:
             return None
         figure, words = drawn

@@ -18,6 +18,11 @@ from metabench.report.collect.configurations import Configuration, first_of_each
 from metabench.report.figures import style
 from metabench.report.figures.style import Look
 
+Values = Sequence[float] | np.ndarray
+MIN_SEEDS = 3
+"""Below this no band is drawn."""
+PALE = 0.35
+"""Opacity of a line beside which others stand out."""
 Drawn = tuple[Figure, str]
 """A figure, and what it shows in words."""
 
@@ -45,7 +50,7 @@ def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
         seeds = [float(values.mean()) for values in group.final.values()]
         axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, color=look.color, alpha=0.7, linewidths=0)
         drawn = strokes(look, opened=second(group, groups))
-        axes.errorbar(score.mean, height, xerr=score.half, capsize=3, markersize=6, **drawn)
+        axes.errorbar(score.mean, height, xerr=style.arms(score, group), capsize=3, markersize=6, **drawn)
         means.append(score.mean)
     style.name_rows(axes, [name(group, groups) for group in groups], 30)
     style.scale("x", axes, means, groups[0])
@@ -59,7 +64,9 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     for group in groups:
         after, look = group.adaptation(), looks[group.algorithm]
         steps, middle = np.arange(len(after)), np.array([score.mean for score in after])
-        band(axes, steps, [score.low for score in after], [score.high for score in after], look)
+        if len(group.steps) >= MIN_SEEDS:
+            (down, up) = np.array([style.arms(score, group) for score in after])[:, :, 0].T
+            band(axes, steps, middle - down, middle + up, look)
         line(axes, steps, middle, look, name(group, groups), dashed=second(group, groups))
         means += list(middle)
         longest = max(longest, len(after) - 1)
@@ -69,7 +76,7 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(-0.02 * longest, longest * 1.02)
     style.scale("y", axes, means, groups[0])
-    style.legend(figure, axes)
+    style.label_ends(figure, axes)
     return figure, "; ".join(words)
 
 
@@ -83,7 +90,9 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
         updates, seconds, values = validation(group)
         if len(updates) > 1:
             places = seconds.mean(0) if by_time else updates
-            band(axes, places, values.min(0), values.max(0), look)
+            if len(values) >= MIN_SEEDS:
+                band(axes, places, values.min(0), values.max(0), look)
+            rings(axes, group, look, by_time=by_time)
             line(axes, places, values.mean(0), look, group.algorithm, dashed=False)
             means += list(values.mean(0))
             ends.append(float(places[-1]))
@@ -94,13 +103,14 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
             level = float(values.mean()) if values.size else score.mean
             note = ("no curve" if group.trained else "not trained") + ("" if values.size else ": test score")
             label = f"{group.algorithm} ({note})"
-            axes.axhline(level, color=look.color, dashes=(4, 3), linewidth=1.3, label=label)
+            alpha = PALE if look.pale else None
+            axes.axhline(level, color=look.color, dashes=(4, 3), linewidth=1.3, label=label, alpha=alpha)
             means.append(level)
             words.append(f"{label} at {formatting.score(level, group.metric)}")
     axes.set_xlabel("training time (seconds of meta-updates)" if by_time else "meta-updates")
     axes.set_xlim(0, max(ends) * 1.02 or 1.0)
     style.scale("y", axes, means, groups[0], prefix="validation ")
-    style.legend(figure, axes)
+    style.label_ends(figure, axes)
     return figure, "; ".join(words)
 
 
@@ -118,13 +128,23 @@ def line(axes: Axes, places: np.ndarray, values: np.ndarray, look: Look, label: 
     every = max(1, math.ceil(len(places) / 11))
     sns.lineplot(
         x=places, y=values, ax=axes, color=look.color, label=label, legend=False, errorbar=None,
-        marker=look.marker, markersize=5, markeredgewidth=0, markevery=every,
-        linestyle="--" if dashed else "-",
+        marker=look.marker, markersize=2 if look.pale else 5, markeredgewidth=0, markevery=every,
+        linestyle="--" if dashed else "-", linewidth=0.8 if look.pale else 1.6, alpha=PALE if look.pale else None,
     )  # fmt: skip
 
 
-def band(axes: Axes, places: np.ndarray, low: Sequence[float], high: Sequence[float], look: Look) -> None:
-    axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
+def band(axes: Axes, places: np.ndarray, low: Values, high: Values, look: Look) -> None:
+    if not look.pale:
+        axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
+
+
+def rings(axes: Axes, group: Configuration, look: Look, *, by_time: bool) -> None:
+    """Around the validation of the tested state, of each seed in which it is not the last."""
+    for record in group.scored_records:
+        best = next((point for point in record.curve if point.update == record.selected_update), None)
+        if best and best is not record.curve[-1] and not look.pale:
+            x = best.train_seconds if by_time else best.update
+            axes.plot([x], [best.score], color=look.color, marker="o", markersize=7, fillstyle="none", linestyle="")
 
 
 def strokes(look: Look, *, opened: bool) -> dict[str, Any]:
@@ -156,8 +176,8 @@ KINDS = (
     Kind("1a Scores", "scores", "Test score", scores,
          "Mean test score with its 95% interval; the small dots are the seeds."),
     Kind("1b Scores", "learning", "Learning curves", partial(curves, by_time=False),
-         "Validation score during training: mean over the seeds, band from the lowest to the highest. A dashed line: "
-         "an algorithm without a curve."),
+         "Validation score: mean over the seeds, band from the lowest to the highest. Dashed: no curve. Rings: "
+         "tested states that are not the last."),
     Kind("1c Scores", "adaptation", "Adaptation", adaptation,
          "Test score after each inner step, with its 95% interval."),
     Kind("2 Training and adaptation", "clock", "Score against training time", partial(curves, by_time=True),

@@ -116,7 +116,14 @@ def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | 
             score, look = group.score(), looks[group.algorithm]
             if not formatting.known(value):
                 continue
-            axes.errorbar(value, score.mean, yerr=score.half, capsize=2, markersize=6, **strokes(look, opened=False))
+            axes.errorbar(
+                value,
+                score.mean,
+                yerr=style.arms(score, group),
+                capsize=2,
+                markersize=6,
+                **strokes(look, opened=False),
+            )
             means.append(score.mean)
             words.append(f"{group.algorithm} {name.replace(chr(10), ' ')} {formatting.amount(value)}")
         axes.set_xlim(0, 1.15 * max(filter(formatting.known, values)) or 1.0)

@@ -137,7 +137,7 @@ def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
         axes.plot([score.mean for score in scores], places, color=look.color, linewidth=1.0, alpha=0.6)
         for opened, place, score in zip((False, True), places, scores):
             drawn = strokes(look, opened=opened)
-            axes.errorbar(score.mean, place, xerr=score.half, capsize=2, markersize=6, **drawn)
+            axes.errorbar(score.mean, place, xerr=style.arms(score, groups[0]), capsize=2, markersize=6, **drawn)
         gap = difference(transductive.final, inductive.final)
         means += [score.mean for score in scores]
         words.append(f"{label} transductive by {formatting.difference(gap.mean, gap.half, transductive.metric)}")

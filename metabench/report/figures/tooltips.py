@@ -17,6 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 from metabench.report.figures import style
@@ -36,7 +37,7 @@ def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
     owned = [
         (axes, artist, owner)
         for axes in figure.axes
-        for artist in (*axes.lines, *axes.collections, *axes.patches)
+        for artist in (*axes.lines, *axes.collections, *axes.patches, *axes.texts)
         if (owner := owners.get(color(artist)))
     ]
     named = sum(len(places(artist)) for _, artist, _ in owned) <= MAX_NAMED
@@ -57,7 +58,7 @@ def tag(figure: Figure, looks: Mapping[str, Look]) -> Titles:
 
 def color(artist: Any) -> str:
     """The one color it has, without its opacity; "" where it has several."""
-    if isinstance(artist, Line2D):
+    if isinstance(artist, Line2D | Text):
         return to_hex(artist.get_color())
     if isinstance(artist, Patch):
         return to_hex(artist.get_facecolor())

@@ -111,6 +111,8 @@ class Page:
     """Of all suites together."""
     cautions: tuple[str, ...]
     """What speaks against a comparison."""
+    left_out: tuple[str, ...]
+    """Pairs of algorithm and suite that do not fit."""
     mixtures: tuple[str, ...]
     """What is not the same in where records come from."""
     columns: tuple[Column, ...]

@@ -25,9 +25,8 @@ def render(page: Page) -> dict[str, bytes]:
     """Relative path -> content."""
     files = {"index.html": html(page).encode(), "report.md": markdown(page).encode()}
     for section in page.sections:
-        files[f"tables/{section.slug}.tex"] = latex.tabular(
-            section.rows, shown_in("latex", page.columns), section.metric
-        ).encode()
+        columns, _ = section.split(shown_in("latex", page.columns))
+        files[f"tables/{section.slug}.tex"] = latex.tabular(section.rows, columns, section.metric).encode()
         for picture in section.pictures:
             files |= {f"figures/{picture.file}.{form}": picture.content[form] for form in page.formats}
     return files
