@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from metabench.api import Algorithm, Learner, Suite, cross, shifted
+from metabench.engine.own_model import with_own
 from metabench.engine.problem import DTYPES, build_problem
 from metabench.errors import NotApplicableError, UserError
 from metabench.records.domains import domains
 from metabench.records.trials import Trial
 from metabench.registry.compound import VALIDATE
 from metabench.registry.discovery import Entry, Registry
+from metabench.registry.own_models import parted
 
 
 def build_suite(registry: Registry, trial: Trial) -> Suite:
@@ -40,7 +42,8 @@ def assembled(
         source, target = (assembled(one, own_parameters(parameters, one.name), make) for one in entry.domains)
         names = [domain.suite for domain in domains(entry.name)]
         return cross(source, target, parameters[VALIDATE.name], (names[0], names[1]))
-    suite = make(entry, parameters)
+    plain, own = parted(entry.parameters, parameters)
+    suite = with_own(make(entry, plain), own, plain)
     for shift in entry.shifts:
         suite = shifted(suite, *shift)
     return suite

@@ -20,6 +20,7 @@ from metabench.errors import UserError
 from metabench.records.provenance import Digests
 from metabench.records.trials import Execution, Trial
 from metabench.registry.discovery import Registry
+from metabench.registry.own_models import digest_of, own_models
 
 A_FEW = 10
 """Training tasks, and validation tasks, that the digest of the data looks at."""
@@ -27,14 +28,23 @@ DIGITS = 12
 
 
 def code_now(registry: Registry, trials: Iterable[Trial]) -> dict[str, str]:
-    """Digests of the code of these trials' plugins, as Execution.code has them; not of code that cannot be found."""
+    """Digests of the code of these trials' plugins and own models, as Execution.code has them.
+
+    Not of code that cannot be found.
+    """
+    trials = list(trials)
     names = {(kind, getattr(trial, kind)) for trial in trials for kind in ("algorithm", "suite")}
-    return {f"{kind} {name}": found for kind, name in sorted(names) if (found := registry.digest(kind, name))}
+    code = {f"{kind} {name}": found for kind, name in sorted(names) if (found := registry.digest(kind, name))}
+    models = sorted({model for trial in trials for model in own_models(trial.suite_parameters)})
+    return code | {f"model {model}": found for model in models if (found := digest_of(model))}
 
 
 def code_digests(code: Mapping[str, str], trial: Trial) -> Digests:
-    """Those of the trial's plugins among them."""
-    return Digests(code.get(f"algorithm {trial.algorithm}"), code.get(f"suite {trial.suite}"))
+    """Those of the trial's plugins among them; a model of the user's own counts as a part of the suite."""
+    suite = code.get(f"suite {trial.suite}")
+    models = [code.get(f"model {model}", "") for model in own_models(trial.suite_parameters)]
+    suite = shortened("\n".join([suite, *models])) if suite and models else suite
+    return Digests(code.get(f"algorithm {trial.algorithm}"), suite)
 
 
 def refuse_changed(code: Mapping[str, str], execution: Execution) -> None:

@@ -73,14 +73,14 @@ def values_of(entry: Entry, name: str, value: Any) -> list[Any]:
         )
     for part in parts:
         entry.resolve({name: part})
-    known = {json.dumps(msgspec.convert(part, parameter.declared)): part for part in parts}
+    known = {json.dumps(parameter.read(part)): part for part in parts}
     return list(known.values())
 
 
 def fits(parameter: Parameter, value: Any) -> bool:
     """Whether it is a value of the parameter as it stands."""
     try:
-        msgspec.convert(value, parameter.declared)
+        parameter.read(value)
     except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError):
         return False
     return True

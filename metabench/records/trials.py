@@ -189,7 +189,8 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     plugins: tuple[PluginFile, ...] = ()
     """Plugin files to load beside the installed ones, as they were when the run began."""
     code: dict[str, str] = {}
-    """Digests of the code when the run began, by `suite NAME` and `algorithm NAME`: by other code nothing is run."""
+    """Digests of the code when the run began, by `suite NAME`, `algorithm NAME` and `model FILE.py:NAME`: by other
+    code nothing is run."""
     deterministic: bool = False
     """Whether nothing that is measured, and no kernel that may differ from run to run, has a say."""
     checkpoint_seconds: float | None = 60.0

@@ -18,6 +18,7 @@ from metabench.registry import hookspecs
 from metabench.registry.code import digest, read_package
 from metabench.registry.compound import compound
 from metabench.registry.docstrings import description_of
+from metabench.registry.own_models import opened
 from metabench.registry.parameters import Parameter, resolve, signature_of
 from metabench.registry.recipes import Key, PackageSettings, package_settings, read_settings
 from metabench.registry.requirements import reason_missing
@@ -236,7 +237,7 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
                 schema = signature_of(factory, positional)
             except (ValueError, TypeError, NameError) as error:
                 raise ValueError(f"the factory of {kind} '{name}' {error}") from None
-            entries.append(Entry(kind, name, factory, schema, found.name))
+            entries.append(Entry(kind, name, factory, opened(schema) if kind == "suite" else schema, found.name))
     return entries
 
 

@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 import operator
+import re
 import reprlib
 import types
 import typing
@@ -17,6 +18,9 @@ import msgspec
 
 from metabench.errors import UserError, missing
 from metabench.registry.docstrings import arguments_of
+
+OWN_MODEL = re.compile(r"([^,]+\.py):([^\W\d]\w*)")
+"""A user's network as a value: the file, and the name of a class in it."""
 
 
 class Parameter(NamedTuple):
@@ -30,6 +34,10 @@ class Parameter(NamedTuple):
     """What it is, from the factory's docstring; empty where its author does not say."""
     declared: Any = None
     """The type as it is annotated, with its range: `Annotated[float, Range(ge=0)]`."""
+    open: bool = False
+    """Whether it may be FILE.py:NAME too: see registry.own_models."""
+    later: bool = False
+    """Whether it is left out where it has its default: it came later, and renames no trial that was run before."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.kind} = {self.default!r}"
@@ -38,7 +46,7 @@ class Parameter(NamedTuple):
     def kind(self) -> str:
         """Its type and its range in words: `int`, `float of at least 0`, `int from 1 to 4096`."""
         words = [range_name(one) for one in ranges_of(self.declared) if range_name(one)]
-        return " ".join([type_name(self.type), *words[:1]])
+        return " ".join([type_name(self.type), *words[:1]]) + (" | FILE.py:NAME" if self.open else "")
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -47,6 +55,12 @@ class Parameter(NamedTuple):
         low = limits.ge if limits.ge is not None else limits.gt
         high = limits.le if limits.le is not None else limits.lt
         return -math.inf if low is None else low, math.inf if high is None else high
+
+    def read(self, value: Any) -> Any:
+        """A given value as it is kept; raises what msgspec raises for one that does not fit, or ValueError."""
+        if self.open and isinstance(value, str) and OWN_MODEL.fullmatch(value):
+            return as_json(value)
+        return as_json(msgspec.convert(value, self.declared))
 
     @property
     def lacks_range(self) -> bool:
@@ -90,16 +104,16 @@ def resolve(owner: str, schema: Mapping[str, Parameter], given: Mapping[str, Any
 
     Raises UserError that names the owner, such as "algorithm 'mine'".
     """
-    values = {name: parameter.default for name, parameter in schema.items()}
+    values = {name: parameter.default for name, parameter in schema.items() if not parameter.later}
     for name, value in given.items():
         if name not in schema:
             raise UserError(missing(f"{owner[0].upper()}{owner[1:]} has no parameter", name, schema))
         try:
-            values[name] = as_json(msgspec.convert(value, schema[name].declared))
+            values[name] = schema[name].read(value)
         except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError):
             rule = f"Parameter '{name}' of {owner} must be {schema[name].kind}, not {shown(value)}."
             raise UserError(f"{rule} {schema[name].help}".rstrip()) from None
-    return values
+    return {name: value for name, value in values.items() if not schema[name].later or value != schema[name].default}
 
 
 def as_json(value: Any) -> Any:

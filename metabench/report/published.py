@@ -106,6 +106,8 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     wanted = number.protocol.get(STEPS, reached)
     steps = min(reached, wanted) if isinstance(wanted, int) else reached
     here = facts(group) | {STEPS: steps}
+    if here.get("weights"):  # pre-trained, which a source that began anew need not deny
+        number = number._replace(protocol={"weights": "none said of", **number.protocol})
     unlike = [name for name in sorted(number.protocol) if not alike(here.get(name), number.protocol[name])]
     stated = {name for other in book.numbers if other.suite == number.suite for name in other.protocol}
     ours = interval(stack({seed: scores[steps] for seed, scores in group.steps.items()}))

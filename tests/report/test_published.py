@@ -176,6 +176,12 @@ def test_the_score_is_taken_after_as_many_inner_steps(tmp_path):
         assert published.shown(row)["gap"].startswith("+" if row.gap > 0 else "−")
 
 
+def test_a_pre_trained_start_is_a_difference(tmp_path):
+    (row,) = published.against(gathered(tmp_path, outcome("maml", "omniglot", {**OMNIGLOT, "weights": "w.pt"})), BOOK)
+    assert "weights: w.pt here, none said of there" in row.differences
+    assert row.verdict == "not comparable"
+
+
 @pytest.mark.parametrize("changed", [{"ways": 10}, {"shots": 2}, {"model": "none"}])
 def test_another_problem_has_no_number(tmp_path, changed):
     found = gathered(tmp_path, outcome("maml", "omniglot", {**OMNIGLOT, **changed}))
