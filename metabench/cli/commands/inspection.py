@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from metabench.cli.commands import command, console, print_json, say
+from metabench.cli.commands import command, console, print_json, say, working
 from metabench.errors import UserError
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def check(
     kit = kit_of(registry, name, parameters=options.set.get(name))
     for note in kit.notes:
         say(f"{note}.")
-    results = kit.results()
+    with working(f"checking {name}"):
+        results = kit.results()
     if all(result.verdict == "skipped" for result in results):
         raise UserError(f"Nothing of '{name}' could be checked: {results[0].message}.")
     failures = [result for result in results if result.verdict == "failed"]

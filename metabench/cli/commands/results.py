@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metabench.cli.commands import app, command, console, print_json, say
+from metabench.cli.commands import app, command, console, print_json, say, working
 from metabench.errors import UserError, attempt
 from metabench.records.files import DamageWarning
 
@@ -35,7 +35,7 @@ def report(
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
 
-    with warnings.catch_warnings(action="ignore", category=DamageWarning):  # its notes say so
+    with working("drawing figures"), warnings.catch_warnings(action="ignore", category=DamageWarning):  # notes say so
         built = build_report(results, against, formats=[form for form in formats.split(",") if form])
     for note in built.notes:
         say(f"Note: {note}")
