@@ -29,15 +29,17 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
     The options are those of the command line, as Python values or as they are typed there:
     `run(algos=["NAME", "OTHER"], suites="sinusoid", seeds=3, set={"NAME.inner_lr": 0.1})`.
     Trials that the results folder holds already are not run again; what else it holds is not returned. Raises
-    UserError.
+    UserError. In a notebook the progress is shown.
     """
+    from metabench.cli.notebook import shown_progress
     from metabench.experiments.experiment import experiment
 
     prepared = experiment(read_options(Path(config) if config else None, options))
     for notice in prepared.notices:
         warnings.warn(notice, stacklevel=2)
-    for _ in prepared.outcomes():
-        pass
+    with shown_progress(prepared.pending, prepared.jobs) as (on_progress, on_record):
+        for outcome in prepared.outcomes(on_progress):
+            on_record(outcome.record)
     trials = load(prepared.out)
     return trials[trials["trial_id"].isin([trial.id for trial in prepared.trials])].reset_index(drop=True)
 

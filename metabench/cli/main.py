@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from metabench.cli.commands import app
 from metabench.errors import UserError
@@ -28,7 +29,8 @@ USAGE: Any = typer.BadParameter.__mro__[1]
 
 def refuse(message: str) -> NoReturn:
     """One line, and exit code 2."""
-    Console(stderr=True).print(f"metabench: {message}", markup=False, highlight=False, soft_wrap=True)
+    line = Text.assemble(("metabench:", "bold red"), f" {message}")
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
     sys.exit(2)
 
 

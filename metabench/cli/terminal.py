@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
-from metabench.cli.live_scores import LiveScores
 from metabench.records.record import Progress as Heartbeat
 from metabench.records.record import Record, skipped_pairs
-from metabench.records.trials import Trial
 
 if TYPE_CHECKING:
     from metabench.report.analysis.summary import TextTable
 
 
-def describe(record: Record) -> str:
+def describe(record: Record, name: str | None = None) -> str:
     """One line about a finished trial."""
     trial = record.trial
-    name = f"{trial.suite} {trial.algorithm} seed {trial.seed}"
+    name = name or f"{trial.suite} {trial.algorithm} seed {trial.seed}"
     if record.status != "ok":
         return f"{name}: {record.status}, {record.reason}"
     scores = ", ".join(
@@ -85,59 +74,41 @@ def live(console: Console, view: View) -> Iterator[tuple[Callable[[Heartbeat], N
         yield view.on_progress, on_record
 
 
-class RunView:
-    """A bar for each trial that runs, and one for all; with `scores` those so far below."""
+@contextmanager
+def silent() -> Iterator[tuple[Callable[[Heartbeat], None], Callable[[Record], None]]]:
+    """Like live, and shows nothing."""
+    yield (lambda progress: None), (lambda record: None)
 
-    def __init__(self, trials: Sequence[Trial], scores: LiveScores | None = None) -> None:
-        self.scores = scores
-        self.bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        self.all = self.bars.add_task("all trials", total=len(trials), note="")
-        self.names = {trial.id: f"{trial.suite} {trial.algorithm} seed {trial.seed}" for trial in trials}
-        self.of: dict[str, TaskID] = {}
-        """The bars of single trials, by trial id."""
 
-    def __rich__(self) -> RenderableType:
-        return Group(self.bars, self.scores or "")
-
-    def on_progress(self, progress: Heartbeat) -> None:
-        """See View."""
-        name = progress.trial_id
-        if name not in self.of:
-            self.of[name] = self.bars.add_task(self.names[name], total=progress.total, note="")
-        note = progress.phase if progress.loss is None else f"{progress.phase} loss {number(progress.loss)}"
-        self.bars.update(self.of[name], completed=progress.done, total=progress.total, note=note)
-        if self.scores:
-            self.scores.on_progress(progress)
-
-    def on_record(self, record: Record) -> str:
-        """See View."""
-        if record.trial.id in self.of:
-            self.bars.update(self.of[record.trial.id], visible=False)
-        self.bars.advance(self.all)
-        if self.scores:
-            self.scores.on_record(record)
-        return f"[{self.bars.tasks[0].completed:.0f}/{len(self.names)}] {describe(record)}"
+PRIORITY = ("algorithm", "score", "standing", "train_seconds", "suite", "ok", "metric", "adapt_ms")
+"""Which columns of the table at the end stay where a terminal is narrow; the others follow in their order."""
+LEAST = 3
+"""Columns that are there however narrow it is."""
 
 
 def results_table(summary: TextTable, width: int) -> Table:
-    """The table at the end of a run, with as many columns as fit: the first ones, four at least."""
+    """The table at the end of a run: as many columns as fit, by what matters; the best of each suite is bold."""
     table = Table(title="mean score ± half of its 95% interval over seeds and test tasks", title_justify="left")
     left = width - 1
-    for place, heading in enumerate(summary.headings):
-        left -= 3 + max(len(text) for text in (heading, *(row[place] for row in summary.rows)))
-        if left < 0 and place >= 4:
-            break
-        table.add_column(heading, overflow="fold")
-    for row in summary.rows:
-        table.add_row(*map(Text, row[: len(table.columns)]))
+    kept: list[int] = []
+    rank = {name: place for place, name in enumerate(PRIORITY)}
+    for place in sorted(range(len(summary.names)), key=lambda place: rank.get(summary.names[place], len(rank))):
+        needed = 3 + max(len(text) for text in (summary.headings[place], *(row[place] for row in summary.rows)))
+        if len(kept) < LEAST or needed <= left:
+            kept.append(place)
+            left -= needed
+    for place in sorted(kept):
+        table.add_column(summary.headings[place], overflow="fold")
+    for row, best in zip(summary.rows, summary.best):
+        table.add_row(*(Text(row[place]) for place in sorted(kept)), style="bold" if best else None)
     return table
+
+
+def best_lines(summary: TextTable) -> list[str]:
+    """Who is the best on each suite, where there is somebody to compare with."""
+    name, score, suite = (summary.names.index(key) for key in ("algorithm", "score", "suite"))
+    rows = [row for row, best in zip(summary.rows, summary.best) if best]
+    return [f"Best on {row[suite]}: {row[name]}, {summary.headings[score]} {row[score]}." for row in rows]
 
 
 def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

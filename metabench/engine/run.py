@@ -120,6 +120,7 @@ def set_up_process(execution: Execution) -> None:
 
 def prepared_suite(run: TrialRun) -> Suite:
     """The suite of the trial, its data in place; global random streams begin here."""
+    run.heartbeat("preparing data", 0, 1)
     seed_everything(run.trial.seed)
     suite = build_suite(run.registry, run.trial)
     suite.prepare()
@@ -134,6 +135,7 @@ def build(run: TrialRun, suite: Suite, state: TrialState) -> Learner:
     learner: Learner
     if isinstance(made, Algorithm):
         clocks = dict(state.seconds) if state.resumed else state.seconds  # what is prepared twice is counted once
+        run.heartbeat("measuring strategies" if state.choice is None else "building", 0, 1)
         with timed(clocks, "prepare", execution.device):
             tasks = training_tasks(run, suite, 0)
             learner, state.choice = ready_learner(run, suite, made, tasks, state.choice)

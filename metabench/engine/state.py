@@ -31,17 +31,18 @@ CLOCKS = ("prepare", "sample", "train", "validation", "checkpoint", "test")
 
 
 class Heartbeat:
-    """Reports progress: at most five times a second, at every end and with every score."""
+    """Reports progress: at most five times a second, at every beginning and end, and with every score."""
 
     def __init__(self, trial_id: str, on_progress: OnProgress) -> None:
         self.trial_id = trial_id
         self.on_progress = on_progress
         self.last = -HEARTBEAT_S
+        self.phase = ""
 
     def __call__(self, phase: str, done: int, total: int, **measured: float) -> None:
         now = time.monotonic()
-        if now - self.last > HEARTBEAT_S or done == total or "score" in measured:
-            self.last = now
+        if now - self.last > HEARTBEAT_S or done == total or "score" in measured or phase != self.phase:
+            self.last, self.phase = now, phase
             self.on_progress(Progress(self.trial_id, phase, done, total, **measured))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from metabench.errors import NotApplicableError
 from metabench.experiments.commands import command_of
 from metabench.experiments.execution import plan_execution, run_trial
 from metabench.experiments.executors.queue import Limits, Queue
@@ -27,6 +29,7 @@ from metabench.records.trials import Execution, Trial
 from metabench.units import bytes_of, seconds_of
 
 if TYPE_CHECKING:  # torch is imported where plugins are
+    from metabench.experiments.suite_builder import SuiteBuilder
     from metabench.registry.discovery import Registry
 
 
@@ -126,6 +129,8 @@ def planned(
     if not dry:
         store.ensure_writable(out)
         settings_notices = (*settings_notices, *prepare_data(builder, pending))
+    else:
+        settings_notices = (*settings_notices, *unfit(builder, pending))
     still, notices = still_to_run(out, trials, options.retry_failed, dry)  # sets damaged records aside
     if not dry:
         with store.writing(out):
@@ -134,6 +139,26 @@ def planned(
     pending = tuple(trial for trial in trials if trial.id in left or trial.id in again)
     notices = (*settings_notices, *notices, *stale.lines(options.rerun_changed))
     return Experiment(out, options, trials, pending, execution, jobs, notices, again)
+
+
+def unfit(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str, ...]:
+    """A line for each algorithm that is not made for a suite, of suites that have no data to prepare."""
+    from metabench.api import Suite
+    from metabench.engine.build import build_algorithm
+
+    known: dict[tuple[str, str], str] = {}
+    for trial in trials:
+        if (trial.algorithm, trial.suite) not in known:
+            known[trial.algorithm, trial.suite] = ""
+            with suppress(Exception, SystemExit):  # what else is wrong, or needs the data, the run says
+                suite = builder.build(trial.suite, trial.suite_parameters)
+                if suite.prepare is not Suite._field_defaults["prepare"]:
+                    continue
+                try:
+                    build_algorithm(builder.registry, suite, trial, "cpu")
+                except NotApplicableError as error:
+                    known[trial.algorithm, trial.suite] = f"Left out: {trial.algorithm} on {trial.suite}: {error}."
+    return tuple(filter(None, known.values()))
 
 
 def still_to_run(

@@ -8,11 +8,11 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from metabench.errors import UserError, unknown
+from metabench.errors import UserError, missing, unknown
 from metabench.experiments.option_values import unprintable
 from metabench.experiments.options import Options, rows
 
@@ -47,9 +47,18 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
     except msgspec.ValidationError as error:
         field = re.search(r"`\$\.(\w+)", str(error))
         option = f"option '{field[1]}'" if field else "the options"
-        raise UserError(f"Cannot use {option}: {str(error).rsplit(' - at ', 1)[0]}.") from None
+        raise UserError(f"Cannot use {option}: {reason_of(error, field[1] if field else '', values)}.") from None
     check_texts(options)
     return options
+
+
+def reason_of(error: Exception, name: str, values: Mapping[str, Any]) -> str:
+    """Why a value cannot be used: for a choice, which there are and which was perhaps meant."""
+    row = next((row for row in rows() if row.name == name), None)
+    choices = [str(choice) for choice in get_args(row.type)] if row and get_origin(row.type) is Literal else []
+    if choices:
+        return missing("there is no", str(values.get(name)), choices).rstrip(".")
+    return str(error).rsplit(" - at ", 1)[0]
 
 
 def is_nested(sets: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metabench.errors import UserError
+from metabench.experiments.execution import usable_device
 from metabench.experiments.experiment import Experiment, experiment
 from metabench.experiments.option_values import read_settings
 from metabench.experiments.options import Options
@@ -50,7 +51,7 @@ class Listed(NamedTuple):
     problem: str
     """Why it cannot be run here: mostly, what data it lacks."""
     seconds: float | None
-    """What the training of one seed takes here, by a record in `results/` or a short run; None where neither is."""
+    """What the training of one seed takes here, by a record of such a machine in `results/` or a short run."""
 
 
 def reproduction(query: str, given: Mapping[str, Any], against: str = PAPER, dry: bool = False) -> Reproduction:
@@ -155,13 +156,15 @@ def timed(one: Listed, given: Mapping[str, Any], against: str) -> Listed:
 
 def with_costs(chosen: list[Row], given: dict[str, Any], plain: Options) -> list[Listed]:
     """See listed_rows; for a process that may import plugins."""
+    from metabench.engine.environment import environment
     from metabench.experiments.suite_builder import SuiteBuilder
 
     registry = open_registry(plain)
     builder = SuiteBuilder(registry)
-    measured = list(known_records())
+    here = environment(usable_device(plain))
+    same = [one for one in known_records() if (one.provenance.device, one.provenance.cpu) == (here.device, here.cpu)]
     problems: dict[str, str] = {}
-    return [listed(row, given, builder, problems, measured) for row in chosen]
+    return [listed(row, given, builder, problems, same) for row in chosen]
 
 
 def listed(

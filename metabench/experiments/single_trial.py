@@ -18,7 +18,7 @@ from metabench.records.checkpoints import FolderCheckpointStore
 from metabench.records.files import DamagedError, set_aside
 from metabench.records.locks import Claim, TrialLocks
 from metabench.records.matching import changes
-from metabench.records.record import Record, StoppedError
+from metabench.records.record import Progress, Record, StoppedError
 from metabench.records.trials import Execution, Trial
 
 
@@ -65,6 +65,10 @@ def run_and_write(trial: Trial, place: Path, execution: Execution) -> tuple[Reco
     keeper = FolderCheckpointStore(place.parent)
     trains = threading.Event()
 
+    def on_progress(sign: Progress) -> None:
+        if sign.phase == "train":
+            trains.set()
+
     def hurry() -> None:
         if not trains.is_set():  # it only prepares: there is nothing to keep
             raise KeyboardInterrupt
@@ -72,7 +76,11 @@ def run_and_write(trial: Trial, place: Path, execution: Execution) -> tuple[Reco
     with asked_to_stop(hurry) as asked:
         try:
             outcome = run_trial(
-                trial, execution, lambda sign: trains.set(), keeper=keeper, stopping=lambda: bool(asked())
+                trial,
+                execution,
+                lambda sign: trains.set() if sign.phase == "train" else None,
+                keeper=keeper,
+                stopping=lambda: bool(asked()),
             )
         except (StoppedError, KeyboardInterrupt):
             return None, asked()

@@ -103,7 +103,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("low", format="number", shown=("summary",)),
     Column("high", format="number", shown=("summary",)),
     Column("degrees_of_freedom", format="number", shown=("summary",)),
-    Column("standing", shown=("summary", "report.md", "latex")),
+    Column("standing", heading="verdict", shown=("summary", "report.md", "latex", "terminal")),
     Column("behind", heading="behind the best", unit="all at 95%", format="behind", beside="behind_low behind_high",
            shown=(*READERS, "latex")),
     Column("behind_low", format="number", shown=("summary",)),

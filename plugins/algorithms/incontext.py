@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -17,6 +18,7 @@ from metabench.api import (
     Rate,
     Size,
     hookimpl,
+    map_tree,
     query_loss,
 )
 from metabench_plugins.algorithms.embeddings import features_of, one_hot, refuse_policies
@@ -31,7 +33,7 @@ def incontext(problem: Problem, *, outer_lr: Rate = 1e-3, width: Size = 16, bloc
     The peer that is not gradient-based: Fifty et al. 2024, arXiv 2310.10971 (CAML), and for tables Hollmann et al.
     2023, arXiv 2207.01848 (TabPFN), both pre-trained on far more than a suite's tasks; here it is trained on those
     alone, and the model's body, if it has one, with it. Tokens are a point's features and its target, zeros for a
-    query point. Attention has four heads, and each block a hidden layer of twice the width.
+    query point. Attention has four heads, whose keys and queries start alike: a point asks those that are like it.
 
     Args:
         outer_lr: Learning rate of Adam, the outer optimizer.
@@ -49,15 +51,16 @@ def incontext(problem: Problem, *, outer_lr: Rate = 1e-3, width: Size = 16, bloc
         draw = partial(draw_layers, generator=problem.generator("in-context"), like=first)
         block = {
             "ask": (size, size),
-            "answer": (size, 2 * size),
+            "values": (size, size),
             "mix": (size, size),
             "hidden": (size, 2 * size, size),
         }
+        drawn = [{name: draw(widths) for name, widths in block.items()} for _ in range(blocks)]
         return {
             "body": body,
             "point": draw((inputs, size)),
             "target": draw((outputs, size)),
-            "blocks": [{name: draw(widths) for name, widths in block.items()} for _ in range(blocks)],
+            "blocks": [made | {"keys": map_tree(torch.clone, made["ask"])} for made in drawn],
             "out": draw((size, size, outputs)),
         }
 
@@ -83,7 +86,9 @@ def incontext(problem: Problem, *, outer_lr: Rate = 1e-3, width: Size = 16, bloc
 def attend(block: dict[str, Layers], tokens: Tensor, support: Tensor) -> Tensor:
     """The tokens (q, size) after each has asked the support points (s, size), and a hidden layer."""
     asked = run(block["ask"], normal(tokens)).view(len(tokens), HEADS, -1).transpose(0, 1)
-    keys, values = run(block["answer"], normal(support)).view(len(support), HEADS, -1).transpose(0, 1).chunk(2, -1)
+    keys, values = (
+        run(block[name], normal(support)).view(len(support), HEADS, -1).transpose(0, 1) for name in ("keys", "values")
+    )
     share = (asked @ keys.mT / asked.shape[-1] ** 0.5).softmax(-1)
     tokens = tokens + run(block["mix"], (share @ values).transpose(0, 1).flatten(1))
     return tokens + run(block["hidden"], normal(tokens))

@@ -116,13 +116,16 @@ class TrustRegion:
             gradient = by_name(leaves, torch.autograd.grad(loss, tuple(leaves.values())))
             now = self.outputs(leaves, met)
             before = now.detach()
-            change = self.acting.divergence(before, now)
-            slope = by_name(leaves, torch.autograd.grad(change, tuple(leaves.values()), create_graph=True))
+            probe = torch.zeros_like(before, requires_grad=True)
+            back = torch.autograd.grad(now, tuple(leaves.values()), probe, create_graph=True)
+            place = before.clone().requires_grad_()
+            slope = torch.autograd.grad(self.acting.divergence(before, place), place, create_graph=True)
 
         def curve(along: Params) -> Params:
-            with torch.enable_grad():
-                inner_product = dot(slope, along)
-            product = torch.autograd.grad(inner_product, tuple(leaves.values()), retain_graph=True)
+            """Of the divergence, which is flat here: by what outputs change, with no third derivative of anything."""
+            forth = torch.autograd.grad(back, probe, tuple(along.values()), retain_graph=True)
+            bent = torch.autograd.grad(slope, place, forth, retain_graph=True)
+            product = torch.autograd.grad(now, tuple(leaves.values()), bent, retain_graph=True)
             return plus(by_name(leaves, product), region.damping, along)
 
         way = conjugate_gradients(curve, gradient, region.cg_steps)

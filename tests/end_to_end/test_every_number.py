@@ -24,7 +24,9 @@ from metabench.report import formatting
 from metabench.report.build import Report, build_report
 
 ROOT = Path(__file__).parents[2]
-RESULTS = sorted(folder.name for folder in ROOT.glob("results/*"))
+OTHER = {"papers"}
+"""Rows of published numbers, several problems of one suite: test_papers.py holds what is shown of them."""
+RESULTS = sorted({folder.name for folder in ROOT.glob("results/*")} - OTHER)
 ALPHA = 0.05
 MOST_TASKS = 10**4
 Cells = dict[str, np.ndarray]

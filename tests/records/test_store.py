@@ -49,6 +49,7 @@ def test_every_setting_of_a_trial_is_in_its_id():
         {"precision": "bf16"},
         {"pruning_thresholds": ((10, 0.5),)},
         {"tuning": Tuning(trials=3, updates=10, score=0.5, recipe="abc")},
+        {"label_permutations": 2},
     ]
     ids = {msgspec.structs.replace(TRIAL, **fields).id for fields in changed} | {TRIAL.id}
     assert len(ids) == len(changed) + 1

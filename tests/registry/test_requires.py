@@ -47,3 +47,10 @@ def test_what_is_installed_is_used(here, tmp_path):
     file = tmp_path / "peer.py"
     file.write_text(PEER.replace("a_module_that_is_not_there", "json"), encoding="utf-8")
     assert "not installed" not in here("list", "--plugin", str(file)).stdout
+
+
+def test_of_several_modules_the_one_that_is_missing_is_named(here, tmp_path):
+    file = tmp_path / "peer.py"
+    several = PEER.replace('requires("a_module_that_is_not_there"', 'requires("json a_module_that_is_not_there"')
+    file.write_text(several, encoding="utf-8")
+    assert "Not usable: a_module_that_is_not_there is not installed" in here("list", "--plugin", str(file)).stdout

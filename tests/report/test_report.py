@@ -301,18 +301,33 @@ def test_nothing_to_report_and_nowhere_to_write(results, tmp_path):
 
 def test_the_terminal_table(results):
     table = summary_table(store.records(results), results)
-    assert table.headings[:6] == ("suite", "algorithm", "metric", "score", "seeds", "transductive")
+    assert table.names[:7] == ("suite", "algorithm", "metric", "score", "standing", "ok", "transductive")
+    assert table.headings[3:6] == ("score", "verdict", "seeds")
     mean, half = by_hand(results, "lonely", "glyphs", "inductive")
     shown = ("glyphs", "lonely", "accuracy", formatting.with_interval(mean, half, "accuracy"), "1", "no")
-    assert shown in {row[:6] for row in table.rows}
+    assert shown in {(*row[:4], *row[5:7]) for row in table.rows}
+    assert {row[2] for row in table.rows} == {"accuracy", "mse ↓", "–"}
+    assert {row[4] for row in table.rows} == {"best", "not separated", "behind", "–"}
+    assert [row[4] == "best" for row in table.rows] == list(table.best)
     assert summary_table([], results).rows == ()
 
 
+def test_one_metric_stands_in_the_heading_with_an_arrow(tmp_path):
+    for seed in range(2):
+        store.write(tmp_path, outcome(trial("maml", "waves", seed), 0.5, metric="mse"))
+    table = summary_table(store.records(tmp_path), tmp_path)
+    assert "metric" not in table.names
+    assert table.headings[table.names.index("score")] == "mse ↓"
+    assert table.best == (False,), "alone"
+
+
 @pytest.mark.parametrize("width", [40, 80, 120, 300])
-def test_the_terminal_has_the_first_columns_that_fit(results, width):
+def test_the_terminal_has_the_columns_that_matter_and_fit(results, width):
     table = summary_table(store.records(results), results)
     shown = [str(column.header) for column in results_table(table, width).columns]
-    assert shown == list(table.headings[: len(shown)])
+    assert shown == [heading for heading in table.headings if heading in shown]
+    assert {"algorithm", "score", "verdict"} <= set(shown)
+    assert width < 120 or "train s ± SD" in shown
     wide = len(shown) == len(table.headings)
     assert wide == (width == 300)
     console = Console(width=width, record=True, file=io.StringIO())

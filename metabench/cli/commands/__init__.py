@@ -7,7 +7,7 @@ import inspect
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -118,3 +118,15 @@ def stoppable(out: Path) -> Iterator[Callable[[], int]]:
 def say(text: str) -> None:
     """Plain text, never wrapped or coloured."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def working(what: str, quiet: bool = False) -> AbstractContextManager[Any]:
+    """Say on a terminal what is being done, until it is."""
+    return console.status(f"{what} ...") if console.is_terminal and not quiet else nullcontext()
+
+
+def print_json(value: Any) -> None:
+    """Plain data for other programs."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())

@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from metabench.cli.commands import command, console, say
+from metabench.cli.commands import command, console, print_json, say, working
 from metabench.errors import UserError
 
 if TYPE_CHECKING:
     from metabench.experiments.options import Options
     from metabench.registry.catalogue import Listed
+
+WIDE = 120
+"""Columns of a terminal from which on plugins are shown with their versions and sources."""
+OPTIONAL = (
+    ("distributed", "--executor dask", "pip install 'metabench[dask]'"),
+    ("optuna", "metabench tune", "pip install 'metabench[tune]'"),
+    ("tensorboard", "--track tensorboard", "pip install 'metabench[track]'"),
+    ("pyarrow", "export --to parquet", "pip install 'metabench[export]'"),
+    ("mlflow", "--track mlflow", "pip install mlflow-skinny"),
+    ("wandb", "--track wandb", "pip install wandb"),
+)
+"""Packages that metabench can do without: module, what for, and how to get it."""
 
 
 @command("list")
@@ -66,11 +78,6 @@ def show(entry: Listed) -> None:
         say(f"\n  --recipe {name}\n      {source}")
 
 
-def print_json(value: Any) -> None:
-    """Plain data for other programs."""
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())
-
-
 @command("plugins")
 def plugins(
     given: dict[str, Any],
@@ -79,23 +86,23 @@ def plugins(
     """Every plugin that was found, what it provides, and what is wrong with it."""
     from metabench.cli.terminal import plain_table
     from metabench.registry.catalogue import read_catalogue
+    from metabench.registry.requirements import reason_missing
 
     known = read_catalogue(tuple(given["plugins"] or ()))
     missing = {entry.plugin: entry.missing for entry in (*known.algorithms.values(), *known.suites.values())}
     if as_json:
         print_json([plugin._asdict() for plugin in known.plugins])
         return
-    rows = (
-        (
-            plugin.name,
-            ", ".join(plugin.provides),
-            plugin.version,
-            plugin.source,
-            plugin.problem or missing.get(plugin.name, ""),
-        )
-        for plugin in known.plugins
-    )
-    console.print(plain_table(("plugin", "provides", "version", "source", "problem"), rows))
+    columns = ("plugin", "provides", "version", "source", "problem")
+    rows = [
+        (p.name, ", ".join(p.provides), p.version, p.source, p.problem or missing.get(p.name, ""))
+        for p in known.plugins
+    ]
+    kept = [place for place, name in enumerate(columns) if console.width >= WIDE or name not in ("version", "source")]
+    console.print(plain_table([columns[place] for place in kept], ([row[place] for place in kept] for row in rows)))
+    for module, use, install in OPTIONAL:
+        if reason := reason_missing(module, install):
+            say(f"For {use}: {reason}.")
 
 
 @command("check")
@@ -127,7 +134,8 @@ def check(
     kit = kit_of(registry, name, parameters=options.set.get(name))
     for note in kit.notes:
         say(f"{note}.")
-    results = kit.results()
+    with working(f"checking {name}"):
+        results = kit.results()
     if all(result.verdict == "skipped" for result in results):
         raise UserError(f"Nothing of '{name}' could be checked: {results[0].message}.")
     failures = [result for result in results if result.verdict == "failed"]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metabench.cli.commands import app, command, console, say
-from metabench.errors import attempt
+from metabench.cli.commands import app, command, console, print_json, say, working
+from metabench.errors import UserError, attempt
 from metabench.records.files import DamageWarning
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 Results = Annotated[Path, typer.Argument(help="A results folder.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for other programs.")]
 
 
 @app.command()
@@ -30,7 +35,7 @@ def report(
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
 
-    with warnings.catch_warnings(action="ignore", category=DamageWarning):  # its notes say so
+    with working("drawing figures"), warnings.catch_warnings(action="ignore", category=DamageWarning):  # notes say so
         built = build_report(results, against, formats=[form for form in formats.split(",") if form])
     for note in built.notes:
         say(f"Note: {note}")
@@ -48,6 +53,7 @@ def compare(
     after: Annotated[Path, typer.Argument(help="The results folder of the same trials after a change.")],
     out: Annotated[Path | None, typer.Option(help="A file for it: NAME.md or NAME.csv.")] = None,
     fail_if_worse: Annotated[bool, typer.Option("--fail-if-worse", help="End with 1 if anything got worse.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What improved between two experiments, what got worse, and what is noise."""
     from metabench.cli.terminal import plain_table
@@ -58,16 +64,47 @@ def compare(
 
     comparison = compared(merge([before]), merge([after]))
     content = rows.encoded(comparison, out) if out else b""
-    console.print(plain_table(rows.HEADINGS, rows.rows(comparison)))
-    say(rows.headline(comparison))
-    for note in rows.notes(comparison):
-        say(f"Note: {note}")
+    if as_json:
+        print_json({"changes": records_of(rows.frame(comparison)), "notes": rows.notes(comparison)})
+    else:
+        console.print(plain_table(rows.HEADINGS, rows.rows(comparison)))
+        say(rows.headline(comparison))
+        for note in rows.notes(comparison):
+            say(f"Note: {note}")
     if out:
         with attempt(f"write to '{out}'"):
             write_atomically(out, content)
-        say(f"Comparison: {out}")
+        if not as_json:
+            say(f"Comparison: {out}")
     if fail_if_worse and comparison.worse:
         raise typer.Exit(1)
+
+
+@app.command()
+def results(results: Results, as_json: Json = False) -> None:
+    """The table of a results folder or a pack, as a run shows it at its end; or every trial as JSON."""
+    from metabench.cli.terminal import best_lines, results_table
+    from metabench.records.frames import load
+    from metabench.records.packs import opened
+    from metabench.records.store import records
+    from metabench.report.analysis.summary import summary_table
+
+    if as_json:
+        print_json(records_of(load(results)))
+        return
+    root = opened(results)
+    summary = summary_table(records(root), root)
+    if not summary.rows:
+        raise UserError(f"There is no finished trial in '{results}'. `metabench run --out {results}` makes some.")
+    console.print(results_table(summary, console.width))
+    for line in best_lines(summary):
+        say(line)
+
+
+def records_of(frame: DataFrame) -> list[dict[str, Any]]:
+    """The rows of a DataFrame as plain data; what is not known is null."""
+    rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
+    return rows
 
 
 @app.command()
@@ -91,12 +128,15 @@ def watch(
 
 
 @app.command()
-def status(results: Results) -> None:
+def status(results: Results, as_json: Json = False) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
     from metabench.cli.terminal import plain_table
     from metabench.records.folder import folder_status
 
     folder = folder_status(results)
+    if as_json:
+        print_json(folder._asdict())
+        return
     say(folder.headline(results))
     for line in folder.failures:
         say(f"  {line}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from metabench.cli.commands import command, console, say, stoppable
+from metabench.cli.commands import command, console, say, stoppable, working
 from metabench.errors import UserError, attempt
+
+SHOWN = 10
+"""Failed trials that are listed at the end of a run."""
 
 
 @command("run")
@@ -16,6 +20,7 @@ def run(
     given: dict[str, Any],
     config: Annotated[Path | None, typer.Option(help="A TOML file with these options.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the scores so far below the bars.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials and stop.")] = False,
     write_trials: Annotated[
         Path | None, typer.Option(help="With --dry-run: a folder for one file per trial, for `metabench worker`.")
@@ -27,17 +32,16 @@ def run(
 
     if write_trials and not dry_run:
         raise UserError("--write-trials goes with --dry-run.")
-    planned = experiment(read_options(config, given), dry=dry_run)
-    for notice in planned.notices:
+    with working("reading plugins and preparing data", quiet or dry_run):
+        planned = experiment(read_options(config, given), dry=dry_run)
+    for notice in () if quiet else planned.notices:
         say(notice)
     if dry_run:
-        for trial in planned.trials:
-            say(trial.id)
         if write_trials:
             write_each(write_trials, planned.pending)
-        say(f"{len(planned.trials)} trials, {len(planned.pending)} of them to run, into {planned.out}.")
+        show_plan(planned)
         return
-    finish(planned, watch)
+    finish(planned, watch, quiet)
 
 
 def write_each(folder: Path, trials: Any) -> None:
@@ -51,32 +55,60 @@ def write_each(folder: Path, trials: Any) -> None:
             write_atomically(folder / f"{trial.id}.json", msgspec.json.format(msgspec.json.encode(trial), indent=1))
 
 
-def finish(planned: Any, watch: bool) -> None:
+def show_plan(planned: Any) -> None:
+    """What would run: each trial with the settings that tell it from others, and what is known to be wrong."""
+    from metabench.cli.progress import counted, names_of
+
+    names, pending = names_of(planned.trials), {trial.id for trial in planned.pending}
+    for trial in planned.trials:
+        say(f"{trial.id}  {names[trial.id]}{'' if trial.id in pending else ' (finished)'}")
+    say(f"{counted(len(planned.trials))}, {len(pending)} of them to run, into {planned.out}.")
+
+
+def finish(planned: Any, watch: bool, quiet: bool = False) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
     from metabench.cli.live_scores import LiveScores
-    from metabench.cli.terminal import RunView, live, notices, results_table
+    from metabench.cli.progress import RunView, clock, counted, names_of, workers
+    from metabench.cli.terminal import best_lines, live, notices, results_table, silent
     from metabench.records.store import records
     from metabench.report.analysis.summary import summary_table
 
+    began = time.monotonic()
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""
-    say(f"{len(planned.pending)} trials to run{note}, {planned.jobs} at once, on {planned.execution.device}.")
-    view = RunView(planned.pending, LiveScores(planned.pending) if watch else None)
-    with stoppable(planned.out) as asked, live(console, view) as (on_progress, on_record):
+    if not quiet:
+        where = f"{planned.jobs} at once, on {planned.execution.device}"
+        say(f"{counted(len(planned.pending))} to run{note}, {where}: starting {workers(planned.jobs)}.")
+    view = RunView(planned.pending, LiveScores(planned.pending) if watch else None, planned.jobs)
+    shown = silent() if quiet else live(console, view)
+    with stoppable(planned.out) as asked, shown as (on_progress, on_record):
         for outcome in planned.outcomes(on_progress, asked):
             on_record(outcome.record)
     ids = {trial.id for trial in planned.trials}
     own = [record for record in records(planned.out) if record.trial.id in ids]
-    console.print(results_table(summary_table(own, planned.out), console.width))
-    for notice in notices(own):
-        say(notice)
-    say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
     failures = [record for record in own if record.is_failure]
+    if not quiet:
+        summary = summary_table(own, planned.out)
+        console.print(results_table(summary, console.width))
+        for notice in notices(own):
+            say(notice)
+        for line in best_lines(summary):
+            say(line)
+        say(f"{counted(len(planned.pending))} in {clock(time.monotonic() - began)}.")
+        say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
     if failures:
-        retryable = any(not record.is_final for record in failures)
-        again = "; --retry-failed runs them again" if retryable else ""
-        say(f"{len(failures)} of {len(own)} trials failed; `metabench report` lists their reasons{again}.")
+        for line in reasons(failures, names_of(planned.trials)):
+            say(line)
+        again = "; --retry-failed runs them again" if any(not record.is_final for record in failures) else ""
+        say(f"{len(failures)} of {counted(len(own))} failed{again}.")
     if len(own) < len(ids):
-        say(f"{len(ids) - len(own)} trials were not run; the same command goes on.")
+        say(f"{counted(len(ids) - len(own))} not run; the same command goes on.")
     if failures or len(own) < len(ids) or all(record.status != "ok" for record in own):
         raise typer.Exit(1)
+
+
+def reasons(failures: list[Any], names: dict[str, str]) -> list[str]:
+    """Who failed and why: a line each, and the rest counted where there are many."""
+    lines = [f"Failed: {names[each.trial.id]}: {each.status}, {each.reason}" for each in failures[:SHOWN]]
+    more = len(failures) - SHOWN
+    return lines + ([f"And {more} more: metabench status lists them."] if more > 0 else [])

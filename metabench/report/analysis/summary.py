@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
@@ -138,8 +139,12 @@ def trials(records: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> pd
 class TextTable(NamedTuple):
     """Texts for a terminal."""
 
+    names: tuple[str, ...]
+    """Of the columns, as they are in DataFrames."""
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    best: tuple[bool, ...]
+    """Whether a row is the best of its suite and protocol, of several."""
 
 
 def summary_table(records: Iterable[Record], results: str | Path, columns: Sequence[Column] = COLUMNS) -> TextTable:
@@ -147,7 +152,33 @@ def summary_table(records: Iterable[Record], results: str | Path, columns: Seque
     shown = shown_in("terminal", columns)
     fit = [record for record in records if record.status != "unfit"]
     rows = summary(collect(fit, Path(results)), columns).to_dict("records") if fit else []
+    beside = Counter(row["suite"] for row in rows)
+    for row in rows:
+        row["standing"] = row["standing"] if beside[row["suite"]] > 1 else ""  # alone is not the best
+    metrics = {str(row["metric"]) + arrow(row) for row in rows if row["metric"]}
+    one = next(iter(metrics)) if len(metrics) == 1 else ""
+    if one:  # it stands in the heading
+        shown = [column for column in shown if column.name != "metric"]
     return TextTable(
-        tuple(f"{formatting.heading(column)} {column.unit * (not column.beside)}".strip() for column in shown),
-        tuple(tuple(formatting.text(column, row) for column in shown) for row in rows),
+        tuple(column.name for column in shown),
+        tuple((one if column.name == "score" else "") or heading(column) for column in shown),
+        tuple(tuple(cell(column, row) for column in shown) for row in rows),
+        tuple(row["standing"] == "best" for row in rows),
     )
+
+
+def heading(column: Column) -> str:
+    """A column's heading, with its unit."""
+    return f"{formatting.heading(column)} {column.unit * (not column.beside or column.format == 'timing')}".strip()
+
+
+def cell(column: Column, row: Mapping[str, Any]) -> str:
+    """A value for a terminal, where no marks or colors say the rest."""
+    if column.name == "standing" and not row["standing"] and formatting.known(row["behind"]):
+        return "behind"
+    return formatting.text(column, row) + (arrow(row) if column.name == "metric" else "")
+
+
+def arrow(row: Mapping[str, Any]) -> str:
+    """Where lower is better."""
+    return "" if row["higher_is_better"] else " ↓"
