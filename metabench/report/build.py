@@ -24,6 +24,7 @@ from metabench.report.collect.merge import merge, name_of
 from metabench.report.figures.catalogue import Picture
 from metabench.report.figures.style import FORMATS
 from metabench.report.page import model, trial_details
+from metabench.report.page.matrices import matrix
 from metabench.report.page.model import Page
 from metabench.report.page.render import render
 
@@ -111,7 +112,7 @@ def build_report(
         cautions=tuple(cautions),
         mixtures=tuple(mixtures),
         left_out=tuple(skipped_pairs(records)),
-        matrix=model.matrix(tables["summary"]),
+        matrix=matrix(tables["summary"]),
         columns=tuple(columns),
         sections=model.sections(groups, tables["summary"], wanted),
         reading=model.reading(fit),

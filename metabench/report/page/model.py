@@ -13,14 +13,13 @@ from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.analysis import cards, findings, transfer
 from metabench.report.analysis.cards import Card
-from metabench.report.analysis.pairs import all_pairs, best_first, contests
+from metabench.report.analysis.pairs import best_first, contests
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import pairs, slugs
 from metabench.report.figures import style
 from metabench.report.figures.catalogue import Job, Picture, draw
-
-Rows = list[dict[str, Any]]
+from metabench.report.page.matrices import Rows, Versus, against
 
 READING = (
     ("Interval", "Mean ± half of its 95% interval over seeds and test tasks (two-way random effects; "
@@ -51,15 +50,6 @@ class Entry(NamedTuple):
     look: style.Look
     strong: bool
     """Whether it is drawn strong before it is asked for."""
-
-
-class Versus(NamedTuple):
-    """All pairs under one protocol: a row of `cells` an algorithm, what it has more than that of the column."""
-
-    title: str
-    names: tuple[str, ...]
-    cells: tuple[tuple[tuple[str, str, bool], ...], ...]
-    """The difference, its interval in words, whether it is significant."""
 
 
 @dataclass(frozen=True)
@@ -184,34 +174,6 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
         job.suite, job.slug, cards.card(groups) if job.groups else None, findings.findings(job.groups).open, versus,
         metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures, tuple(notes),
     )  # fmt: skip
-
-
-def against(title: str, members: Sequence[Configuration]) -> Versus:
-    """Every two algorithms of a comparison group."""
-    names, metric = tuple(group.algorithm for group in members), members[0].metric
-    known: dict[tuple[str, str], tuple[str, str, bool]] = {}
-    for pair in all_pairs(members):
-        first, second, gap = pair.first.algorithm, pair.second.algorithm, pair.difference
-        for a, b, seen in ((first, second, gap), (second, first, gap.flipped())):
-            alone, whole = (formatting.difference(seen.mean, half, metric) for half in (None, seen.half))
-            words = f"{a} minus {b}: {whole}, p = {pair.adjusted:.2g}"
-            known[a, b] = (alone.removesuffix(" points"), words, pair.significant)
-    return Versus(title, names, tuple(tuple(known.get((a, b), ("", "", False)) for b in names) for a in names))
-
-
-def matrix(table: pd.DataFrame) -> Rows:
-    """Algorithms x suites, by average rank where an algorithm was scored; none for one suite."""
-    if table["suite"].nunique() < 2:
-        return []
-    cells: dict[str, dict[str, dict[str, Any]]] = {}
-    places: dict[str, list[int]] = {}
-    for suite, rows in table.groupby("suite", sort=False):
-        for place, row in enumerate(rows.to_dict("records")):
-            if str(suite) not in cells.setdefault(row["algorithm"], {}):
-                cells[row["algorithm"]][str(suite)] = row
-                places.setdefault(row["algorithm"], []).append(place)
-    order = sorted(cells, key=lambda name: (sum(places[name]) / len(places[name]), name))
-    return [{"algorithm": name, "suites": cells[name]} for name in order]
 
 
 def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
