@@ -1,9 +1,8 @@
-"""One look for every figure, and its bytes: the same twice, for files and for a page that may be dark."""
+"""One look for every figure, for files and for a page that may be dark."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import textwrap
 import warnings
@@ -190,28 +189,6 @@ def scale(axis: str, axes: Axes, values: Iterable[float], group: Configuration, 
 def percent(value: float, _: int | None = None) -> str:
     """A share on an axis."""
     return f"{100 * value:.6g}%"
-
-
-def fixed(figure: Figure) -> Figure:
-    """Laid out once and for all, so that each format need not do it again."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
-
-
-FORMATS: dict[str, dict[str, None]] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "png": {"Software": None},
-}
-"""What each says of its making unless it is told not to: a date, a version."""
-
-
-def encoded(figure: Figure, form: str) -> bytes:
-    """A file's content, the same each time: vectors, pixels 200 to the inch, or for a paper with TrueType letters."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, metadata=FORMATS[form])
-    return buffer.getvalue()
 
 
 def thinned(count: int, most: int) -> np.ndarray:
