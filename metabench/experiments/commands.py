@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from metabench.experiments.options import Options, Row, rows
+from metabench.experiments.option_rows import Row
+from metabench.experiments.options import Options, rows
 
 
 def command_of(options: Options) -> str:

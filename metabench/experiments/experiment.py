@@ -21,7 +21,7 @@ from metabench.experiments.setup import check_in_subprocess, folder, open_regist
 from metabench.experiments.stale import outdated
 from metabench.experiments.trackers import check_trackers, open_tracker, place
 from metabench.experiments.trackers.follow import following
-from metabench.records import store
+from metabench.records import requests, store
 from metabench.records.files import DamagedError
 from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Progress
@@ -134,7 +134,7 @@ def planned(
     still, notices = still_to_run(out, trials, options.retry_failed, dry)  # sets damaged records aside
     if not dry:
         with store.writing(out):
-            store.record_request(out, trials, store.Request(command_of(options), registry.files))
+            requests.record_request(out, trials, requests.Request(command_of(options), registry.files))
     left = {trial.id for trial in still}
     pending = tuple(trial for trial in trials if trial.id in left or trial.id in again)
     notices = (*settings_notices, *notices, *stale.lines(options.rerun_changed))

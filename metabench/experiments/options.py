@@ -5,13 +5,13 @@ To add an option, add its row to `Options`, and the code that uses it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, get_args
 
 import msgspec
 
 from metabench.experiments.executors.registry import EXECUTORS
+from metabench.experiments.option_rows import Option, Row
 from metabench.experiments.option_values import (
     check_checkpoint_every,
     check_positive,
@@ -34,28 +34,6 @@ def check_executor(name: str) -> None:
     """Raise ValueError for an executor that there is not."""
     if name not in EXECUTORS:
         raise ValueError(f"must be {' or '.join(EXECUTORS)}, not {name!r}")
-
-
-class Option(NamedTuple):
-    """What a row says beside the option's name, type and default."""
-
-    help: str
-    commands: str = "run reproduce tune"
-    """The commands that take it."""
-    tune: str = ""
-    """What `metabench tune` says in place of `help`."""
-    worker: str = ""
-    """What `metabench worker` says in place of `help`."""
-    flag: str = ""
-    """Its name on the command line, where that is not the field's; such an option may be repeated."""
-    short: str = ""
-    """Its flag of one letter."""
-    group: str = ""
-    """The heading in --help that begins with this row, and goes on until another."""
-    read: Callable[[Any], Any] | None = None
-    """Turns what was typed, or given from Python, into a value."""
-    check: Callable[[Any], Any] | None = None
-    """Raises ValueError for a value that cannot be used."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -246,23 +224,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The fields of the budget that the user set."""
         names = Budget.__struct_fields__
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-
-class Row(NamedTuple):
-    """One option: a field of `Options`, and what its row says."""
-
-    name: str
-    type: Any
-    default: Any
-    option: Option
-    group: str
-    """Its heading in --help."""
-
-    def help_for(self, command: str) -> str:
-        """The help of the option in one command, with its default."""
-        text = {"tune": self.option.tune, "worker": self.option.worker}.get(command) or self.option.help
-        known = "default" in text.lower() or self.default in (None, (), {}, False)
-        return text if known else f"{text} Default: {self.default}."
 
 
 @cache

@@ -15,7 +15,7 @@ from metabench.errors import UserError, attempt
 from metabench.experiments.experiment import Experiment, planned
 from metabench.experiments.options import Options
 from metabench.experiments.setup import check_in_subprocess, open_registry, use_data
-from metabench.records import packs, store
+from metabench.records import packs, requests, store
 from metabench.records.domains import parts
 from metabench.records.files import write_atomically
 from metabench.records.plugin_files import PluginFile
@@ -33,8 +33,8 @@ def pack(root: Path, out: Path) -> int:
     trials = [record.trial for record in store.records(root)]
     if not trials:
         raise UserError(f"There is no finished trial in '{root}' to pack.")
-    requests = store.requests(root)
-    plugins = {file.path: file for request in requests for file in request.plugins}
+    asked = requests.all_requests(root)
+    plugins = {file.path: file for request in asked for file in request.plugins}
     files: dict[str, bytes] = {}
     names = []
     for number, file in enumerate(plugins.values()):
@@ -45,7 +45,7 @@ def pack(root: Path, out: Path) -> int:
     name = "".join(each if packs.PART.fullmatch(f"a{each}") else "_" for each in root.resolve().name) or "results"
     manifest = packs.Manifest(
         name=name if packs.PART.fullmatch(name) else f"r{name}",
-        commands=tuple(dict.fromkeys(request.command for request in requests)),
+        commands=tuple(dict.fromkeys(request.command for request in asked)),
         versions=versions(),
         plugins=tuple(names),
     )
@@ -122,7 +122,7 @@ def checked(options: Options, results: Path) -> Experiment:
     from metabench.experiments.suite_builder import SuiteBuilder
 
     registry = open_registry(options)
-    trials = store.requested_trials(results) or tuple(record.trial for record in store.records(results))
+    trials = requests.requested_trials(results) or tuple(record.trial for record in store.records(results))
     for trial in trials:
         registry.get("suite", trial.suite)
         registry.get("algorithm", trial.algorithm)

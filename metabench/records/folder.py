@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metabench.errors import UserError, attempt, missing
-from metabench.records import store
+from metabench.records import requests, store
 from metabench.records.checkpoints import NAME as CHECKPOINT
 from metabench.records.checkpoints import TRAINING, header_of
 from metabench.records.files import TEMPORARY
@@ -48,7 +48,7 @@ def folder_status(root: Path) -> FolderStatus:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they are counted as what they are
         records = {record.trial.id: record for record in store.records(root) if record.trial.id not in damaged}
-        planned = {trial.id: trial for trial in store.requested_trials(root)}
+        planned = {trial.id: trial for trial in requests.requested_trials(root)}
     planned |= {record.trial.id: record.trial for record in records.values()}
     at_work = running(root) - records.keys()
     counts: dict[str, int] = dict(Counter(str(record.status) for record in records.values()))
@@ -126,7 +126,7 @@ def clean(
 
 def is_trial(folder: Path) -> bool:
     """Whether a folder holds files of a trial; `plans` and the locks do not."""
-    return folder.name not in (store.PLANS,) and not folder.name.startswith(".") and any(own_files(folder))
+    return folder.name not in (requests.PLANS,) and not folder.name.startswith(".") and any(own_files(folder))
 
 
 def own_files(folder: Path) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,9 @@ import msgspec
 from metabench.errors import UserError, attempt
 from metabench.records.checkpoints import NAME as CHECKPOINT
 from metabench.records.files import DamagedError, DamageWarning, checksum, set_aside, write_atomically
-from metabench.records.plugin_files import PluginFile
 from metabench.records.record import RECORD_VERSION, Examples, Outcome, Record, Scores
 from metabench.records.states import STATE, with_states
-from metabench.records.trials import Trial
 
-PLANS = "plans"
 EXAMPLES = "examples.json"
 
 
@@ -226,41 +223,3 @@ def rectangular(scores: Scores) -> Scores:
         if len(steps) != 1 or len(tasks) != 1 or 0 in tasks:
             raise DamagedError("its metrics do not have the same inner steps and tasks")
     return scores
-
-
-def requested_trials(root: Path) -> tuple[Trial, ...]:
-    """The trials that were ever asked for in this folder; none where that is not known."""
-    requested: dict[str, Trial] = {}
-    for path in sorted((root / PLANS).glob("*.json")):
-        try:
-            requested |= {trial.id: trial for trial in msgspec.json.decode(path.read_bytes(), type=list[Trial])}
-        except (OSError, msgspec.DecodeError, ValueError, RecursionError) as error:
-            warnings.warn(f"Skipped '{path}', which cannot be used: {error}", stacklevel=2)
-    return tuple(requested.values())
-
-
-class Request(msgspec.Struct, frozen=True):
-    """How trials were asked for, beside the file of which: for `metabench pack`."""
-
-    command: str
-    plugins: tuple[PluginFile, ...] = ()
-    """The plugin files, as they were."""
-
-
-def record_request(root: Path, trials: Iterable[Trial], request: Request | None = None) -> None:
-    """Remember what was asked for, so that `metabench status` knows what is left: a file a command."""
-    content = msgspec.json.encode(list(trials))
-    path = root / PLANS / f"{checksum(content)[:12]}.json"
-    if not path.exists():
-        write_atomically(path, content)
-    if request is not None:
-        write_atomically(path.with_suffix(".request"), msgspec.json.encode(request))
-
-
-def requests(root: Path) -> tuple[Request, ...]:
-    """How the trials of a folder were asked for, where that is known."""
-    found = []
-    for path in sorted((root / PLANS).glob("*.request")):
-        with skipping(f"'{path}'"):
-            found.append(msgspec.json.decode(path.read_bytes(), type=Request))
-    return tuple(found)

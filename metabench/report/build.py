@@ -22,9 +22,11 @@ from metabench.report.collect import provenance, sweeps, tuning
 from metabench.report.collect.configurations import collect
 from metabench.report.collect.merge import merge, name_of
 from metabench.report.figures.catalogue import Picture
-from metabench.report.figures.style import FORMATS
+from metabench.report.figures.encoding import FORMATS
 from metabench.report.page import model, trial_details
+from metabench.report.page.matrices import matrix
 from metabench.report.page.model import Page
+from metabench.report.page.reading import reading
 from metabench.report.page.render import render
 
 
@@ -111,10 +113,10 @@ def build_report(
         cautions=tuple(cautions),
         mixtures=tuple(mixtures),
         left_out=tuple(skipped_pairs(records)),
-        matrix=model.matrix(tables["summary"]),
+        matrix=matrix(tables["summary"]),
         columns=tuple(columns),
         sections=model.sections(groups, tables["summary"], wanted),
-        reading=model.reading(fit),
+        reading=reading(fit),
         transfer=transfer.shown(transfer.gaps(groups)),
         published=[published.shown(row) for row in beside],
         failures=model.failed(everything),

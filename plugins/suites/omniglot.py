@@ -1,9 +1,8 @@
 """Few-shot classification of handwritten characters: Omniglot (Lake, Salakhutdinov and Tenenbaum 2015).
 
-1,623 characters of 50 alphabets, 20 drawings each by different people, 105x105, made 28x28 and inverted, so that ink
-is 1. Files are of one bit a pixel. MAML's code resizes them as they are, and Pillow then takes the nearest pixel,
-whatever filter is asked for: strokes break, and pixels are 0 or 1. Reptile's, MAML++'s and Snell's do so too; iMAML's
-and learn2learn make them grey first.
+1,623 characters, 20 drawings each, 105x105, made 28x28 and inverted, so that ink is 1. Files are of one bit a pixel.
+MAML's, Reptile's, MAML++'s and Snell's code resize them as they are, and Pillow then takes the nearest pixel: strokes
+break, and pixels are 0 or 1. iMAML's and learn2learn's make them grey first.
 """
 
 from __future__ import annotations
@@ -65,15 +64,12 @@ COUNTS = {
 """Characters of each split."""
 
 ARCHIVE_LIMIT = 64 * 2**20
-FILE_LIMIT = 64 * 2**10
-"""Bytes; the official archives have 9 MB at most, their drawings 500 bytes."""
-SIDE_LIMIT = 512
-"""Pixels; the official drawings have 105."""
+FILE_LIMIT = 64 * 2**10  # bytes; the official archives have 9 MB at most, their drawings 500 bytes
+SIDE_LIMIT = 512  # pixels; the official drawings have 105
 
 Resize = Literal["lanczos", "nearest"]
 
-VERSION = 1
-"""Part of the cache key: to be raised whenever the code would make other images."""
+VERSION = 1  # of the cache: to be raised whenever the code would make other images
 
 
 @hookimpl
@@ -95,13 +91,10 @@ def omniglot(
 ) -> Suite:
     """Handwritten characters. Downloads 15 MB once, or reads the two archives below METABENCH_DATA.
 
-    The split `background` trains on the background alphabets but five, validates on those five and tests on the
-    evaluation alphabets. `random` is MAML's: characters at random, 1,100 to train, 100 to validate, 423 to test; its
-    paper says 1,200 to train, its code sets 100 of them aside. `all` trains on every character, for a test on another
-    suite: `--suites omniglot:emnist`.
-
-    The code behind MAML's published numbers rotates the test characters too. There a character comes at most once in
-    a task; here two of its rotations may meet, as in most later work: in 1.1% of 5-way tasks of the test split.
+    `background` trains on the background alphabets but five, validates on those, tests on the evaluation alphabets.
+    `random` is MAML's: 1,100 characters to train, 100 to validate (its code takes them from the paper's 1,200), 423
+    to test. `all` trains on every character, for a test elsewhere: `--suites omniglot:emnist`. MAML's code turns test
+    characters too, and has one at most once in a task; here, as in most later work, two of its turns may meet.
 
     Args:
         ways: Classes of a task.

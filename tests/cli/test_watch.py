@@ -11,7 +11,7 @@ from metabench.cli.live_scores import LiveScores
 from metabench.cli.progress import RunView
 from metabench.cli.terminal import live
 from metabench.cli.watch import look, watch
-from metabench.records import store
+from metabench.records import requests, store
 from metabench.records.locks import TrialLocks
 from metabench.records.record import Outcome, Progress
 from metabench.records.trials import Budget, Trial
@@ -67,7 +67,7 @@ def test_live_bars_with_the_table_and_without(watching):
 
 
 def test_what_is_in_a_folder(tmp_path):
-    store.record_request(tmp_path, map(trial, range(3)))
+    requests.record_request(tmp_path, map(trial, range(3)))
     store.write(tmp_path, outcome(0))
     claims = TrialLocks(tmp_path)
     claims.claim(trial(1))
@@ -87,7 +87,7 @@ def test_what_is_in_a_folder(tmp_path):
 def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
     root, page = tmp_path / "r", tmp_path / "page"
     store.ensure_writable(root)
-    store.record_request(root, map(trial, range(2)))
+    requests.record_request(root, map(trial, range(2)))
     waited, pages = [], []
 
     def sleep(seconds: float) -> None:
@@ -110,7 +110,7 @@ def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):
 
 
 def test_ctrl_c_ends_watching_and_nothing_else(tmp_path):
-    store.record_request(tmp_path, [trial(0)])
+    requests.record_request(tmp_path, [trial(0)])
 
     def sleep(seconds: float) -> None:
         raise KeyboardInterrupt
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_watching_and_nothing_else(tmp_path):
 
 
 def test_a_log_gets_one_look(here, tmp_path):
-    store.record_request(tmp_path / "r", [trial(0), trial(1)])
+    requests.record_request(tmp_path / "r", [trial(0), trial(1)])
     store.write(tmp_path / "r", outcome(0))
     seen = here("watch", "r")
     assert not seen.returncode, seen.stderr

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import psutil
 
 from metabench.experiments.executors.queue import Limits
-from metabench.records import store
+from metabench.records import requests, store
 from tests.waiting import HANG, wait_for
 
 HERE = Path(__file__).resolve().parent
@@ -188,7 +188,7 @@ def audit(load: Load, calm: Path, wild: Path, log: Path) -> dict[str, int]:
         curves = [[(p.update, p.train_loss, p.score, p.ci95) for p in each.curve] for each in (record, again)]
         assert curves[0] == curves[1], name
         assert record.selected_update == again.selected_update, name
-    left = [path for path in wild.rglob("*") if path.is_file() and path.parent.name != store.PLANS]
+    left = [path for path in wild.rglob("*") if path.is_file() and path.parent.name != requests.PLANS]
     strays = [path for path in left if path.name not in OWN]
     assert not strays, strays
     unfinished = {path.parent.name for path in left if path.name == "checkpoint.pt"}

@@ -192,7 +192,8 @@ def sentences(suite: Suite) -> list[str]:
     """What stands on the suite's card."""
     others, near, gaps = suite.order[1:], close(suite), behind(suite)
     best = f"{suite.order[0]} ({formatting.with_interval(*interval(suite.final[suite.order[0]])[:2], suite.metric)})"
-    listed = ", ".join(near[:4]) + (f" and {len(near) - 4} more" if len(near) > 4 else "")
+    some, more = (near[:4], f"{len(near) - 4} more") if len(near) > 4 else (near[:-1], "".join(near[-1:]))
+    listed = " and ".join(filter(None, (", ".join(some), more)))
     verb, unit = "is" if len(near) == 1 else "are", " points" * formatting.is_share(suite.metric)
     gap, *ends = gaps[others[0]]
     if not near:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import metabench
 from metabench.errors import UserError
 from metabench.experiments.experiment import still_to_run
-from metabench.records import store
+from metabench.records import requests
 from metabench.records.trials import Trial
 from tests.cli_helpers import call, fingerprint, refused
 from tests.malformed import SAME, brief, finished, tries
@@ -190,8 +190,8 @@ def test_every_command_on_a_damaged_folder(root, trials, tmp_path):
     (root / trials[0].id / "record.json").write_bytes(b'{"version"')
     (root / trials[1].id / "scores.json").write_bytes(b"no")
     (root / trials[2].id / "checkpoint.pt").write_bytes(b"\xff\n\xff")
-    (root / store.PLANS).mkdir()
-    (root / store.PLANS / "x.json").write_bytes(b"[" * 5000)
+    (root / requests.PLANS).mkdir()
+    (root / requests.PLANS / "x.json").write_bytes(b"[" * 5000)
     before = fingerprint(root)
     words_ = ("--out", str(root), *SAME)
     for command in (

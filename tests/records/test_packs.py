@@ -12,7 +12,7 @@ import pytest
 
 import metabench
 from metabench.errors import UserError
-from metabench.records import store
+from metabench.records import requests, store
 from metabench.records.packs import MANIFEST, Manifest, manifest_of, opened, unpacked, write_pack
 from metabench.report.build import build_report
 from tests import builders
@@ -32,7 +32,7 @@ def root(tmp_path):
     for place, trial in enumerate(trials):
         cells = [[0.1 * place + 0.01 * task for task in range(5)]]
         store.write(folder, builders.outcome(trial, {"transductive": cells}))
-    store.record_request(folder, trials, store.Request("metabench run --algos a,b"))
+    requests.record_request(folder, trials, requests.Request("metabench run --algos a,b"))
     (folder / trials[0].id / "state.safetensors").write_bytes(b"large")
     return folder
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from metabench.errors import UserError
-from metabench.records import store
+from metabench.records import requests, store
 from metabench.records.checkpoints import FolderCheckpointStore, Header, sealed
 from metabench.records.folder import clean, folder_status
 from metabench.records.locks import TrialLocks
@@ -38,7 +38,7 @@ def outcome(seed, status="ok", seconds=8.0):
 @pytest.fixture
 def folder(tmp_path):
     """Five trials: done, done, failed, half done, not begun; and something of the user's."""
-    store.record_request(tmp_path, map(trial, range(5)))
+    requests.record_request(tmp_path, map(trial, range(5)))
     for seed, status in ((0, "ok"), (1, "diverged"), (2, "error")):
         store.write(tmp_path, outcome(seed, status))
     header = Header(trial=trial(3).id, code={}, update=5, updates=10, seconds=6.0)

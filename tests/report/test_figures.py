@@ -19,7 +19,7 @@ from metabench.records.trials import Budget
 from metabench.report import figures
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations
-from metabench.report.figures import catalogue, style
+from metabench.report.figures import catalogue, encoding, style
 from metabench.report.figures.convergence import norms
 from metabench.report.figures.scores import Kind
 from tests import builders
@@ -86,7 +86,7 @@ def draw(kind, members):
     looks = style.looks(group.algorithm for group in members)
     with style.drawing("test"):
         drawn = kind.draw(members, looks)
-        return drawn and (*drawn, style.encoded(drawn[0], "svg"))
+        return drawn and (*drawn, encoding.encoded(drawn[0], "svg"))
 
 
 def kind(name: str) -> Kind:

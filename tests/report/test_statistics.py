@@ -22,7 +22,7 @@ from metabench.report import statistics
 from metabench.report.analysis import findings, pairs, statistics_tables
 from metabench.report.collect import configurations
 from metabench.report.figures import comparisons as comparison_figures
-from metabench.report.figures import style
+from metabench.report.figures import encoding, style
 from metabench.report.statistics import aggregates, bootstrap, comparisons, intervals, power, simultaneous
 from tests import builders
 
@@ -353,7 +353,7 @@ def test_figures_are_the_same_twice_and_none_without_a_comparison(kind, three, t
     for _ in range(2):
         with style.drawing("x"):
             figure, words = kind.draw(three, looks)
-            drawn.append((style.encoded(figure, "svg"), words))
+            drawn.append((encoding.encoded(figure, "svg"), words))
     assert drawn[0] == drawn[1]
     assert all(name in drawn[0][1] for name in ("a", "b", "c"))
     with style.drawing("x"):

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from metabench.experiments.options import Row, rows
+from metabench.experiments.option_rows import Row
+from metabench.experiments.options import rows
 
 app = typer.Typer(
     name="metabench",

@@ -16,6 +16,8 @@ from metabench.report.statistics import power
 from metabench.report.statistics.intervals import paired
 from metabench.report.statistics.simultaneous import ALPHA, Behind
 
+MAX_LISTED = 4
+"""Algorithms that a sentence names before it counts the rest."""
 MIN_SEEDS = 3
 """Below this nothing can be said of how seeds differ, or hardly."""
 
@@ -61,7 +63,8 @@ def headline(members: Sequence[Configuration], behind: Sequence[Behind]) -> str:
             f"{best} has the best mean; {'none of the others' if len(others) > 1 else close[0]} is separated from it."
         )
     verb = "is" if len(close) == 1 else "are"
-    return f"{best} has the best mean; {formatting.shortened(close)} {verb} not separated from it, the others are."
+    names = formatting.listed(close) if len(close) <= MAX_LISTED else formatting.shortened(close)
+    return f"{best} has the best mean; {names} {verb} not separated from it, the others are."
 
 
 def scarce(members: Sequence[Configuration]) -> list[str]:

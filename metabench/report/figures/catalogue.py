@@ -16,7 +16,7 @@ from typing import NamedTuple
 from metabench.processes import hidden_main
 from metabench.report import figures
 from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import style, tooltips
+from metabench.report.figures import encoding, style, tooltips
 from metabench.report.figures.scores import Kind
 
 MAX_SUITES_IN_PROCESS = 2
@@ -55,7 +55,7 @@ class Job(NamedTuple):
     slug: str
     groups: Sequence[Configuration]
     looks: Looks
-    formats: tuple[str, ...] = tuple(style.FORMATS)
+    formats: tuple[str, ...] = tuple(encoding.FORMATS)
     """Those that are wanted as files; the page needs svg besides."""
     others: Sequence[Configuration] = ()
     """Scored configurations of other suites, for what is trained on one suite and tested on another."""
@@ -103,7 +103,7 @@ def picture(kind: Kind, job: Job) -> Picture | None:
             return None
         figure, words = drawn
         titles = tooltips.tag(figure, job.looks)
-        style.fixed(figure)
+        encoding.fixed(figure)
         alternative = f"{kind.title} on {job.suite}: {brief(words)}"
-        content = {form: style.encoded(figure, form) for form in dict.fromkeys(("svg", *job.formats))}
+        content = {form: encoding.encoded(figure, form) for form in dict.fromkeys(("svg", *job.formats))}
     return Picture(file, kind.section, kind.title, kind.caption, words, alternative, content, titles)

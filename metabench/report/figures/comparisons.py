@@ -15,7 +15,7 @@ from metabench.report import formatting
 from metabench.report.analysis.pairs import all_pairs, contests, over_tasks, to_best, together
 from metabench.report.analysis.pairs import improvement as better
 from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import scores, style
+from metabench.report.figures import ends, scores, style
 from metabench.report.figures.scores import Drawn, Kind
 from metabench.report.figures.style import Look
 from metabench.report.statistics import aggregates
@@ -151,7 +151,7 @@ def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
         axes.set_xlim(float(levels[0]), float(levels[-1]))
     if not higher:
         axes.invert_xaxis()
-    style.label_ends(figure, axes)
+    ends.label_ends(figure, axes)
     return figure, f"tasks that reach {formatting.score(middle, groups[0].metric)}: {'; '.join(words)}"
 
 

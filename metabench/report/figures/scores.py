@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration, first_of_each
-from metabench.report.figures import style
+from metabench.report.figures import ends, style
 from metabench.report.figures.style import Look
 
 Values = Sequence[float] | np.ndarray
@@ -50,7 +50,7 @@ def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
         seeds = [float(values.mean()) for values in group.final.values()]
         axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, color=look.color, alpha=0.7, linewidths=0)
         drawn = strokes(look, opened=second(group, groups))
-        axes.errorbar(score.mean, height, xerr=style.arms(score, group), capsize=3, markersize=6, **drawn)
+        axes.errorbar(score.mean, height, xerr=ends.arms(score, group), capsize=3, markersize=6, **drawn)
         means.append(score.mean)
     style.name_rows(axes, [name(group, groups) for group in groups], 30)
     style.scale("x", axes, means, groups[0])
@@ -65,7 +65,7 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
         after, look = group.adaptation(), looks[group.algorithm]
         steps, middle = np.arange(len(after)), np.array([score.mean for score in after])
         if len(group.steps) >= MIN_SEEDS:
-            (down, up) = np.array([style.arms(score, group) for score in after])[:, :, 0].T
+            (down, up) = np.array([ends.arms(score, group) for score in after])[:, :, 0].T
             band(axes, steps, middle - down, middle + up, look)
         line(axes, steps, middle, look, name(group, groups), dashed=second(group, groups))
         means += list(middle)
@@ -76,7 +76,7 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(-0.02 * longest, longest * 1.02)
     style.scale("y", axes, means, groups[0])
-    style.label_ends(figure, axes)
+    ends.label_ends(figure, axes)
     return figure, "; ".join(words)
 
 
@@ -84,7 +84,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
     """Validation score against updates or seconds of training: the mean over seeds, a band from the lowest to the
     highest; a dashed line at the test score of what has no curve."""
     figure, axes = style.canvas(3.1)
-    means, words, ends = [], [], [0.0]
+    means, words, lasts = [], [], [0.0]
     for group in first_of_each(groups):
         look, score = looks[group.algorithm], group.score()
         updates, seconds, values = validation(group)
@@ -95,7 +95,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
             rings(axes, group, look, by_time=by_time)
             line(axes, places, values.mean(0), look, group.algorithm, dashed=False)
             means += list(values.mean(0))
-            ends.append(float(places[-1]))
+            lasts.append(float(places[-1]))
             unit = f"{formatting.amount(places[-1])} s" if by_time else f"{places[-1]:,.0f} updates"
             first, last = (formatting.score(values.mean(0)[place], group.metric) for place in (0, -1))
             words.append(f"{group.algorithm} from {first} to {last} in {unit}")
@@ -108,9 +108,9 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
             means.append(level)
             words.append(f"{label} at {formatting.score(level, group.metric)}")
     axes.set_xlabel("training time (seconds of meta-updates)" if by_time else "meta-updates")
-    axes.set_xlim(0, max(ends) * 1.02 or 1.0)
+    axes.set_xlim(0, max(lasts) * 1.02 or 1.0)
     style.scale("y", axes, means, groups[0], prefix="validation ")
-    style.label_ends(figure, axes)
+    ends.label_ends(figure, axes)
     return figure, "; ".join(words)
 
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from metabench.report import formatting
 from metabench.report.analysis import speed
 from metabench.report.collect.configurations import Configuration, first_of_each
-from metabench.report.figures import style
+from metabench.report.figures import ends, style
 from metabench.report.figures.scores import Drawn, Kind, strokes
 from metabench.report.figures.style import Look
 
@@ -119,7 +119,7 @@ def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | 
             axes.errorbar(
                 value,
                 score.mean,
-                yerr=style.arms(score, group),
+                yerr=ends.arms(score, group),
                 capsize=2,
                 markersize=6,
                 **strokes(look, opened=False),

@@ -1,9 +1,8 @@
-"""One look for every figure, and its bytes: the same twice, for files and for a page that may be dark."""
+"""One look for every figure, for files and for a page that may be dark."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import textwrap
 import warnings
@@ -17,13 +16,10 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration
-from metabench.report.statistics.aggregates import perfect
-from metabench.report.statistics.intervals import Interval
 
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
 WINE, OLIVE = "#a03b6d", "#75751f"
@@ -167,41 +163,6 @@ def legend(figure: Figure, axes: Axes) -> None:
         figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
 
 
-def label_ends(figure: Figure, axes: Axes) -> None:
-    """The name of each line at its right end, in its color, apart from the others; of a pale one none."""
-    handles, names = axes.get_legend_handles_labels()
-    ends = {}
-    for handle, name in zip(handles, names):
-        if not isinstance(handle, Line2D):
-            continue
-        (x, y), right = np.asarray(handle.get_data(), dtype=float), axes.get_xlim()[1]
-        value = y[-1] if len(x) < 2 or abs(x[-1] - right) <= abs(x[0] - right) else y[0]
-        place = axes.transAxes.inverted().transform(axes.transData.transform((right, value)))[1]
-        if handle.get_alpha() is None and math.isfinite(place):
-            ends[name] = (min(max(float(place), 0.0), 1.0), handle.get_color())
-    line = SMALL * 1.2 / 72 / (0.8 * figure.get_figheight())
-    order = sorted(ends, key=lambda name: ends[name][0])
-    places: list[float] = []
-    for name in order:
-        places.append(max(ends[name][0], places[-1] + line) if places else ends[name][0])
-    for at in reversed(range(len(places))):  # what went over the top comes down again
-        places[at] = min(places[at], places[at + 1] - line if at + 1 < len(places) else 1.0)
-    for name, place in zip(order, places):
-        axes.annotate(
-            wrap(name, 22), (1.0, place), (5, 0), xycoords="axes fraction", textcoords="offset points", va="center",
-            fontsize=SMALL - 1, color=ends[name][1], annotation_clip=False,
-        )  # fmt: skip
-
-
-def arms(score: Interval, group: Configuration) -> list[list[float]]:
-    """How far an interval reaches down and up, within what the metric can be: an error is not below 0."""
-    low = 0.0 if perfect(group.metric, higher_is_better=group.higher_is_better) is not None else -math.inf
-    high = 1.0 if formatting.is_share(group.metric) else math.inf
-    if not formatting.known(score.half):
-        return [[0.0], [0.0]]
-    return [[max(score.mean - max(score.low, low), 0.0)], [max(min(score.high, high) - score.mean, 0.0)]]
-
-
 def wrap(name: str, width: int) -> str:
     """A long label on at most three lines."""
     return "\n".join(textwrap.wrap(name, width, max_lines=3, placeholder=" …")) or name
@@ -228,28 +189,6 @@ def scale(axis: str, axes: Axes, values: Iterable[float], group: Configuration, 
 def percent(value: float, _: int | None = None) -> str:
     """A share on an axis."""
     return f"{100 * value:.6g}%"
-
-
-def fixed(figure: Figure) -> Figure:
-    """Laid out once and for all, so that each format need not do it again."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    return figure
-
-
-FORMATS: dict[str, dict[str, None]] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "png": {"Software": None},
-}
-"""What each says of its making unless it is told not to: a date, a version."""
-
-
-def encoded(figure: Figure, form: str) -> bytes:
-    """A file's content, the same each time: vectors, pixels 200 to the inch, or for a paper with TrueType letters."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, metadata=FORMATS[form])
-    return buffer.getvalue()
 
 
 def thinned(count: int, most: int) -> np.ndarray:

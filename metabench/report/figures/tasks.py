@@ -14,7 +14,7 @@ from metabench.report import formatting
 from metabench.report.analysis.pairs import contests
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import style
+from metabench.report.figures import ends, style
 from metabench.report.figures.scores import Drawn, Kind, listed, name, second, strokes
 from metabench.report.figures.style import Look
 from metabench.report.statistics.intervals import Array, difference, stack
@@ -137,7 +137,7 @@ def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
         axes.plot([score.mean for score in scores], places, color=look.color, linewidth=1.0, alpha=0.6)
         for opened, place, score in zip((False, True), places, scores):
             drawn = strokes(look, opened=opened)
-            axes.errorbar(score.mean, place, xerr=style.arms(score, groups[0]), capsize=2, markersize=6, **drawn)
+            axes.errorbar(score.mean, place, xerr=ends.arms(score, groups[0]), capsize=2, markersize=6, **drawn)
         gap = difference(transductive.final, inductive.final)
         means += [score.mean for score in scores]
         words.append(f"{label} transductive by {formatting.difference(gap.mean, gap.half, transductive.metric)}")

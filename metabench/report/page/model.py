@@ -13,29 +13,14 @@ from metabench.records.record import Record
 from metabench.report import formatting
 from metabench.report.analysis import cards, findings, transfer
 from metabench.report.analysis.cards import Card
-from metabench.report.analysis.pairs import all_pairs, best_first, contests
+from metabench.report.analysis.pairs import best_first, contests
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, shortfalls
 from metabench.report.collect.labels import pairs, slugs
 from metabench.report.figures import style
 from metabench.report.figures.catalogue import Job, Picture, draw
+from metabench.report.page.matrices import Rows, Versus, against
 
-Rows = list[dict[str, Any]]
-
-READING = (
-    ("Interval", "Mean ± half of its 95% interval over seeds and test tasks (two-way random effects; "
-     "docs/statistics.md has its coverage)."),
-    ("Behind the best", "The paired difference to the best mean, and the 95% interval of how far it is behind the "
-     "best, whichever that is; all intervals of a suite hold at once. Not separated: it includes 0."),
-    ("Seed SD", "The standard deviation of the seeds’ mean scores."),
-    ("Transductive", "A prediction may use the other query points through BatchNorm; where it says no, each query "
-     "point is predicted with the support set alone."),
-    ("Tasks seen", "In training, by one seed. Inner gradients: those tasks times inner_steps, as far as it has any."),
-    ("Selection", "The state that was tested was chosen by validation tasks, never by test tasks{recorded}."),
-    ("Timing", "Training counts meta-updates only, without sampling or evaluation; adapting is the median for one "
-     "task alone; both with their standard deviation over seeds. Memory is the highest."),
-)  # fmt: skip
-"""How to read it, in every format: what, and its explanation."""
 SHOWN = "1"
 """What the section of a figure begins with if the page shows it at once; others are folded."""
 ALWAYS = ("algorithm", "score", "standing", "behind")
@@ -51,15 +36,6 @@ class Entry(NamedTuple):
     look: style.Look
     strong: bool
     """Whether it is drawn strong before it is asked for."""
-
-
-class Versus(NamedTuple):
-    """All pairs under one protocol: a row of `cells` an algorithm, what it has more than that of the column."""
-
-    title: str
-    names: tuple[str, ...]
-    cells: tuple[tuple[tuple[str, str, bool], ...], ...]
-    """The difference, its interval in words, whether it is significant."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +129,6 @@ def scored(groups: Sequence[Configuration]) -> list[Configuration]:
     return [group for group in groups if group.steps]
 
 
-def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
-    """See READING."""
-    selections = ", ".join(sorted({record.selection for record in records if record.selection}))
-    recorded = f" (recorded as: {selections})" if selections else ""
-    return tuple((name, words.format(recorded=recorded)) for name, words in READING)
-
-
 def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pictures: tuple[Picture, ...]) -> Section:
     """One suite."""
     rows = table[table["suite"] == job.suite].to_dict("records")
@@ -184,34 +153,6 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
         job.suite, job.slug, cards.card(groups) if job.groups else None, findings.findings(job.groups).open, versus,
         metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures, tuple(notes),
     )  # fmt: skip
-
-
-def against(title: str, members: Sequence[Configuration]) -> Versus:
-    """Every two algorithms of a comparison group."""
-    names, metric = tuple(group.algorithm for group in members), members[0].metric
-    known: dict[tuple[str, str], tuple[str, str, bool]] = {}
-    for pair in all_pairs(members):
-        first, second, gap = pair.first.algorithm, pair.second.algorithm, pair.difference
-        for a, b, seen in ((first, second, gap), (second, first, gap.flipped())):
-            alone, whole = (formatting.difference(seen.mean, half, metric) for half in (None, seen.half))
-            words = f"{a} minus {b}: {whole}, p = {pair.adjusted:.2g}"
-            known[a, b] = (alone.removesuffix(" points"), words, pair.significant)
-    return Versus(title, names, tuple(tuple(known.get((a, b), ("", "", False)) for b in names) for a in names))
-
-
-def matrix(table: pd.DataFrame) -> Rows:
-    """Algorithms x suites, by average rank where an algorithm was scored; none for one suite."""
-    if table["suite"].nunique() < 2:
-        return []
-    cells: dict[str, dict[str, dict[str, Any]]] = {}
-    places: dict[str, list[int]] = {}
-    for suite, rows in table.groupby("suite", sort=False):
-        for place, row in enumerate(rows.to_dict("records")):
-            if str(suite) not in cells.setdefault(row["algorithm"], {}):
-                cells[row["algorithm"]][str(suite)] = row
-                places.setdefault(row["algorithm"], []).append(place)
-    order = sorted(cells, key=lambda name: (sum(places[name]) / len(places[name]), name))
-    return [{"algorithm": name, "suites": cells[name]} for name in order]
 
 
 def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:

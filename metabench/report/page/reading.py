@@ -1,0 +1,29 @@
+"""How to read a report: what its numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metabench.records.record import Record
+
+READING = (
+    ("Interval", "Mean ± half of its 95% interval over seeds and test tasks (two-way random effects; "
+     "docs/statistics.md has its coverage)."),
+    ("Behind the best", "The paired difference to the best mean, and the 95% interval of how far it is behind the "
+     "best, whichever that is; all intervals of a suite hold at once. Not separated: it includes 0."),
+    ("Seed SD", "The standard deviation of the seeds’ mean scores."),
+    ("Transductive", "A prediction may use the other query points through BatchNorm; where it says no, each query "
+     "point is predicted with the support set alone."),
+    ("Tasks seen", "In training, by one seed. Inner gradients: those tasks times inner_steps, as far as it has any."),
+    ("Selection", "The state that was tested was chosen by validation tasks, never by test tasks{recorded}."),
+    ("Timing", "Training counts meta-updates only, without sampling or evaluation; adapting is the median for one "
+     "task alone; both with their standard deviation over seeds. Memory is the highest."),
+)  # fmt: skip
+"""How to read it, in every format: what, and its explanation."""
+
+
+def reading(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
+    """See READING."""
+    selections = ", ".join(sorted({record.selection for record in records if record.selection}))
+    recorded = f" (recorded as: {selections})" if selections else ""
+    return tuple((name, words.format(recorded=recorded)) for name, words in READING)
