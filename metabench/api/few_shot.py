@@ -87,15 +87,26 @@ def image_suite(
 
 
 class ImageTasks:
-    """The `sample` of an image suite."""
+    """The `sample` of an image suite; training tasks may be of another shape."""
 
-    def __init__(self, of: Callable[[str], Images], shape: Shape) -> None:
-        self.of, self.shape = of, shape
+    def __init__(self, of: Callable[[str], Images], shape: Shape, training: Shape | None = None) -> None:
+        self.of, self.shape, self.training = of, shape, training
         self.gatherers: dict[tuple[str, int], Gather] = {}
         """By device and pixels, which splits may share."""
 
     def __call__(self, split: str, n: int, generator: Generator) -> Task:
-        return sample_tasks(self.of(split), self.shape, n, generator)
+        return sample_tasks(self.of(split), self.shape_of(split), n, generator)
+
+    def shape_of(self, split: str) -> Shape:
+        """Of the tasks of a split."""
+        return self.training if self.training and split == "train" else self.shape
+
+    def images(self, split: str) -> Images:
+        """Those of a split; raises ValueError where they are not enough for its tasks."""
+        found, shape = self.of(split), self.shape_of(split)
+        check_classes(shape, split, len(found.names))
+        refuse_small(found, shape, "")
+        return found
 
     def on(self, device: str) -> SampleFn:
         """The sampler whose images are on a device: the same tasks, bit for bit. Others may have such a method."""
@@ -105,7 +116,7 @@ class ImageTasks:
             place = (device, images.pixels.data_ptr())
             if place not in self.gatherers:
                 self.gatherers[place] = gatherer(images.pixels, device)
-            return sample_tasks(images, self.shape, n, generator, self.gatherers[place])
+            return sample_tasks(images, self.shape_of(split), n, generator, self.gatherers[place])
 
         return sample
 

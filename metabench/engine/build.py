@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from metabench.api import Algorithm, Learner, Suite, cross, shifted
+from metabench.api.apart import augmented, trained_apart
 from metabench.engine.own_model import with_own
 from metabench.engine.problem import DTYPES, build_problem
 from metabench.errors import NotApplicableError, UserError
 from metabench.records.domains import domains
 from metabench.records.trials import Trial
+from metabench.registry import added
 from metabench.registry.compound import VALIDATE
 from metabench.registry.discovery import Entry, Registry
 from metabench.registry.own_models import parted
@@ -43,7 +45,14 @@ def assembled(
         names = [domain.suite for domain in domains(entry.name)]
         return cross(source, target, parameters[VALIDATE.name], (names[0], names[1]))
     plain, own = parted(entry.parameters, parameters)
-    suite = with_own(make(entry, plain), own, plain)
+    plain, given = added.parted(entry.parameters, plain)
+    suite = make(entry, plain)
+    augment = given.pop("augment", "none")
+    if given:
+        suite = trained_apart(suite, given, lambda ways: make(entry, {**plain, "ways": ways}))
+    if augment != "none":
+        suite = augmented(suite, augment)
+    suite = with_own(suite, own, plain)
     for shift in entry.shifts:
         suite = shifted(suite, *shift)
     return suite

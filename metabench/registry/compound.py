@@ -55,6 +55,9 @@ def changed(entry: Entry, domain: Domain) -> Entry:
     """A suite of which some parameters are given: it has the others. Raises UserError."""
     fixed = {name: read(text) for name, text in domain.parameters.items()}
     values = entry.resolve(fixed)
+    for name in fixed:
+        if entry.parameters[name].later:
+            raise UserError(f"'{name}' cannot stand in the name of a suite: say --set {domain.suite}.{name}=...")
     return entry._replace(
         name=domain.name,
         factory=functools.partial(entry.factory, **{name: values[name] for name in fixed}),

@@ -15,6 +15,7 @@ from metabench.errors import UserError, one_line, unknown
 from metabench.records.domains import NAME, Shift, is_made, parts
 from metabench.records.plugin_files import Module, PluginFile
 from metabench.registry import hookspecs
+from metabench.registry.added import with_added
 from metabench.registry.code import digest, read_package
 from metabench.registry.compound import compound
 from metabench.registry.docstrings import description_of
@@ -237,7 +238,8 @@ def read_entries(registry: Registry, module: Any, found: Found) -> list[Entry]:
                 schema = signature_of(factory, positional)
             except (ValueError, TypeError, NameError) as error:
                 raise ValueError(f"the factory of {kind} '{name}' {error}") from None
-            entries.append(Entry(kind, name, factory, opened(schema) if kind == "suite" else schema, found.name))
+            schema = opened(with_added(schema)) if kind == "suite" else schema
+            entries.append(Entry(kind, name, factory, schema, found.name))
     return entries
 
 

@@ -84,6 +84,8 @@ def same_problem(group: Configuration, number: Number) -> bool:
     if trial.suite != number.suite or trial.algorithm not in number.algorithms or group.metric != number.metric:
         return False
     parameters = trial.suite_parameters
+    if parameters.get("test_shots") and "test_shots" not in number.setting:
+        parameters = {**parameters, "shots": parameters["test_shots"]}
     return all(
         name in parameters and any(alike(parameters[name], value) for value in values)
         for name, wanted in number.setting.items()
@@ -106,8 +108,9 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     wanted = number.protocol.get(STEPS, reached)
     steps = min(reached, wanted) if isinstance(wanted, int) else reached
     here = facts(group) | {STEPS: steps}
-    if here.get("weights"):  # pre-trained, which a source that began anew need not deny
-        number = number._replace(protocol={"weights": "none said of", **number.protocol})
+    for name in ("weights", "train_ways", "augment"):  # what a source that does without need not deny
+        if here.get(name) and name not in number.protocol.keys() | number.setting.keys():
+            number = number._replace(protocol={**number.protocol, name: "nothing said of it"})
     unlike = [name for name in sorted(number.protocol) if not alike(here.get(name), number.protocol[name])]
     stated = {name for other in book.numbers if other.suite == number.suite for name in other.protocol}
     ours = interval(stack({seed: scores[steps] for seed, scores in group.steps.items()}))

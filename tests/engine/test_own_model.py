@@ -91,6 +91,13 @@ def test_recipes_and_grids_take_it_and_no_trial_is_renamed(build, registry):
     assert all("weights" not in each for each in ids() + ids(weights=""))
 
 
+def test_what_came_later_cannot_stand_in_a_suite_s_name(registry):
+    with pytest.raises(
+        UserError, match="'test_shots' cannot stand in the name of a suite: say --set omniglot.test_sh"
+    ):
+        registry.get("suite", "omniglot+test_shots=5")
+
+
 def test_training_starts_from_weights_that_fit_and_says_what_it_did_not_find(build, registry, tmp_path):
     given = build(model="net.py:Net").model().state_dict()
     body = {f"module.{name}": torch.full_like(each, 0.5) for name, each in given.items() if name[0] == "0"}

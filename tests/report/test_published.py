@@ -178,7 +178,7 @@ def test_the_score_is_taken_after_as_many_inner_steps(tmp_path):
 
 def test_a_pre_trained_start_is_a_difference(tmp_path):
     (row,) = published.against(gathered(tmp_path, outcome("maml", "omniglot", {**OMNIGLOT, "weights": "w.pt"})), BOOK)
-    assert "weights: w.pt here, none said of there" in row.differences
+    assert "weights: w.pt here, nothing said of it there" in row.differences
     assert row.verdict == "not comparable"
 
 
