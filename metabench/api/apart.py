@@ -123,7 +123,8 @@ def varied(x: Tensor, how: str, generator: Generator) -> Tensor:
         flat = moved(flat, draw(2))
     if "jitter" in how:
         flat = jittered(flat, 1 + JITTER * (2 * draw(3) - 1))
-    return flat.view(x.shape)
+    shaped: Tensor = flat.view(x.shape)
+    return shaped
 
 
 def moved(x: Tensor, where: Tensor) -> Tensor:
