@@ -149,4 +149,5 @@ def jittered(x: Tensor, factors: Tensor) -> Tensor:
     mean = (x * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     x = (mean + (x - mean) * contrast).clamp(0, 1)
     grey = (x * weights).sum(1, keepdim=True)
-    return (grey + (x - grey) * saturation).clamp(0, 1)
+    varying: Tensor = (grey + (x - grey) * saturation).clamp(0, 1)
+    return varying
