@@ -23,7 +23,17 @@ from tests.malformed import GIVEN, finished
 from tests.waiting import HANG
 
 ENVIRONMENT = dict(os.environ)
-LARGE = {"cifar-fs", "fc100", "mini-imagenet", "emnist", "features"}
+LARGE = {
+    "cifar-fs",
+    "fc100",
+    "mini-imagenet",
+    "tiered-imagenet",
+    "cub",
+    "emnist",
+    "features",
+    "torchvision",
+    "series",
+}
 """Suites whose data are large, or the user's own: no test makes other processes read them."""
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed

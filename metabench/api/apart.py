@@ -123,7 +123,8 @@ def varied(x: Tensor, how: str, generator: Generator) -> Tensor:
         flat = moved(flat, draw(2))
     if "jitter" in how:
         flat = jittered(flat, 1 + JITTER * (2 * draw(3) - 1))
-    return flat.view(x.shape)
+    shaped: Tensor = flat.view(x.shape)
+    return shaped
 
 
 def moved(x: Tensor, where: Tensor) -> Tensor:
@@ -148,4 +149,5 @@ def jittered(x: Tensor, factors: Tensor) -> Tensor:
     mean = (x * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     x = (mean + (x - mean) * contrast).clamp(0, 1)
     grey = (x * weights).sum(1, keepdim=True)
-    return (grey + (x - grey) * saturation).clamp(0, 1)
+    varying: Tensor = (grey + (x - grey) * saturation).clamp(0, 1)
+    return varying

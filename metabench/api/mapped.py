@@ -22,6 +22,8 @@ from metabench.records.files import cache_dir
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+SAID = 10**9
+"""Bytes of disk beyond which it is said what is taken, before it is."""
 PATIENCE = 10.0
 """Seconds without a word, where no progress bar can be drawn."""
 
@@ -73,6 +75,8 @@ def write(path: Path, shape: tuple[int, ...], fill: Callable[[np.ndarray], None]
             f"it needs {needed / 1e9:.2f} GB in '{path.parent}', which has {free / 1e9:.2f} GB left: name another "
             "cache folder by METABENCH_CACHE, or choose smaller images"
         )
+    if needed > SAID:
+        print(f"This takes {needed / 1e9:.1f} GB in '{path.parent}', of {free / 1e9:.1f} GB left.", file=sys.stderr)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         array = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)

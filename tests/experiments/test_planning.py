@@ -146,8 +146,10 @@ def own_data(tmp_path_factory) -> dict[str, dict[str, str]]:
         for number in range(2):
             pixels = np.full((16, 16, 3), 8 * place + number, np.uint8)
             Image.fromarray(pixels).save(folder / "images" / f"c{place}" / f"{number}.png")
+        (folder / "series" / f"c{place}").mkdir(parents=True)
+        (folder / "series" / f"c{place}" / "0.csv").write_text("1\n2\n", encoding="utf-8")
     np.savez(folder / "f.npz", features=np.eye(60), labels=np.repeat(np.arange(30), 2))
-    places = {"tabular": "t.csv", "image-folder": "images", "features": "f.npz"}
+    places = {"tabular": "t.csv", "image-folder": "images", "features": "f.npz", "series": "series"}
     return {suite: {"path": str(folder / place)} for suite, place in places.items()}
 
 
