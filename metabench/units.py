@@ -35,3 +35,12 @@ def describe(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def in_bytes(number: float) -> str:
+    """`0 B`, `15 MB`, `1.3 GB`, `16 GB`: as disks are sold, in thousands."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            break
+        number /= 1000
+    return f"{number:.1f} {unit}" if number < 10 and unit == "GB" else f"{number:.0f} {unit}"

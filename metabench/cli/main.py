@@ -18,7 +18,7 @@ from metabench.cli.commands import app
 from metabench.errors import UserError
 from metabench.records.files import DamageWarning
 
-GROUPS = ("run", "reproduce", "tune", "results", "learners", "export", "packs", "inspection", "new", "worker")
+GROUPS = ("run", "reproduce", "tune", "results", "learners", "export", "packs", "inspection", "data", "new", "worker")
 """Of commands, in the order in which --help shows them."""
 for group in GROUPS:
     import_module(f"metabench.cli.commands.{group}")

@@ -61,7 +61,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         dict[str, dict[str, Any]],
         Option(
             "NAME.PARAMETER=VALUE of an algorithm or suite (may be repeated); VALUE,VALUE is a grid.",
-            "run reproduce tune check score",
+            "run reproduce tune check score data",
             tune="NAME.PARAMETER=VALUE: not tuned, but set (may be repeated).",
             flag="--set",
             read=read_settings,
@@ -142,7 +142,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tuple[str, ...],
         Option(
             "A plugin file to load (may be repeated).",
-            "run reproduce tune worker verify check list plugins score adapt export rerun",
+            "run reproduce tune worker verify check list plugins score adapt export rerun data",
             flag="--plugin",
             read=read_files,
         ),
@@ -151,7 +151,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         str | None,
         Option(
             "Folder with local copies of data sets (or METABENCH_DATA).",
-            "run reproduce tune worker check verify score adapt rerun",
+            "run reproduce tune worker check verify score adapt rerun data",
         ),
     ] = None
     deterministic: Annotated[

@@ -100,18 +100,18 @@ def load_published(against: str) -> PublishedResults:
     )
 
 
-def installed() -> list[Path]:
-    """The published.toml of every package that registers plugins."""
+def installed(name: str = NAME) -> list[Path]:
+    """The file of that name, published.toml, of every package that registers plugins."""
     points = importlib.metadata.entry_points(group="metabench")
     packages = {point.module.split(".")[0] for point in points}
     files = []
-    for name in sorted(packages):
+    for package in sorted(packages):
         try:
-            spec = importlib.util.find_spec(name)
+            spec = importlib.util.find_spec(package)
         except (ImportError, ValueError):  # half uninstalled: `metabench plugins` says so
             continue
         places = (spec.submodule_search_locations if spec else None) or ()
-        files += [path for place in places if (path := Path(place) / NAME).is_file()]
+        files += [path for place in places if (path := Path(place) / name).is_file()]
     return files
 
 
