@@ -37,8 +37,13 @@ def body_of(problem: Problem) -> Problem:
 
 
 def features_of(problem: Problem) -> tuple[Params, Callable[[Params, Tensor], Tensor]]:
-    """The body's initial weights and its features (s, d); of a model that is nothing but a head, the inputs."""
+    """The body's initial weights and its features (s, d); of a model that is nothing but a head, the inputs.
+
+    Raises NotApplicableError for a model whose body is frozen.
+    """
     if len(problem.init()) == len(problem.head):
+        if len(problem.module().state_dict()) > len(problem.head):
+            raise NotApplicableError("every layer of the model but the last is frozen")
         return {}, lambda weights, x: x.flatten(1)
     body = body_of(problem)
     return body.init(), body.apply
