@@ -129,10 +129,15 @@ def kill_at_random(words: list[str], log: Path, kills: int, dice: random.Random)
 
 
 def next_victims(process: subprocess.Popen[str], pause: float) -> list[psutil.Process]:
-    """The workers of a command some seconds after it has any; none if it is over."""
+    """The workers of a command some seconds after it has any; none if it is over.
+
+    Between the process that plans and those that run trials there may be none for a moment.
+    """
+    found: list[psutil.Process] = []
     wait_for(lambda: workers(process) or process.poll() is not None)
     time.sleep(pause)
-    return workers(process) if process.poll() is None else []
+    wait_for(lambda: found.extend(workers(process)) or found or process.poll() is not None)
+    return found if process.poll() is None else []
 
 
 def no_orphans(processes: list[psutil.Process]) -> None:

@@ -26,6 +26,8 @@ ASKED = {
     "deterministic": True,
     "checkpoint_every": "7",
     "plugins": ["/nowhere.py"],
+    "keep_state": True,
+    "keep_training_state": True,
 }
 
 
@@ -66,7 +68,9 @@ def test_what_decides_how_a_trial_is_computed_is_an_option_wherever_one_is():
     deciding = {*Execution.__struct_fields__, "checkpoint_every"}
     shared = [row for row in rows() if row.name in deciding]
     assert {row.name for row in shared} == {*ASKED, "device"}
-    assert all({"run", "tune", "worker"} <= set(row.option.commands.split()) for row in shared)
+    kept = {"keep_state", "keep_training_state"}  # of candidates nothing is
+    for row in shared:
+        assert {"run", "worker", *(() if row.name in kept else ("tune",))} <= set(row.option.commands.split())
 
 
 def test_a_worker_computes_its_trial_as_asked(here, tmp_path, monkeypatch):
@@ -84,7 +88,7 @@ def test_a_worker_computes_its_trial_as_asked(here, tmp_path, monkeypatch):
     assert executions == [
         Execution(
             strategy="threaded", rematerialise=True, plain_layers=True, deterministic=True,
-            checkpoint_seconds=None, checkpoint_updates=7, threads=2,
+            checkpoint_seconds=None, checkpoint_updates=7, threads=2, keep_state=True,
         )
     ]  # fmt: skip
 
