@@ -56,7 +56,7 @@ def unread(path: Path, count: int = 1) -> str:
     """The one line that is said about an archive that cannot be used; nothing is written anywhere."""
     before = fingerprint(path.parent.parent)
     with pytest.raises(datasets.DataError) as caught:
-        omniglot.load_archive(path, "images_background", count)
+        omniglot.load_archive(path, "images_background", count, "lanczos")
     assert fingerprint(path.parent.parent) == before
     line = str(caught.value)
     assert line.startswith(f"Suite 'omniglot': '{path}' ")
@@ -89,7 +89,7 @@ def test_archives_with_names_that_lead_elsewhere(place, name):
     """They are passed over, and nothing is ever unpacked to disk."""
     path = archive(place / "images_background.zip", lambda file: file.writestr(name, png()))
     before = fingerprint(place)
-    arrays = omniglot.load_archive(path, "images_background", 1)
+    arrays = omniglot.load_archive(path, "images_background", 1, "lanczos")
     assert arrays["pixels"].shape == (1, 20, 28, 28)
     assert arrays["names"].tolist() == ["images_background/Latin/character01"]
     assert fingerprint(place) == before
@@ -177,7 +177,7 @@ def test_archives_cut_short_or_altered_at_any_byte(place, data):
     path.write_bytes(altered)
     before = fingerprint(place)
     try:
-        pixels = omniglot.load_archive(path, "images_background", 1)["pixels"]
+        pixels = omniglot.load_archive(path, "images_background", 1, "lanczos")["pixels"]
     except UserError as error:
         pixels = None
         line = str(error)

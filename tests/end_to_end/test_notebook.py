@@ -27,7 +27,8 @@ def test_it_is_valid_and_has_no_outputs(notebook):
 def test_it_runs_and_ends_in_a_table_a_figure_and_an_adapted_model(notebook, tmp_path):
     NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
-    table, scores, errors, curve = shown
+    progress, table, scores, errors, curve = shown
+    assert "6 of 6 trials" in progress["text/plain"]
     assert "train_seconds" in table["text/html"]
     assert "image/png" in scores
     assert "image/png" in curve
