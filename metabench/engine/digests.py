@@ -42,8 +42,10 @@ def code_now(registry: Registry, trials: Iterable[Trial]) -> dict[str, str]:
 def code_digests(code: Mapping[str, str], trial: Trial) -> Digests:
     """Those of the trial's plugins among them; a model of the user's own counts as a part of the suite."""
     suite = code.get(f"suite {trial.suite}")
-    models = [code.get(f"model {model}", "") for model in own_models(trial.suite_parameters)]
-    suite = shortened("\n".join([suite, *models])) if suite and models else suite
+    models = [code.get(f"model {model}") for model in own_models(trial.suite_parameters)]
+    if suite and models:
+        known = [suite, *(model for model in models if model)]
+        suite = shortened("\n".join(known)) if len(known) > len(models) else None
     return Digests(code.get(f"algorithm {trial.algorithm}"), suite)
 
 

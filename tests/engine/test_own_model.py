@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metabench.engine.digests import code_digests, code_now
 from metabench.errors import UserError
 from metabench.experiments.planning import plan_trials
 from metabench.experiments.read_options import read_options
 from metabench.experiments.suite_builder import SuiteBuilder
+from tests.blocks import blocks
 from tests.builders import trial
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NET = """
 from torch import nn
@@ -53,6 +59,20 @@ def test_it_is_given_what_it_asks_for_and_the_rest_of_the_suite_stays(build):
     assert own.digest() == plain.digest()
 
 
+def test_the_example_of_the_documentation_is_a_model_of_images(tmp_path, monkeypatch, registry):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path / "cache"))
+    (example,) = [text for _, text in blocks(ROOT / "docs" / "suites.md") if "class Net" in text]
+    (tmp_path / "my_module.py").write_text(example, "utf-8")
+    for number in range(45):
+        (tmp_path / "images" / f"c{number % 15}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (5 * number, 0, 0)).save(f"images/c{number % 15}/{number}.png")
+    given = {"path": "images", "size": 16, "ways": 2, "queries": 2, "filters": 4, "model": "my_module.py:Net"}
+    suite = SuiteBuilder(registry).build("image-folder", given)
+    suite.prepare()
+    assert suite.model()[0].weight.shape == (4, 3, 3, 3)
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -79,6 +99,7 @@ def test_the_digest_of_the_suite_s_code_includes_the_file(build, registry, tmp_p
     assert digest(model="net.py:Net") == before
     (tmp_path / "net.py").write_text(NET.replace("nn.ReLU()", "nn.Tanh()"), "utf-8")
     assert len({plain, before, digest(model="net.py:Net")}) == 3
+    assert digest(model="gone.py:Net") is None, "what cannot be found is unknown, not changed"
 
 
 def test_recipes_and_grids_take_it_and_no_trial_is_renamed(build, registry):
