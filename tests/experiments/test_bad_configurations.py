@@ -68,6 +68,11 @@ BAD_VALUES: dict[str, list] = {
     "trial_timeout": [*no_text, 90, "x", "0s", "-1s"],
     "memory_limit": [*no_text, 5, "2", "0GB"],
     "checkpoint_every": [*no_text, 60, "x", "0"],
+    "keep_state": no_flag,
+    "keep_training_state": no_flag,
+    "label_permutations": [*no_whole, 0],
+    "validate_every": [*no_whole, 0],
+    "track": [*no_list, ["nope"]],
     "scheduler": [*no_text, "tcp://host:1"],
 }
 

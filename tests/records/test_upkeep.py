@@ -231,7 +231,7 @@ def test_damaged_records_run_again_and_failed_ones_when_asked(here, tmp_path):
     again = here(*words)
     assert again.returncode == 1
     assert f"The record of {one.parent.name} cannot be used (its scores are not what was written)" in again.stdout
-    assert "1 trials to run, 1 finished before" in again.stdout
+    assert "1 trial to run, 1 finished before" in again.stdout
     assert one.with_name("scores.json").read_bytes() == whole
     assert here(*words, "--retry-failed").returncode == 0
     assert "1 files would be removed" in here("clean", "r", "--damaged", "--dry-run").stdout
@@ -249,7 +249,7 @@ def test_fail_fast_leaves_the_rest(here, tmp_path):
     found = here(*words, "--jobs", "1", "--fail-fast", "--out", "r")
     assert found.returncode == 1
     assert len(list(store.records(tmp_path / "r"))) == 1
-    assert "7 trials were not run; the same command goes on." in found.stdout
+    assert "7 trials not run; the same command goes on." in found.stdout
 
 
 def test_a_read_only_folder_is_one_line(here, tmp_path):
