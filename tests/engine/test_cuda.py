@@ -28,7 +28,8 @@ from metabench.registry.discovery import load_registry
 from tests.engine.test_strategies import images, maml, normed, tasks_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first use of cuBLAS, for --deterministic
+if torch.cuda.is_available():
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first use of cuBLAS, for --deterministic
 
 TINY = Budget(updates=4, meta_batch_size=3, validations=1, validation_tasks=4, test_tasks=4, test_steps=2)
 TRAINED = sorted(
