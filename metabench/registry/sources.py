@@ -32,9 +32,11 @@ class Found(NamedTuple):
 
 def discover(files: Iterable[str | PluginFile]) -> Iterator[Found]:
     """The plugins there are, in a fixed order, installed ones first."""
+    versions: dict[int, str] = {}  # a package's metadata are parsed anew whenever they are asked for
     for point in sorted(importlib.metadata.entry_points(group="metabench"), key=lambda p: (p.name, p.value)):
-        version = f"{point.dist.name} {point.dist.version}" if point.dist else ""
-        yield Found(point.name, point.value, version, point.load)
+        if point.dist and id(point.dist) not in versions:
+            versions[id(point.dist)] = f"{point.dist.name} {point.dist.version}"
+        yield Found(point.name, point.value, versions.get(id(point.dist), ""), point.load)
     for file in read_files(files):
         content = hashlib.sha256(file.source).hexdigest()[:12] if file.source is not None else ""
         yield Found(Path(file.path).stem, file.path, f"sha256 {content}", partial(import_file, file), file)
