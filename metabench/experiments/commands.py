@@ -24,12 +24,13 @@ def command_of(options: Options) -> str:
 
 def words_of(row: Row, value: Any) -> list[str]:
     """One option as it is typed."""
-    flag = row.option.flag or "--" + row.name.replace("_", "-")
-    if value is True:
-        return [flag]
+    name = row.name.replace("_", "-")
+    flag = row.option.flag or f"--{name}"
+    if isinstance(value, bool):
+        return [flag if value else f"--no-{name}"]
     if isinstance(value, Mapping):
-        pairs = ((name, key, one) for name, table in value.items() for key, one in table.items())
-        return [word for name, key, one in pairs for word in (flag, f"{name}.{key}={typed(one)}")]
+        pairs = ((owner, key, one) for owner, table in value.items() for key, one in table.items())
+        return [word for owner, key, one in pairs for word in (flag, f"{owner}.{key}={typed(one)}")]
     if isinstance(value, tuple) and row.option.flag:
         return [word for one in value for word in (flag, str(one))]
     return [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]

@@ -63,6 +63,7 @@ def test_a_pack_is_run_again_with_the_same_scores(here, tmp_path):
         {},
         {"algos": "maml,reptile", "seeds": "0,4", "set": ["maml.inner_lr=0.1,0.2", 'x.text="a b"'], "updates": 3},
         {"plugins": ["a b.py", "c.py"], "deterministic": True, "protocol": "both", "trial_timeout": "2h"},
+        {"keep_state": False, "keep_training_state": True},
     ],
 )
 def test_the_command_of_options_has_them(given):
@@ -73,8 +74,8 @@ def test_the_command_of_options_has_them(given):
     rest = iter(words[2:])
     for word in rest:
         name = {"plugin": "plugins"}.get(word[2:], word[2:].replace("-", "_"))
-        if isinstance(getattr(options, name), bool):
-            parsed[name] = True
+        if isinstance(getattr(options, name.removeprefix("no_")), bool):
+            parsed[name.removeprefix("no_")] = not name.startswith("no_")
         elif name in ("set", "plugins"):
             parsed.setdefault(name, []).append(next(rest))
         else:
