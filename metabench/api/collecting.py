@@ -10,7 +10,7 @@ import torch
 
 from metabench.api.acting import CollectFn
 from metabench.api.contract import Batch, Fast, InnerLoop, Meta, Predict, Suite, Task
-from metabench.api.trees import Tree, map_tree
+from metabench.api.trees import Tree, map_tree, stack
 from metabench.errors import NotApplicableError
 
 
@@ -58,7 +58,8 @@ class Collector(NamedTuple):
             self.collect(partial(inner.predict, meta, map_tree(lambda leaf, i=i: leaf[i], fast)), Batch(x, y))
             for i, (x, y) in enumerate(zip(*batch, strict=True))
         ]
-        return Batch(*(torch.stack(leaves) for leaves in zip(*found, strict=True)))
+        stacked: Batch = stack(found)
+        return stacked
 
 
 class Unseen:

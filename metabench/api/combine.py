@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from metabench.api.collecting import collected
 from metabench.api.contract import Batch, Pool, Suite, Task
 
 Transform = Callable[[Tensor, float, Generator], Tensor]
@@ -70,7 +71,7 @@ def refuse_unlike_tasks(source: Suite, target: Suite, names: tuple[str, str]) ->
                     f"{names[0]} and {names[1]} do not fit: {fact} is {ours} here and {told[1][fact]} there"
                 )
         model, query = source.model(), Batch(*(leaf[0] for leaf in tested.query))
-        here, there = (next(iter(suite.metrics(model, query))) for suite in (source, target))
+        here, there = (next(iter(suite.metrics(model, collected(suite, model, query)))) for suite in (source, target))
     if here != there:
         raise ValueError(f"{names[0]} and {names[1]} do not fit: they are judged by {here} and by {there}")
 

@@ -26,6 +26,10 @@ OFFLINE = "METABENCH_OFFLINE"
 """An environment variable: with any value nothing is downloaded."""
 
 
+class OfflineError(Exception):
+    """A download where there shall be none."""
+
+
 class DataError(UserError):
     """Data that is missing or cannot be read; says where it was looked for and what to do."""
 
@@ -50,11 +54,12 @@ def fetch(suite: str, name: str, url: str, checksum: str) -> Path:
         for path in (Path(local) / suite / name, Path(local) / name):
             if os.path.isfile(path):  # unlike Path.is_file, never an error
                 return path
-    kept = cache_dir() / "downloads" / suite
-    if os.environ.get(OFFLINE) and not (kept / name).is_file():
-        raise DataError(f"Suite '{suite}' needs '{name}', which is not here, and {OFFLINE} is set: see {url}.")
     try:
-        return download(kept, name, url, checksum)
+        return download(cache_dir() / "downloads" / suite, name, url, checksum)
+    except OfflineError:
+        raise DataError(
+            f"Suite '{suite}' needs '{name}', which is not here or damaged, and {OFFLINE} is set: see {url}."
+        ) from None
     except Exception as error:  # whatever the network or the disk says, the remedy is the same
         looked = f"'{local}' (METABENCH_DATA) does not hold it, and " if local else ""
         raise DataError(
@@ -82,7 +87,13 @@ def download(folder: Path, name: str, url: str, checksum: str) -> Path:
 
     pooch.get_logger().setLevel("WARNING")
     source = pooch.create(folder, "", registry={name: checksum}, urls={name: url}, retry_if_failed=RETRIES)
-    return Path(source.fetch(name, downloader=pooch.HTTPDownloader(hooks={"response": stay_secure})))
+    online = pooch.HTTPDownloader(hooks={"response": stay_secure})
+    return Path(source.fetch(name, downloader=refuse_download if os.environ.get(OFFLINE) else online))
+
+
+def refuse_download(url: str, *to: Any) -> None:
+    """In place of a download: raises OfflineError."""
+    raise OfflineError(url)
 
 
 def stay_secure(response: Any, *args: Any, **kwargs: Any) -> None:

@@ -76,6 +76,10 @@ class Checkpoints:
         except Exception as error:  # a readable header, but a state that is of no use
             return one_line(error)
 
+    def note(self, said: str) -> None:
+        """Add to what the record will say."""
+        self.notice = "; ".join(filter(None, (self.notice, said)))
+
     def refuse(self, reason: str) -> None:
         """Set the last checkpoint aside: the trial starts over."""
         self.notice = f"started over, its checkpoint was set aside: {reason}"

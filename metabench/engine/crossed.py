@@ -10,6 +10,7 @@ from metabench.engine.digests import code_digests, code_now, data_digests
 from metabench.engine.environment import version_of
 from metabench.engine.kept_state import read_state, restore
 from metabench.engine.learner import BatchedLearner
+from metabench.engine.seeds import streams_kept
 from metabench.engine.state import TrialRun, TrialState
 from metabench.errors import UserError, one_line
 from metabench.records import store
@@ -61,10 +62,11 @@ def usable(record: Record, run: TrialRun, alone: Trial) -> bool:
     """Whether a record is of the code, the data and the way of computing that this trial has."""
     if record.status != "ok" or (run.execution.deterministic and not record.provenance.deterministic):
         return False
-    now = code_digests(code_now(run.registry, [alone]), alone)
-    suite = build_suite(run.registry, alone)
-    suite.prepare()
+    now, then = code_digests(code_now(run.registry, [alone]), alone), record.provenance.digests
+    if (now.algorithm, now.suite) != (then.algorithm, then.suite) or then.data is None:
+        return False
+    with streams_kept():
+        suite = build_suite(run.registry, alone)
+        suite.prepare()
     data = data_digests(alone, suite)
-    known = msgspec.structs.replace(now, data=data.data, tests=data.tests)
-    then = record.provenance.digests
-    return None not in (then.algorithm, then.suite, then.data) and not changes(record, known)
+    return not changes(record, msgspec.structs.replace(now, data=data.data, tests=data.tests))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metabench.api import Suite, Task
 from metabench.api.trees import flatten
-from metabench.engine.seeds import random_generator, random_state, set_random_state
+from metabench.engine.seeds import random_generator, streams_kept
 from metabench.engine.tasks import BLOCK
 from metabench.errors import UserError
 from metabench.records.provenance import Digests
@@ -64,16 +64,14 @@ def data_digests(trial: Trial, suite: Suite) -> Digests:
 
     Random streams stay where they are.
     """
-    before = random_state()
     try:
-        few = [sketch(suite.sample(split, A_FEW, stream(trial, split))) for split in ("train", "validation")]
-        data = shortened("\n".join([suite.digest(), *files(trial.suite_parameters), *few]))
-        tests = sketch(suite.sample("test", BLOCK, stream(trial, "test"))) if trial.budget.test_tasks else None
-        return Digests(data=data, tests=tests and shortened(tests))
+        with streams_kept():
+            few = [sketch(suite.sample(split, A_FEW, stream(trial, split))) for split in ("train", "validation")]
+            data = shortened("\n".join([suite.digest(), *files(trial.suite_parameters), *few]))
+            tests = sketch(suite.sample("test", BLOCK, stream(trial, "test"))) if trial.budget.test_tasks else None
     except Exception:  # what is wrong with the suite is said where the trial needs it
         return Digests()
-    finally:
-        set_random_state(before)
+    return Digests(data=data, tests=tests and shortened(tests))
 
 
 def stream(trial: Trial, split: str) -> torch.Generator:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metabench.api import Batch, Learner, Predict, Suite, Task
 from metabench.api.collecting import collected
-from metabench.api.trees import leading_axis, map_tree
+from metabench.api.trees import leading_axis, map_tree, stack
 from metabench.engine import problem
 from metabench.engine.dependence import depends_on_batch
 from metabench.engine.divergence import refuse_divergence
@@ -151,7 +151,7 @@ def score(suite: Suite, adapted: Sequence[Predict], tasks: Task, inductive: bool
     query = tasks.query
     if suite.collect:
         found = [collected(suite, predict, Batch(x, y)) for predict, x, y in zip(adapted, *query, strict=True)]
-        query = Batch(*(torch.stack(leaves) for leaves in zip(*found, strict=True)))
+        query = stack(found)
     metrics: dict[str, Tensor] = map_tasks(adapted, one, tasks.support, query)
     return metrics
 

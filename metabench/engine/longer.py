@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from metabench.api import Algorithm, Suite, Task
-from metabench.api.trees import map_tree
+from metabench.api import Suite
 from metabench.engine.build import build_algorithm
 from metabench.engine.checkpointing import Checkpoints, Saved
+from metabench.engine.learner import BatchedLearner, as_learner
+from metabench.engine.seeds import streams_kept
 from metabench.engine.state import TrialRun
 from metabench.engine.tasks import training_tasks
 from metabench.engine.training import validation_points
@@ -54,16 +55,17 @@ class Progress:
 
 def uses_progress(run: TrialRun, suite: Suite) -> bool:
     """Whether an update, or its learning rate, depends on the share of the training that is done."""
-    made = build_algorithm(run.registry, suite, run.trial, run.execution.device)
-    tasks, progress = training_tasks(run, suite, 0), Progress()
+    progress: Any = Progress()
     try:
-        if isinstance(made, Algorithm):
-            made.schedule(progress)  # type: ignore[arg-type]
-            one: Task = map_tree(lambda leaf: leaf[0], tasks)
-            if direction := made.objective or made.meta_grad:
-                direction(made.init(), one, progress)  # type: ignore[arg-type]
-        else:
-            made.update(tasks, progress)  # type: ignore[arg-type]
+        with streams_kept():
+            made = build_algorithm(run.registry, suite, run.trial, run.execution.device)
+            learner = as_learner(made, "threaded", plain_layers=True, suite=suite)
+            tasks = training_tasks(run, suite, 0)
+            if not isinstance(learner, BatchedLearner):
+                learner.update(tasks, progress)
+            elif learner.trainable:
+                learner.outer.rates(progress)
+                learner.direction(tasks, progress)
     except Exception:  # what it cannot do without, or a fault that the training will meet too
         return True
     return False

@@ -58,6 +58,7 @@ class UpdateClock:
             with timed(self.seconds, "train", self.device):
                 yield
             return
+        self.began = self.began or time.perf_counter()
         stream = torch.cuda.current_stream(self.device)
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         began.record(stream)
@@ -67,7 +68,7 @@ class UpdateClock:
 
     def read(self) -> None:
         """Book what was not yet booked."""
-        if self.updates:
+        if self.began:
             synchronise(self.device)
             train = sum(began.elapsed_time(ended) for began, ended in self.updates) / 1000
             self.seconds["train"] += train

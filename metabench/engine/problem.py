@@ -16,7 +16,7 @@ from metabench.api.gathering import sent
 from metabench.api.trees import Shaped, map_tree
 from metabench.engine.attention import Attention
 from metabench.engine.blocks.fuse import fuse
-from metabench.engine.blocks.patches import patched
+from metabench.engine.blocks.patches import ENABLED, patched
 from metabench.engine.functional import FunctionalModule
 from metabench.engine.guards import refuse_lost, refuse_unsteady
 from metabench.engine.layers import layers_of
@@ -89,7 +89,7 @@ def problem_around(
     initial = {name: weight.detach().clone() for name, weight in module.named_parameters() if weight.requires_grad}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
     per_thread = threading.local()  # weights are swapped in place: one module a thread
-    quick = patched if device.type == "cuda" else fuse
+    quick = quick_layers(device.type)  # as this thread says, for all of them
     per_thread.module = FunctionalModule(quick(copy.deepcopy(module)))
 
     def apply(params: Params, x: Tensor) -> Tensor:
@@ -126,6 +126,11 @@ def problem_around(
         later_lr=suite.later_lr,
         acting=suite.acting,
     )
+
+
+def quick_layers(device: str) -> Callable[[nn.Module], nn.Module]:
+    """What puts quicker layers into a module, on this kind of device."""
+    return patched if device == "cuda" and ENABLED.get() else fuse
 
 
 def forward(module: nn.Module, x: Tensor) -> Tensor:
@@ -185,7 +190,7 @@ def to_device_dtype(tree: Shaped, device: str | torch.device, dtype: torch.dtype
     device = torch.device(device)
 
     def convert(leaf: Tensor) -> Tensor:
-        there = sent(leaf, device) if leaf.device.type == "cpu" else leaf
+        there = sent(leaf, device) if leaf.device.type == "cpu" else leaf.to(device)
         return there.to(dtype if leaf.is_floating_point() else leaf.dtype)
 
     return map_tree(convert, tree)

@@ -77,8 +77,8 @@ def run_trial(
         if saved and not restored(saved, learner, checkpoints):
             state, suite = TrialState(), prepared_suite(run)
             learner = build(run, suite, state)
-        if not saved and (said := take_training(run, learner, state)):
-            checkpoints.notice = said
+        if not saved:
+            checkpoints.note(take_training(run, learner, state))
         train(run, suite, learner, state, checkpoints)
         if trial.budget.test_tasks:
             checkpoints.keep_training(state, learner)
@@ -101,8 +101,7 @@ def what_is_kept(run: TrialRun, state: TrialState, learner: Learner, checkpoints
         kept = Kept(kept_state(run, state, learner) if run.execution.keep_state else None)
         return kept._replace(training=checkpoints.training(state))
     except Exception as error:
-        said = f"its state could not be kept: {one_line(error)}"
-        checkpoints.notice = "; ".join(filter(None, (checkpoints.notice, said)))
+        checkpoints.note(f"its state could not be kept: {one_line(error)}")
         return NOTHING
 
 

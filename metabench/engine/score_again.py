@@ -14,7 +14,7 @@ from metabench.engine.divergence import DivergedError
 from metabench.engine.evaluate import add_scores, protocols_to_score, score_block, test
 from metabench.engine.learner import layers_of, strategy_of
 from metabench.engine.outcome import Ending, outcome_of
-from metabench.engine.seeds import random_state, set_random_state
+from metabench.engine.seeds import streams_kept
 from metabench.engine.state import Heartbeat, TrialRun, TrialState
 from metabench.engine.tasks import BLOCK
 from metabench.engine.trained import TrainedLearner
@@ -29,8 +29,7 @@ def tried_as(learner: TrainedLearner, trial: Trial) -> Outcome:
 
     Curve and times of training are the learner's. Raises UserError for a suite that does not fit, in a clause.
     """
-    before = random_state()
-    try:
+    with streams_kept():
         suite = build_suite(learner.registry, trial)
         try:
             suite.prepare()
@@ -57,8 +56,6 @@ def tried_as(learner: TrainedLearner, trial: Trial) -> Outcome:
         except DivergedError as error:
             tested, ending = None, Ending("diverged", str(error))
         return outcome_of(run, state, ending, tested, notice)
-    finally:
-        set_random_state(before)
 
 
 def trained_state(learner: TrainedLearner) -> TrialState:
@@ -72,6 +69,8 @@ def trained_state(learner: TrainedLearner) -> TrialState:
         selection=record.selection,
         selected_update=record.selected_update,
         memory_mb=record.peak_memory_mb or 0.0,
+        distinct_tasks=record.distinct_tasks,
+        environment_steps=record.environment_steps,
     )
     for clock in state.seconds:
         if clock != "test":

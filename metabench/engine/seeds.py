@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -47,3 +49,13 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), extra))
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+
+
+@contextmanager
+def streams_kept() -> Iterator[None]:
+    """Whatever is drawn inside it, the global random streams are afterwards where they were."""
+    before = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(before)

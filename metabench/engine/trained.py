@@ -18,7 +18,7 @@ from metabench.engine.build import build_algorithm
 from metabench.engine.kept_state import restore
 from metabench.engine.learner import BatchedLearner, adapt_fully, as_learner
 from metabench.engine.problem import DTYPES, build_problem, to_device_dtype
-from metabench.engine.seeds import random_generator, random_state, seed_everything, set_random_state
+from metabench.engine.seeds import random_generator, seed_everything, streams_kept
 from metabench.errors import UserError
 from metabench.records.record import Record
 from metabench.records.trials import STRATEGIES, Protocol
@@ -42,12 +42,9 @@ class TrainedLearner:
 
     def fresh(self) -> Learner:
         """The learner as it was before its first update. Global random streams stay where they are."""
-        before = random_state()
-        try:
+        with streams_kept():
             seed_everything(self.trial.seed)
             made = build_algorithm(self.registry, self.suite, self.trial, self.device)
-        finally:
-            set_random_state(before)
         ran = self.record.strategy
         strategy = "auto" if ran not in STRATEGIES else ran if ran == "threaded" else "vectorised"
         return as_learner(made, strategy, suite=self.suite)

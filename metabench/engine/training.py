@@ -65,7 +65,10 @@ def train(run: TrialRun, suite: Suite, learner: Learner, state: TrialState, chec
             checkpoints.torn = True
             state.losses.append(learner.update(tasks, state.update / updates).detach())
         state.update += 1
-        state.norms = watched.norms() if watched else state.norms
+        if watched:
+            clock.read()
+            with timed(state.seconds, "validation", device):
+                state.norms = watched.norms()
         checkpoints.torn = False
         if state.update % CHECK_EVERY == 0 or state.update == updates:
             loss = float(state.losses[-1])

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from metabench.experiments.option_rows import Row
+from metabench.experiments.option_values import read_value
 from metabench.experiments.options import Options, rows
 
 
@@ -33,9 +34,12 @@ def words_of(row: Row, value: Any) -> list[str]:
         return [word for owner, key, one in pairs for word in (flag, f"{owner}.{key}={typed(one)}")]
     if isinstance(value, tuple) and row.option.flag:
         return [word for one in value for word in (flag, str(one))]
-    return [flag, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    if isinstance(value, tuple):  # 7 alone would be seven seeds
+        return [flag, ",".join(map(str, value)) + "," * (row.name == "seeds" and len(value) == 1)]
+    return [flag, str(value)]
 
 
 def typed(value: Any) -> str:
-    """A setting: a text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    """A setting: a text as it is where it is read as a text, anything else as JSON."""
+    plain = isinstance(value, str) and read_value(value) == value
+    return value if plain else msgspec.json.encode(value).decode()

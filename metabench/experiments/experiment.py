@@ -30,7 +30,6 @@ from metabench.units import bytes_of, seconds_of
 
 if TYPE_CHECKING:  # torch is imported where plugins are
     from metabench.experiments.suite_builder import SuiteBuilder
-    from metabench.registry.discovery import Registry
 
 
 class Experiment(NamedTuple):
@@ -104,21 +103,20 @@ def check(options: Options, dry: bool) -> Experiment:
     from metabench.experiments.planning import plan_experiment
     from metabench.experiments.suite_builder import SuiteBuilder
 
-    registry = open_registry(options)
-    trials, notices = plan_experiment(options, SuiteBuilder(registry))
-    return planned(options, registry, trials, notices, dry)
+    builder = SuiteBuilder(open_registry(options))
+    trials, notices = plan_experiment(options, builder)
+    return planned(options, builder, trials, notices, dry)
 
 
 def planned(
-    options: Options, registry: Registry, trials: tuple[Trial, ...], settings_notices: tuple[str, ...] = (),
+    options: Options, builder: SuiteBuilder, trials: tuple[Trial, ...], settings_notices: tuple[str, ...] = (),
     dry: bool = False,
 ) -> Experiment:  # fmt: skip
     """An experiment of these trials: what of it is finished, and what is left to run."""
     from metabench.engine.digests import code_now
-    from metabench.experiments.suite_builder import SuiteBuilder
 
+    registry, out = builder.registry, folder(options)
     check_trackers(options.track, registry)
-    builder, out = SuiteBuilder(registry), folder(options)
     pending, _ = still_to_run(out, trials, options.retry_failed, dry=True)
     left = {trial.id for trial in pending}
     stale = outdated(out, [trial for trial in trials if trial.id not in left], builder, with_data=not dry)

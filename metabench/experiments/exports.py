@@ -24,7 +24,7 @@ def export(root: Path, to: str, out: Path, plugins: tuple[str, ...] = ()) -> int
     if to in FORMATS:
         write_tables(root, to, out)
         return len(records)
-    with attempt(f"write to '{out}'"), following({to: open_tracker(to, out, plugins)}) as follower:
+    with attempt(f"write to '{out}'"), following({to: open_tracker(to, out, plugins, FORMATS)}) as follower:
         for record in records:
             follower.on_record(record)
     if not follower.trackers:

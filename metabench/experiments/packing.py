@@ -107,7 +107,7 @@ def rerun(path: Path, options: Options, trust: bool) -> Experiment:
         options, out=str(out), plugins=(*options.plugins, *(str(out / name) for name in manifest.plugins))
     )
     use_data(options)
-    made: Experiment = check_in_subprocess(checked, options, packs.opened(path))
+    made: Experiment = check_in_subprocess(checked, options, place / packs.RESULTS / manifest.name)
     now = {**dict.fromkeys(manifest.versions, "none"), **versions()}
     differing = [
         f"{name} {then} then, {now[name]} now" for name, then in manifest.versions.items() if then != now[name]
@@ -121,14 +121,14 @@ def checked(options: Options, results: Path) -> Experiment:
     from metabench.experiments.stale import outdated
     from metabench.experiments.suite_builder import SuiteBuilder
 
-    registry = open_registry(options)
+    builder = SuiteBuilder(open_registry(options))
     trials = requests.requested_trials(results) or tuple(record.trial for record in store.records(results))
     for trial in trials:
-        registry.get("suite", trial.suite)
-        registry.get("algorithm", trial.algorithm)
+        builder.registry.get("suite", trial.suite)
+        builder.registry.get("algorithm", trial.algorithm)
     done = [record.trial for record in store.records(results)]
-    other = outdated(results, done, SuiteBuilder(registry), with_data=False)
-    made = planned(options, registry, trials)
+    other = outdated(results, done, builder, with_data=False)
+    made = planned(options, builder, trials)
     told = tuple(
         f"Not the code of the pack: {reason} ({number})." for reason, number in sorted(other.reasons.items())
     )

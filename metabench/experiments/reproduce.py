@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from metabench.errors import UserError
 from metabench.experiments.execution import usable_device
 from metabench.experiments.experiment import Experiment, experiment
+from metabench.experiments.grids import fits
 from metabench.experiments.option_values import read_settings
 from metabench.experiments.options import Options
 from metabench.experiments.read_options import read_options
@@ -99,25 +100,18 @@ def options_of(row: Row, given: Mapping[str, Any], registry: Registry) -> dict[s
             asked["validations"] = 0
         for owner in owners:
             wanted = bare if dot and kind == owner.kind else name
-            if wanted in owner.parameters and fits(owner, wanted, value):
+            if wanted in owner.parameters and fits(owner.parameters[wanted], value):
                 settings[owner.name][wanted] = value
     suite = SuiteBuilder(registry).build(row.suite, settings[row.suite])
     if RECIPE in suite.recipes:
         asked["recipe"] = RECIPE
     typed = {name: value for name, value in given.items() if value is not None}
+    if "validate_every" in typed:
+        asked.pop("validations", None)
     mine = read_settings(typed.pop("set", {}))
     for name, values in mine.items() if isinstance(mine, Mapping) else ():
         settings[name] = {**settings.get(name, {}), **values}
     return {**asked, **typed, "set": {name: values for name, values in settings.items() if values}}
-
-
-def fits(owner: Any, name: str, value: Any) -> bool:
-    """Whether a parameter can have a value; what it cannot have stays a difference."""
-    try:
-        owner.resolve({name: value})
-    except UserError:
-        return False
-    return True
 
 
 def reproduced_records(made: Reproduction) -> list[Record]:
@@ -148,7 +142,7 @@ def listed_rows(
 def timed(one: Listed, given: Mapping[str, Any], against: str) -> Listed:
     """The row with what its training would take if it went on as in a short run, which may be slower a step."""
     with tempfile.TemporaryDirectory() as folder:
-        made = reproduction(one.row.name, {**given, **SHORT, "out": folder}, against)
+        made = reproduction(one.row.name, {**given, "validate_every": None, **SHORT, "out": folder}, against)
         seconds = sum(outcome.record.train_seconds for outcome in made.planned.outcomes())
     updates = one.trial.budget.updates if one.trial else 0
     return one._replace(seconds=seconds / SHORT["updates"] * updates or None)

@@ -10,10 +10,12 @@ import msgspec
 
 from metabench.errors import UserError, missing
 from metabench.experiments.execution import usable_device
+from metabench.experiments.grids import fits
 from metabench.experiments.learners import learner_of
 from metabench.experiments.options import Options
 from metabench.experiments.planning import limits
 from metabench.experiments.setup import plugin_files, use_data
+from metabench.experiments.stale import record_of
 from metabench.records import store
 from metabench.records.frames import task_rows
 from metabench.records.record import Record
@@ -93,12 +95,14 @@ def changed(trial: Trial, budget: dict[str, int], protocol: Protocol | None) -> 
 
 def elsewhere(trial: Trial, name: str, registry: Registry, given: dict[str, Any]) -> Trial:
     """The trial as if it were tested on the suite of that name: `emnist`, or `omniglot:emnist`. Raises UserError."""
+    from metabench.engine.build import own_parameters
+
     trained, _, _ = trial.suite.partition(":")
     source, colon, target = name.partition(":")
     if colon and source != trained:
         raise UserError(f"'{trial.id}' was trained on '{trained}', not on '{source}'.")
     target = target if colon else source
-    own = parameters_of(trial, trained)
+    own = trial.suite_parameters if trial.suite == trained else own_parameters(trial.suite_parameters, trained)
     if target == trained:
         entry = registry.get("suite", trained)
         return msgspec.structs.replace(trial, suite=trained, suite_parameters=entry.resolve(own | given))
@@ -109,26 +113,10 @@ def elsewhere(trial: Trial, name: str, registry: Registry, given: dict[str, Any]
     return msgspec.structs.replace(trial, suite=pair, suite_parameters=entry.resolve(sides))
 
 
-def parameters_of(trial: Trial, trained: str) -> dict[str, Any]:
-    """Those of the suite that it was trained on, by their own names."""
-    if trial.suite == trained:
-        return trial.suite_parameters
-    prefix = f"{trained}."
-    return {
-        key.removeprefix(prefix): value for key, value in trial.suite_parameters.items() if key.startswith(prefix)
-    }
-
-
 def shared(entry: Entry, own: Mapping[str, Any]) -> dict[str, Any]:
     """Of these parameters those that another suite has too, and can have: a 20-way learner is tested on 20 ways."""
-    found = {}
-    for name in entry.parameters.keys() & own.keys():
-        try:
-            entry.resolve({name: own[name]})
-        except UserError:
-            continue
-        found[name] = own[name]
-    return found
+    both = entry.parameters.keys() & own.keys()
+    return {name: own[name] for name in sorted(both) if fits(entry.parameters[name], own[name])}
 
 
 class Scored(NamedTuple):
@@ -161,6 +149,9 @@ def score_folder(
     for name in options.algos:
         if name not in (known := {record.trial.algorithm for record in learners}):
             raise UserError(missing(f"'{results}' has no learner of algorithm", name, known))
+    known_suites = {part for suite in options.suites for part in (suite, *suite.split(":"))}
+    for name in options.set.keys() - known_suites:
+        raise UserError(missing("There is no suite among --suites to --set:", name, sorted(known_suites)))
     registry, device = load_registry(plugin_files(options)), usable_device(options)
     budget = {name: value for name, value in options.budget.items() if name.startswith("test_")}
     store.ensure_writable(out)
@@ -176,12 +167,13 @@ def score_folder(
             given = options.set.get(target or source, {})
             try:
                 trial = elsewhere(changed(record.trial, budget, protocol), suite, registry, given)
-                found = store.record_of(out, trial.id)
+                found = record_of(out, trial)
                 if found is None or found.status != "ok":
                     learner = learner or learner_of(results, record, device, plugin_files(options), changed_code)
                     outcome = tried_as(learner, trial)
-                    store.write(out, outcome)
-                    found = store.record_of(out, trial.id)
+                    with store.writing(out):
+                        store.write(out, outcome)
+                    found = record_of(out, trial)
                 yield Scored(record, suite, found)
             except UserError as error:
                 yield Scored(record, suite, reason=str(error))

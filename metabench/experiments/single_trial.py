@@ -75,13 +75,7 @@ def run_and_write(trial: Trial, place: Path, execution: Execution) -> tuple[Reco
 
     with asked_to_stop(hurry) as asked:
         try:
-            outcome = run_trial(
-                trial,
-                execution,
-                lambda sign: trains.set() if sign.phase == "train" else None,
-                keeper=keeper,
-                stopping=lambda: bool(asked()),
-            )
+            outcome = run_trial(trial, execution, on_progress, keeper=keeper, stopping=lambda: bool(asked()))
         except (StoppedError, KeyboardInterrupt):
             return None, asked()
         with attempt(f"write '{place}'"):

@@ -27,7 +27,7 @@ RESULTS = "results"
 MAX_FILES = 200_000
 MAX_BYTES = 8 * 2**30
 """Of all files together, unpacked."""
-PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@ -]{0,254}")
 """What a folder or a file in a pack may be called."""
 MAX_MANIFEST = 10**6
 """Bytes."""
@@ -91,14 +91,7 @@ def extract(path: Path, into: Path) -> None:
                     shutil.copyfileobj(source, file)
                     if file.tell() != entry.file_size:
                         raise zipfile.BadZipFile(f"'{name}' is not as long as it says")
-    except (
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-    ) as error:
+    except BAD as error:
         raise UserError(f"Cannot use the pack '{path}': {error}.") from None
     manifest_of(path)
 
@@ -160,6 +153,10 @@ def write_pack(root: Path, manifest: Manifest, files: Mapping[str, bytes], out: 
                 for name in KEPT:
                     if (record.parent / name).is_file():
                         add(archive, f"{inside}/{record.parent.name}/{name}", (record.parent / name).read_bytes())
+            try:
+                checked(made, archive.infolist())
+            except ValueError as error:  # such a pack could not be read
+                raise UserError(f"Cannot pack '{root}': {error}.") from None
         write_atomically(out, made.read_bytes())
     return len(records)
 

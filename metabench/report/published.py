@@ -114,7 +114,7 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     unlike = [name for name in sorted(number.protocol) if not alike(here.get(name), number.protocol[name])]
     stated = {name for other in book.numbers if other.suite == number.suite for name in other.protocol}
     ours = interval(stack({seed: scores[steps] for seed, scores in group.steps.items()}))
-    half = number.half if number.spread.startswith("95%") else None
+    half = interval_half(number)
     verdict, reason = judge(ours, number, [name for name in unlike if hinders(name, here, number)])
     return Beside(
         **group.named(),
@@ -137,6 +137,11 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     )
 
 
+def interval_half(number: Number) -> float | None:
+    """Half of the number's 95% interval; None where what its source gives is another spread, or nothing."""
+    return number.half if number.spread.startswith("95%") else None
+
+
 def hinders(name: str, here: dict[str, Any], number: Number) -> bool:
     """Whether a difference forbids a verdict; how many seeds and test tasks there are only decides how sure it is."""
     if name in ("seeds", "test_tasks"):
@@ -153,14 +158,14 @@ def judge(ours: Interval, number: Number, hindrances: Sequence[str]) -> tuple[Ve
     """
     if hindrances:
         return "not comparable", f"by {formatting.listed(hindrances)}"
-    gap = abs(ours.mean - number.value)
+    gap, half = abs(ours.mean - number.value), interval_half(number)
     for least, found, noun in ((SEEDS, ours.seeds, "seed"), (TASKS, ours.tasks, "test task")):
         if found < least:
             return "undecided", f"{formatting.count(found, noun)}, of at least {least}"
-    if gap <= (number.half or ours.half):
+    if gap <= (half or ours.half):
         return "reproduced", ""
-    if gap <= math.hypot(ours.half, number.half or 0.0):
-        return "undecided", "the intervals overlap, and the gap is larger than the source's"
+    if gap <= math.hypot(ours.half, half or 0.0):
+        return "undecided", "the gap is larger than the source's half-width, but within both together"
     return "not reproduced", ""
 
 

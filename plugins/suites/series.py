@@ -198,8 +198,9 @@ def made(values: np.ndarray, length: int, scale: Scale) -> np.ndarray:
     at, old = np.linspace(0, 1, length), np.linspace(0, 1, len(values))
     channels = np.stack([np.interp(at, old, channel) for channel in values.T])
     if scale == "series":
-        deviation = channels.std(1, keepdims=True)
-        channels = (channels - channels.mean(1, keepdims=True)) / np.where(deviation > 0, deviation, 1.0)
+        varies = np.ptp(channels, axis=1, keepdims=True) > 0  # a constant's deviation may be more than nothing
+        deviation = np.where(varies, channels.std(1, keepdims=True), 1.0)
+        channels = (channels - channels.mean(1, keepdims=True)) / deviation
     return channels.astype(np.float32)
 
 

@@ -38,12 +38,16 @@ def test_downloads_are_by_https_with_a_checksum(place, url, checksum, message):
 
 def test_offline_nothing_is_downloaded_and_what_is_here_is_read(place, monkeypatch):
     wanted = ("suite", "x.zip", "https://example.org/x.zip", "sha256:" + hashlib.sha256(b"data").hexdigest())
-    monkeypatch.setattr(datasets, "download", lambda folder, name, url, checksum: folder / name)
-    with datasets.no_downloads(), pytest.raises(datasets.DataError, match="which is not here, and METABENCH_OFFLINE"):
+    monkeypatch.setenv("METABENCH_CACHE", str(place / "cache"))
+    refused = "which is not here or damaged, and METABENCH_OFFLINE"
+    with datasets.no_downloads(), pytest.raises(datasets.DataError, match=refused):
         datasets.fetch(*wanted)
     monkeypatch.setenv(datasets.OFFLINE, "1")
     kept = datasets.cache_dir() / "downloads" / "suite" / "x.zip"
-    kept.parent.mkdir(parents=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(b"damaged")
+    with pytest.raises(datasets.DataError, match=refused):
+        datasets.fetch(*wanted)
     kept.write_bytes(b"data")
     with datasets.no_downloads():
         assert datasets.fetch(*wanted) == kept

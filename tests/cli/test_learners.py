@@ -15,6 +15,8 @@ from metabench.records import store
 from metabench.records.trials import Budget, Execution
 from tests.engine.test_resume import trial_of
 
+pytestmark = pytest.mark.xdist_group("learners by command")  # what it looks at is made once
+
 BUDGET = Budget(updates=2, meta_batch_size=2, validations=0, validation_tasks=4, test_tasks=4, test_steps=2)
 
 

@@ -23,6 +23,8 @@ from scipy import stats
 from metabench.report import formatting
 from metabench.report.build import Report, build_report
 
+pytestmark = pytest.mark.xdist_group("every number")  # what it looks at is made once
+
 ROOT = Path(__file__).parents[2]
 OTHER = {"papers"}
 """Rows of published numbers, several problems of one suite: test_papers.py holds what is shown of them."""

@@ -67,7 +67,7 @@ def test_trajectories_of_a_step_are_those_of_the_policy_that_takes_it():
 
 
 def test_what_another_policy_did_is_weighted_by_how_much_likelier_it_is_now():
-    """With all the weight on one step of one trajectory, half as likely then: the gradient is twice as large."""
+    """With all the weight on one step of one trajectory, a third as likely then: thrice the gradient."""
     suite = small(normalise=False, discount=0.0)
     problem = build_problem(suite, 0, dtype=torch.float64)
     weights, batch = problem.init(), map_tree(lambda leaf: leaf[0], tasks_of(suite)).query

@@ -13,7 +13,9 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, vmap
 
 from metabench.engine.blocks import patches
+from metabench.engine.blocks.fuse import fuse
 from metabench.engine.blocks.patches import Overlaid, PatchedConv2d, Patches, Window, patched
+from metabench.engine.problem import quick_layers
 
 
 @st.composite
@@ -74,16 +76,12 @@ def test_a_step_and_its_derivative_agree_with_the_layers_own(stride: int) -> Non
     torch.testing.assert_close(mine, vmap(grad(adapted), (None, 0, 0))(weights, x, y))
 
 
-def test_what_is_no_plain_convolution_and_what_is_switched_off_runs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    apply = Patches.apply
+def test_what_is_no_plain_convolution_and_what_is_switched_off_runs_itself() -> None:
     layers = [nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(1, 2, 3, dilation=2), nn.Conv2d(1, 2, 3, padding="same")]
     layers += [nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")]
     assert all(type(patched(layer)) is nn.Conv2d for layer in layers)
-    layer, x = patched(nn.Conv2d(1, 2, 3)), torch.randn(2, 3, 1, 5, 5)
-    used: list[bool] = []
-    monkeypatch.setattr(Patches, "apply", lambda *args: used.append(True) or apply(*args))
-    for enabled in (False, True):
+    for enabled, quick in ((False, fuse), (True, patched)):
         token = patches.ENABLED.set(enabled)
-        vmap(layer)(x)
+        assert quick_layers("cuda") is quick
+        assert quick_layers("cpu") is fuse
         patches.ENABLED.reset(token)
-        assert bool(used) == enabled

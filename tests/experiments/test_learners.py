@@ -21,6 +21,8 @@ from metabench.records.trials import Budget, Execution
 from metabench.testing.toy_suites import lines
 from tests import builders
 
+pytestmark = pytest.mark.xdist_group("learners")  # what it looks at is made once
+
 BUDGET = Budget(updates=4, meta_batch_size=2, validations=0, validation_tasks=4, test_tasks=4, test_steps=2)
 GLYPHS = {"filters": 4, "shots": 1, "queries": 3, "ways": 3}
 RUNS = [

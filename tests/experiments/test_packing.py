@@ -64,6 +64,7 @@ def test_a_pack_is_run_again_with_the_same_scores(here, tmp_path):
         {"algos": "maml,reptile", "seeds": "0,4", "set": ["maml.inner_lr=0.1,0.2", 'x.text="a b"'], "updates": 3},
         {"plugins": ["a b.py", "c.py"], "deterministic": True, "protocol": "both", "trial_timeout": "2h"},
         {"keep_state": False, "keep_training_state": True},
+        {"seeds": [7], "set": {"x": {"text": "5"}}},
     ],
 )
 def test_the_command_of_options_has_them(given):

@@ -12,6 +12,7 @@ import metabench
 from metabench.errors import UserError
 from metabench.experiments.exports import export
 from metabench.experiments.trackers.follow import Follower, final
+from metabench.experiments.trackers.mlflow_tracker import allowed
 from metabench.records import store
 from metabench.records.record import Progress
 from tests import builders
@@ -195,12 +196,21 @@ def test_a_strangers_tracker_follows_a_run_and_an_export(here, tmp_path):
     assert live[-1] == '["close"]'
 
 
-@pytest.mark.parametrize("name", ["nope", "tensorboard"])
-def test_what_is_not_there_is_one_line(root, tmp_path, name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nope", "no tracker 'nope'. Available: csv, mlflow, parquet, "),
+        ("tensorboard", "tensorboard is not installed: pip install"),
+    ],
+)
+def test_what_is_not_there_is_one_line(root, tmp_path, name, message, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(
-        UserError, match=r"no tracker or format 'nope'|tensorboard is not installed: pip install"
-    ) as e:
+    with pytest.raises(UserError, match=message) as e:
         export(root, name, tmp_path / "out")
     assert "\n" not in str(e.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_mlflow_takes():
+    assert allowed("omniglot+rotate=30.ways") == "omniglot_rotate_30.ways"
+    assert allowed("score/gap_ci95") == "score/gap_ci95"

@@ -131,9 +131,7 @@ def test_an_axis_is_logarithmic_where_values_span_decades():
     for values, scale in (((1, DECADES), "log"), ((1, DECADES - 1), "linear"), ((0, 10, 100), "linear")):
         with style.drawing("axis"):
             _, axes = style.canvas(2)
-            assert (
-                places_of(axes, values) == {str(value).removesuffix(".0"): float(value) for value in values} or True
-            )
+            assert places_of(axes, values) == {str(value): float(value) for value in values}
             assert axes.get_xscale() == scale
     with style.drawing("axis"):
         _, axes = style.canvas(2)

@@ -124,10 +124,7 @@ class PatchedConv2d(nn.Conv2d):
 def applies(x: Tensor) -> bool:
     """Whether it is worth it: images of tasks that are computed side by side, in the dtype of the weights."""
     return (
-        ENABLED.get()
-        and x.dim() == 4
-        and torch._C._are_functorch_transforms_active()
-        and not torch.is_autocast_enabled(x.device.type)
+        x.dim() == 4 and torch._C._are_functorch_transforms_active() and not torch.is_autocast_enabled(x.device.type)
     )
 
 

@@ -29,26 +29,24 @@ BUILT_IN = {
 }
 
 
-def check_trackers(names: Iterable[str], registry: Registry) -> None:
-    """Raise UserError for a name that nobody registers, or whose package is not installed."""
+def check_trackers(names: Iterable[str], registry: Registry, also: tuple[str, ...] = ()) -> None:
+    """Raise UserError for a name that nobody registers, or whose package is not installed; `also` could be meant."""
     for name in names:
         if name in BUILT_IN:
             if reason := reason_missing(*BUILT_IN[name]):
                 raise UserError(f"Cannot track with {name}: {reason}.")
         elif name not in registry.trackers:
-            raise UserError(
-                missing("There is no tracker or format", name, ("csv", "parquet", *BUILT_IN, *registry.trackers))
-            )
+            raise UserError(missing("There is no tracker", name, (*also, *BUILT_IN, *registry.trackers)))
         elif reason := registry.trackers[name].missing:
             raise UserError(f"Cannot use {registry.trackers[name].owner}: {reason}")
 
 
-def open_tracker(name: str, folder: Path, plugins: tuple[str, ...] = ()) -> Tracker:
+def open_tracker(name: str, folder: Path, plugins: tuple[str, ...] = (), also: tuple[str, ...] = ()) -> Tracker:
     """A tracker that writes below a folder. A plugin's imports all plugins, and torch with them. Raises UserError."""
     from metabench.registry.discovery import Registry, load_registry
 
     registry = Registry({}, {}, ()) if name in BUILT_IN else load_registry(plugins)
-    check_trackers([name], registry)
+    check_trackers([name], registry, also)
     try:
         if name in BUILT_IN:
             made: Tracker = import_module(f"{__name__}.{name}_tracker").open_tracker(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +23,14 @@ class MLflow:
         made = self.client.create_run(self.experiment, run_name=run, tags={"metabench.trial": run})
         self.runs[run] = made.info.run_id
         for name, value in parameters.items():
-            self.client.log_param(self.runs[run], name, value)
+            self.client.log_param(self.runs[run], allowed(name), value)
 
     def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """A metric for each."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(name.replace("±", ""), value, now, step) for name, value in values.items()]
+        metrics = [Metric(allowed(name), value, now, step) for name, value in values.items()]
         self.client.log_batch(self.runs[run], metrics=metrics)
 
     def finish(self, run: str, values: Mapping[str, float], status: str) -> None:
@@ -42,6 +43,11 @@ class MLflow:
         """Trials that did not end."""
         for run in self.runs.values():
             self.client.set_terminated(run, "KILLED")
+
+
+def allowed(name: str) -> str:
+    """The name with what MLflow refuses in one replaced, such as a plus."""
+    return re.sub(r"[^\w./ -]", "_", name)
 
 
 def open_tracker(folder: Path) -> MLflow:

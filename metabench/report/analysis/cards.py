@@ -95,7 +95,8 @@ def unlike_at_the_start(groups: Sequence[Configuration]) -> Iterator[str]:
     start = {group.algorithm: fmean(r.curve[0].score for r in group.scored_records) for group in groups
              if all(record.curve for record in group.scored_records)}  # fmt: skip
     rates = {g.algorithm: text(g.records[0].trial.algorithm_parameters.get("inner_lr")) for g in groups}
-    by_rate = grouped((rates[name], name) for name in start if rates[name] != "null")
+    start = {name: score for name, score in start.items() if rates[name] != "null"}
+    by_rate = grouped((rates[name], name) for name in start)
     if len(by_rate) > 1 and len(set(start.values())) > 1:
         yield f"Scores before training differ, as inner_lr does: {', '.join(by_rate)}."
 

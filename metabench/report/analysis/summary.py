@@ -67,7 +67,7 @@ def statistics(group: Configuration, standing: Standing) -> dict[str, Any]:
         "seeds": len(group.records),
         "ok": len(scored),
         "test_tasks": score.tasks or budget.test_tasks,
-        "seed_sd": stdev(seed_means) if len(seed_means) > 1 else None,
+        "seed_sd": deviation(seed_means),
         "standing": standing.mark,
         "behind": behind and behind.mean,
         "behind_low": behind and behind.low,
