@@ -13,7 +13,6 @@ from metabench.records import store
 from metabench.records.files import DamagedError
 from metabench.records.matching import changes
 from metabench.records.record import Record
-from metabench.registry.discovery import load_registry
 from metabench.registry.parameters import shown
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def learner_of(
     if content is None:
         gone = "its state.pt was removed" if record.state_sha256 else "its state was not kept (see --keep-state)"
         raise UserError(f"{who}: {gone}; {again}.")
+    from metabench.registry.discovery import load_registry
+
     registry = load_registry(tuple(os.path.realpath(name) for name in plugins))
     try:
         found = changes(record, code_digests(code_now(registry, [trial]), trial))

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import msgspec
 
 from metabench.errors import UserError, missing
-from metabench.experiments.execution import usable_device
-from metabench.experiments.grids import fits
 from metabench.experiments.learners import learner_of
-from metabench.experiments.options import Options
-from metabench.experiments.planning import limits
-from metabench.experiments.setup import plugin_files, use_data
-from metabench.experiments.stale import record_of
 from metabench.records import store
 from metabench.records.frames import task_rows
 from metabench.records.record import Record
@@ -26,6 +20,7 @@ if TYPE_CHECKING:
 
     from metabench.api import Suite, Task
     from metabench.engine.trained import TrainedLearner
+    from metabench.experiments.options import Options
     from metabench.registry.discovery import Entry, Registry
 
 OWN = "tasks"
@@ -87,6 +82,8 @@ def joined(blocks: Sequence[Task]) -> Task:
 
 def changed(trial: Trial, budget: dict[str, int], protocol: Protocol | None) -> Trial:
     """The trial with another test. Raises UserError."""
+    from metabench.experiments.planning import limits
+
     if protocol is not None and protocol not in get_args(Protocol):
         raise UserError(f"protocol must be transductive, inductive or both, not {protocol!r}.")
     whole = limits(f"'{trial.id}'", msgspec.structs.asdict(trial.budget) | budget)
@@ -115,6 +112,8 @@ def elsewhere(trial: Trial, name: str, registry: Registry, given: dict[str, Any]
 
 def shared(entry: Entry, own: Mapping[str, Any]) -> dict[str, Any]:
     """Of these parameters those that another suite has too, and can have: a 20-way learner is tested on 20 ways."""
+    from metabench.experiments.grids import fits
+
     both = entry.parameters.keys() & own.keys()
     return {name: own[name] for name in sorted(both) if fits(entry.parameters[name], own[name])}
 
@@ -138,6 +137,9 @@ def score_folder(
     """
     from metabench.engine.run import set_up_process
     from metabench.engine.score_again import tried_as
+    from metabench.experiments.execution import usable_device
+    from metabench.experiments.setup import plugin_files, use_data
+    from metabench.experiments.stale import record_of
     from metabench.registry.discovery import load_registry
 
     use_data(options)

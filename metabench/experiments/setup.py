@@ -123,8 +123,6 @@ def check_in_subprocess(check: Callable[..., Result], *arguments: Any) -> Result
 
 def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str, ...]:
     """Fetch and check the data of every suite, before the first trial starts. Returns what suites say of them."""
-    from metabench.engine.build import refuse_overlap
-
     prepared: list[Suite] = []
     notes: list[str] = []
     for trial in trials:
@@ -132,14 +130,21 @@ def prepare_data(builder: SuiteBuilder, trials: tuple[Trial, ...]) -> tuple[str,
         if any(suite is other for other in prepared):
             continue
         prepared.append(suite)
-        try:
-            suite.prepare()
-            refuse_overlap(trial.suite, suite)
-            notes += [f"Suite '{trial.suite}': {note}." for note in suite.notes()]
-        except UserError:
-            raise
-        except ValueError as error:
-            raise UserError(f"Suite '{trial.suite}': {error}") from None
-        except (Exception, SystemExit) as error:
-            raise UserError(f"Suite '{trial.suite}' cannot prepare its data: {one_line(error)}.") from None
+        notes += prepare_suite(trial.suite, suite)
     return tuple(notes)
+
+
+def prepare_suite(name: str, suite: Suite) -> list[str]:
+    """Fetch and check the data of one suite; what it says of them. Raises UserError."""
+    from metabench.engine.build import refuse_overlap
+
+    try:
+        suite.prepare()
+        refuse_overlap(name, suite)
+        return [f"Suite '{name}': {note}." for note in suite.notes()]
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"Suite '{name}': {error}") from None
+    except (Exception, SystemExit) as error:
+        raise UserError(f"Suite '{name}' cannot prepare its data: {one_line(error)}.") from None

@@ -65,7 +65,7 @@ def free(folder: Path) -> str:
 
 def fetch(options: Any, name: str, facts: DataSet | None) -> None:
     """Download and prepare what a suite needs, having said what it takes. Raises UserError."""
-    from metabench.experiments.setup import open_registry
+    from metabench.experiments.setup import open_registry, prepare_suite
     from metabench.experiments.suite_builder import SuiteBuilder
     from metabench.records.files import cache_dir
 
@@ -77,11 +77,8 @@ def fetch(options: Any, name: str, facts: DataSet | None) -> None:
     if facts and facts.prepared:
         needed = facts.prepared + (0 if facts.here() else facts.download)
         say(f"{name}: takes {in_bytes(needed)} in '{cache_dir()}' if it is not there yet; {free(cache_dir())}.")
-    try:
-        with working(f"fetching {name}"):
-            suite.prepare()
-    except ValueError as error:
-        raise UserError(f"Suite '{name}': {error}") from None
-    for note in suite.notes():
-        say(f"{note}.")
+    with working(f"fetching {name}"):
+        notes = prepare_suite(name, suite)
+    for note in notes:
+        say(note)
     say(f"The data of '{name}' are ready.")

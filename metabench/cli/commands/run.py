@@ -94,7 +94,8 @@ def finish(planned: Any, watch: bool, quiet: bool = False) -> None:
             say(notice)
         for line in best_lines(summary):
             say(line)
-        say(f"{counted(len(planned.pending))} in {clock(time.monotonic() - began)}.")
+        if planned.pending:
+            say(f"{counted(len(planned.pending))} in {clock(time.monotonic() - began)}.")
         say(f"Results: {planned.out}\nReport:  metabench report {planned.out}")
     if failures:
         for line in reasons(failures, names_of(planned.trials)):
