@@ -24,12 +24,14 @@ from metabench.api import (
     Size,
     Steps,
     Task,
+    add_scaled,
     hookimpl,
+    inner_product,
     map_tree,
     sgd,
     unroll,
 )
-from metabench_plugins.algorithms.imaml import conjugate_gradients, dot, plus
+from metabench_plugins.algorithms.imaml import conjugate_gradients
 
 
 class Region(NamedTuple):
@@ -89,7 +91,7 @@ class TrustRegion:
         self.weights = problem.init()
 
     def judge(self, meta: Params, met: Task) -> tuple[Tensor, Tensor]:
-        """Adapted policies on the query trajectories of n tasks: their mean loss, and outputs for all that was seen."""
+        """Adapted policies on the query trajectories of n tasks: their mean loss, and outputs for all seen."""
 
         def one(task: Task) -> tuple[Tensor, Tensor]:
             predict = partial(self.inner.predict, meta, unroll(self.inner, meta, task.support, self.inner_steps))
@@ -117,14 +119,14 @@ class TrustRegion:
             forth = torch.autograd.grad(back, probe, tuple(along.values()), retain_graph=True)
             bent = torch.autograd.grad(slope, place, forth, retain_graph=True)
             product = torch.autograd.grad(now, tuple(leaves.values()), bent, retain_graph=True)
-            return plus(by_name(leaves, product), region.damping, along)
+            return add_scaled(by_name(leaves, product), along, region.damping)
 
         way = conjugate_gradients(curve, gradient, region.cg_steps)
-        length = (2 * region.divergence / dot(way, curve(way))).sqrt()
+        length = (2 * region.divergence / inner_product(way, curve(way))).sqrt()
         loss = loss.detach()
         with torch.no_grad():
             for attempt in range(region.backtracks):
-                moved = plus(self.weights, -length * region.shrink**attempt, way)
+                moved = add_scaled(self.weights, way, -length * region.shrink**attempt)
                 lower, outputs = self.judge(moved, met)
                 if lower < loss and self.acting.divergence(before, outputs) <= region.divergence:
                     self.weights = moved
