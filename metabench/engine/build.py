@@ -11,7 +11,7 @@ from metabench.api.trees import flatten
 from metabench.engine.own_model import with_own
 from metabench.engine.problem import DTYPES, build_problem
 from metabench.errors import NotApplicableError, UserError
-from metabench.records.domains import domains
+from metabench.records.domains import domains, own_parameters
 from metabench.records.trials import Trial
 from metabench.registry import added
 from metabench.registry.compound import VALIDATE
@@ -57,12 +57,6 @@ def assembled(
     for shift in entry.shifts:
         suite = shifted(suite, *shift)
     return suite
-
-
-def own_parameters(parameters: dict[str, Any], name: str) -> dict[str, Any]:
-    """Of the parameters of two suites those of one, by the names that it knows them by."""
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
 
 
 def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
