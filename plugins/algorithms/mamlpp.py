@@ -25,11 +25,10 @@ from metabench.api import (
     Share,
     Size,
     Task,
-    grad,
     hookimpl,
-    minibatch,
     query_loss,
     step_size,
+    support_grad,
     trajectory,
     value_and_grad,
 )
@@ -89,9 +88,8 @@ def mamlpp(
 
     def step(meta: Meta, fast: Params, support: Batch, i: int, differentiate: bool = True) -> Params:
         norm, rates = row(meta["norms"], i), row(meta["rates"], i)
-        support = minibatch(support, problem.step_points, i)
         with nullcontext() if differentiate else torch.no_grad():
-            grads = grad(lambda moving: problem.loss(moving | norm, support))({name: fast[name] for name in rates})
+            grads = support_grad(problem, {name: fast[name] for name in rates}, support, i, norm)
         share = step_size(problem, 1.0, i)
         return {name: fast[name] - share * rate * grads[name] for name, rate in rates.items()} | norm
 

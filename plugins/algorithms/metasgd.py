@@ -11,19 +11,18 @@ from metabench.api import (
     Algorithm,
     AlgorithmFactory,
     Batch,
-    InnerLoop,
     Meta,
     PackageRecipes,
     Params,
     Problem,
     Rate,
     Steps,
-    grad,
     hookimpl,
     map_tree,
-    minibatch,
     query_loss,
+    sgd,
     step_size,
+    support_grad,
 )
 
 
@@ -44,17 +43,12 @@ def metasgd(problem: Problem, *, inner_lr: Rate = 0.01, inner_steps: Steps = 1, 
         return {"weights": weights, "rates": map_tree(lambda weight: torch.full_like(weight, inner_lr), weights)}
 
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
-        grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
+        grads = support_grad(problem, fast, support, i)
         share = step_size(problem, 1.0, i)
         return map_tree(lambda weight, rate, gradient: weight - share * rate * gradient, fast, meta["rates"], grads)
 
-    inner = InnerLoop(
-        start=lambda meta, support: meta["weights"],
-        step=step,
-        predict=lambda meta, fast, x: problem.apply(fast, x),
-    )
-    objective = query_loss(problem, inner, inner_steps)
-    return Algorithm(init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
+    inner = sgd(problem, inner_lr)._replace(start=lambda meta, support: meta["weights"], step=step)
+    return Algorithm(init, inner, query_loss(problem, inner, inner_steps), optimizer=partial(Adam, lr=outer_lr))
 
 
 @hookimpl
