@@ -24,12 +24,14 @@ from metabench.api import (
     Size,
     Steps,
     Task,
+    add_scaled,
     hookimpl,
+    inner_product,
     map_tree,
     sgd,
     unroll,
 )
-from metabench_plugins.algorithms.imaml import conjugate_gradients, dot, plus
+from metabench_plugins.algorithms.imaml import conjugate_gradients
 
 
 class Region(NamedTuple):
@@ -126,14 +128,14 @@ class TrustRegion:
             forth = torch.autograd.grad(back, probe, tuple(along.values()), retain_graph=True)
             bent = torch.autograd.grad(slope, place, forth, retain_graph=True)
             product = torch.autograd.grad(now, tuple(leaves.values()), bent, retain_graph=True)
-            return plus(by_name(leaves, product), region.damping, along)
+            return add_scaled(by_name(leaves, product), along, region.damping)
 
         way = conjugate_gradients(curve, gradient, region.cg_steps)
-        length = (2 * region.divergence / dot(way, curve(way))).sqrt()
+        length = (2 * region.divergence / inner_product(way, curve(way))).sqrt()
         loss = loss.detach()
         with torch.no_grad():
             for attempt in range(region.backtracks):
-                moved = plus(self.weights, -length * region.shrink**attempt, way)
+                moved = add_scaled(self.weights, way, -length * region.shrink**attempt)
                 near = self.acting.divergence(before, self.outputs(moved, met)) <= region.divergence
                 if near and self.loss(moved, met) < loss:
                     self.weights = moved
