@@ -69,8 +69,9 @@ def slices(tree: Tree, size: int) -> Iterator[Tree]:
 
 
 def stack(trees: list[Tree]) -> Tree:
-    """Trees of one shape, stacked along a new leading axis."""
-    return tree_map(lambda *leaves: torch.stack(leaves), *trees)
+    """Trees of one shape, stacked along a new leading axis; a single one is not copied."""
+    join = (lambda *leaves: torch.stack(leaves)) if len(trees) > 1 else (lambda leaf: leaf[None])
+    return map_tree(join, *trees)
 
 
 def concatenate(trees: list[Tree]) -> Tree:
