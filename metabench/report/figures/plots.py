@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from metabench.errors import one_line
@@ -86,7 +87,7 @@ def drawn(plot: Plot, looks: Mapping[str, Look]) -> Drawn:
     return figure, plot.words or "; ".join(map(told, plot.series))
 
 
-def named(side: str, axes: style.Axes, axis: Axis) -> None:
+def named(side: str, axes: Axes, axis: Axis) -> None:
     """One axis."""
     getattr(axes, f"set_{side}label")(style.wrap(axis.label, 60))
     if axis.log:
