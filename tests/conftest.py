@@ -42,6 +42,11 @@ hypothesis.settings.register_profile("metabench", deadline=None)  # no test of o
 hypothesis.settings.load_profile("metabench")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stays together on one worker comes first: the longest pieces of work, and none is left for the end."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(scope="session")
 def registry() -> Registry:
     """The installed plugins."""
