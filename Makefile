@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Some tests wait for processes: with one worker more than there are cores, no core waits with them.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
-.PHONY: run test test-fast docs wheel bench bench-harness chaos lint style types pytest setup clean
+.PHONY: run test test-fast docs wheel bench bench-harness family chaos lint style types pytest setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
@@ -33,6 +33,10 @@ bench: setup  ## the same work by metabench and others, side by side: benchmarks
 bench-harness: setup  ## what everything around the engine costs, and how an update grows with its size
 	$(BIN)/python -m benchmarks.harness
 	$(BIN)/python -m benchmarks.scaling
+
+family: setup  ## every algorithm on four suites, hours: results/family, the table of docs/which-algorithm.md
+	$(BIN)/metabench run --config benchmarks/family.toml
+	$(BIN)/metabench run --config benchmarks/family-colour.toml
 
 chaos: setup  ## kill, starve and hang trials at random; what is left must be what an undisturbed run leaves
 	$(BIN)/python -m tests.end_to_end.chaos

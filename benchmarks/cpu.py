@@ -88,7 +88,10 @@ def workloads(only: str, tasks: int, updates: int) -> Iterator[dict[str, Any]]:
             },
             updates,
         )
+        alone = ours.Threaded(work, arrays, 1)
+        found |= in_turn({"learn2learn_adapt_ms": peer.adapt, "adapt_ms": alone.adapt}, updates)
         ratios = {f"{name}_ratio": found[f"{name}_ms"] / found["learn2learn_ms"] for name in ("plain", "blocks")}
+        ratios["adapt_ratio"] = found["adapt_ms"] / found["learn2learn_adapt_ms"]
         yield {"workload": work.id, "tasks": tasks, **found, **ratios}
 
 

@@ -39,13 +39,23 @@ from metabench.api.datasets import DataError, cached_arrays, fetch, read_member
 from metabench.api.editions import EDITION
 from metabench.api.editions import renamed as __getattr__  # noqa: F401
 from metabench.api.few_shot import classification_scores, cross_entropy, distinct, image_suite
-from metabench.api.inner_loops import adam, minibatch, partial_sgd, query_loss, sgd, step_size, trajectory, unroll
+from metabench.api.inner_loops import (
+    adam,
+    minibatch,
+    partial_sgd,
+    query_loss,
+    sgd,
+    step_size,
+    support_grad,
+    trajectory,
+    unroll,
+)
 from metabench.api.mapped import in_parallel, mapped_array
 from metabench.api.marks import hookimpl, requires
 from metabench.api.ranges import Positive, Range, Rate, Share, Size, Steps
 from metabench.api.torch_data import dataset_suite
 from metabench.api.tracking import Tracker, TrackerFactory
-from metabench.api.trees import map_tree
+from metabench.api.trees import add_scaled, inner_product, map_tree
 from metabench.errors import NotApplicableError
 from metabench.records.files import cache_dir
 from metabench.records.recipe import PackageRecipes, Recipe
@@ -86,6 +96,7 @@ __all__ = [
     "Tracker",
     "TrackerFactory",
     "adam",
+    "add_scaled",
     "cache_dir",
     "cached_arrays",
     "check_classes",
@@ -100,6 +111,7 @@ __all__ = [
     "hookimpl",
     "image_suite",
     "in_parallel",
+    "inner_product",
     "map_tree",
     "mapped_array",
     "minibatch",
@@ -113,6 +125,7 @@ __all__ = [
     "split_by_hash",
     "stacked",
     "step_size",
+    "support_grad",
     "trajectory",
     "unroll",
     "value_and_grad",

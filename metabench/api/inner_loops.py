@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from metabench.api.autodiff import grad
 from metabench.api.contract import Batch, Fast, InnerLoop, Meta, ObjectiveFn, Params, Problem, Task
-from metabench.api.trees import map_tree
+from metabench.api.trees import add_scaled, map_tree
 
 
 def sgd(problem: Problem, lr: float, batch_size: int = 0) -> InnerLoop:
@@ -24,7 +24,7 @@ def sgd(problem: Problem, lr: float, batch_size: int = 0) -> InnerLoop:
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
         part = minibatch(support, batch_size or problem.step_points, i)
-        return descend(fast, grad(problem.loss)(fast, part), step_size(problem, lr, i))
+        return add_scaled(fast, grad(problem.loss)(fast, part), -step_size(problem, lr, i))
 
     return InnerLoop(
         start=lambda meta, support: meta,
@@ -41,8 +41,7 @@ def partial_sgd(problem: Problem, lr: float, names: Collection[str]) -> InnerLoo
     names = tuple(names)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        part = minibatch(support, problem.step_points, i)
-        return descend(fast, grad(lambda moving: problem.loss(meta | moving, part))(fast), step_size(problem, lr, i))
+        return add_scaled(fast, support_grad(problem, fast, support, i, meta), -step_size(problem, lr, i))
 
     return InnerLoop(
         start=lambda meta, support: {name: meta[name] for name in names},
@@ -73,9 +72,13 @@ def adam(problem: Problem, lr: float, batch_size: int = 0, beta2: float = 0.999,
     return InnerLoop(start=start, step=step, predict=lambda meta, fast, x: problem.apply(fast["weights"], x))
 
 
-def descend(weights: Params, grads: Params, lr: float) -> Params:
-    """The weights after one step of gradient descent."""
-    return {name: torch.add(weight, grads[name], alpha=-lr) for name, weight in weights.items()}
+def support_grad(problem: Problem, moving: Params, support: Batch, i: int, still: Params | None = None) -> Params:
+    """The gradient of the loss that inner step i (from 0) adapts on, for the weights that it moves.
+
+    `still` has the model's other weights; those of `moving` stand for its own.
+    """
+    part = minibatch(support, problem.step_points, i)
+    return grad(lambda moving: problem.loss(still | moving if still else moving, part))(moving)  # type: ignore[no-any-return]
 
 
 def unroll(inner: InnerLoop, meta: Meta, support: Batch, steps: int) -> Fast:

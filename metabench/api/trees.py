@@ -35,6 +35,18 @@ def map_tree(function: Callable[..., Any], tree: Shaped, *rest: Tree) -> Shaped:
     return mapped  # type: ignore[no-any-return]
 
 
+def add_scaled(tree: dict[str, Tensor], other: dict[str, Tensor], scale: float | Tensor) -> dict[str, Tensor]:
+    """tree + scale * other: a step of gradient descent, with minus a step size for the scale."""
+    if isinstance(scale, Tensor):
+        return {name: leaf + scale * other[name] for name, leaf in tree.items()}
+    return {name: torch.add(leaf, other[name], alpha=scale) for name, leaf in tree.items()}
+
+
+def inner_product(one: dict[str, Tensor], other: dict[str, Tensor]) -> Tensor:
+    """The inner product over all leaves, a scalar."""
+    return torch.stack([(leaf * other[name]).sum() for name, leaf in one.items()]).sum()
+
+
 def flatten(tree: Tree) -> tuple[list[Any], TreeSpec | Names]:
     """The leaves in a fixed order, and what is needed to put them back."""
     return (list(tree.values()), Names(tree)) if is_flat(tree) else tree_flatten(tree)
@@ -57,8 +69,9 @@ def slices(tree: Tree, size: int) -> Iterator[Tree]:
 
 
 def stack(trees: list[Tree]) -> Tree:
-    """Trees of one shape, stacked along a new leading axis."""
-    return tree_map(lambda *leaves: torch.stack(leaves), *trees)
+    """Trees of one shape, stacked along a new leading axis; a single one is not copied."""
+    join = (lambda *leaves: torch.stack(leaves)) if len(trees) > 1 else (lambda leaf: leaf[None])
+    return map_tree(join, *trees)
 
 
 def concatenate(trees: list[Tree]) -> Tree:

@@ -30,7 +30,9 @@ class AdaptedBatch(Sequence[Predict]):
 
     def __getitem__(self, task: Any) -> Any:
         fast = map_tree(lambda leaf: leaf[task], self.fast)
-        return partial(self.learner.algorithm.inner.predict, self.learner.meta, fast)
+        return partial(
+            self.learner.strategy.one, partial(self.learner.algorithm.inner.predict, self.learner.meta), fast
+        )
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
         """`function(predict, *one task of the trees)` for every task, stacked."""

@@ -74,8 +74,9 @@ class Number(NamedTuple):
     spread: str
     protocol: Facts
     ours: Facts
-    """What stands for a fact of `protocol` among our settings, where it cannot be said by the same name and value; an
-    empty text where there is nothing to set. These differences are named, and hinder no comparison."""
+    """What stands for a fact of `protocol` among our settings, where it cannot be said by the same name and value, or
+    for what the source does not say; an empty text where there is nothing to set. Such a difference is named, and
+    hinders no comparison; another value than this does."""
     source: str
     note: str
 

@@ -137,12 +137,14 @@ def unlike(alike: Sequence[Row]) -> list[str]:
 
 
 def find(query: str, known: Sequence[Row]) -> Row:
-    """The row that has every word of a query, in any order; of several the one whose name has no other word.
+    """The row that has every word of a query, in any order, in its name rather than in its source; of several the one
+    whose name has no other word.
 
     Raises UserError with the candidates.
     """
     asked = query.lower().split()
     fits = matching(asked, known)
+    fits = [row for row in fits if set(asked) <= set(row.name.split())] or fits
     exact = [row for row in fits if set(row.name.split()) == set(asked)]
     if len(exact) == 1 or len(fits) == 1:
         return (exact or fits)[0]

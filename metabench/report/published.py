@@ -105,13 +105,14 @@ def is_nearest(group: Configuration, groups: Iterable[Configuration], number: Nu
 def beside(group: Configuration, number: Number, book: PublishedResults) -> Beside:
     """The two, and what differs between them."""
     reached = min(len(scores) for scores in group.steps.values()) - 1
-    wanted = number.protocol.get(STEPS, reached)
+    wanted = (number.ours | number.protocol).get(STEPS, reached)
     steps = min(reached, wanted) if isinstance(wanted, int) else reached
     here = facts(group) | {STEPS: steps}
-    for name in ("weights", "train_ways", "augment"):  # what a source that does without need not deny
+    for name in ("weights", "train_ways", "test_ways", "augment"):  # what a source that does without need not deny
         if here.get(name) and name not in number.protocol.keys() | number.setting.keys():
             number = number._replace(protocol={**number.protocol, name: "nothing said of it"})
     unlike = [name for name in sorted(number.protocol) if not alike(here.get(name), number.protocol[name])]
+    unlike += [name for name in sorted(stand_ins(number)) if not alike(here.get(name), number.ours[name])]
     stated = {name for other in book.numbers if other.suite == number.suite for name in other.protocol}
     ours = interval(stack({seed: scores[steps] for seed, scores in group.steps.items()}))
     half = interval_half(number)
@@ -142,6 +143,11 @@ def interval_half(number: Number) -> float | None:
     return number.half if number.spread.startswith("95%") else None
 
 
+def stand_ins(number: Number) -> list[str]:
+    """What the source does not say, and its row says for it."""
+    return [name for name, value in number.ours.items() if name not in number.protocol and value != ""]
+
+
 def hinders(name: str, here: dict[str, Any], number: Number) -> bool:
     """Whether a difference forbids a verdict; how many seeds and test tasks there are only decides how sure it is."""
     if name in ("seeds", "test_tasks"):
@@ -166,6 +172,8 @@ def judge(ours: Interval, number: Number, hindrances: Sequence[str]) -> tuple[Ve
         return "reproduced", ""
     if gap <= math.hypot(ours.half, half or 0.0):
         return "undecided", "the gap is larger than the source's half-width, but within both together"
+    if "updates" not in number.protocol | number.ours:
+        return "undecided", "the source does not say how many updates it took"
     return "not reproduced", ""
 
 
@@ -193,6 +201,8 @@ def alike(ours: Any, theirs: Any) -> bool:
 def difference(name: str, here: dict[str, Any], number: Number) -> str:
     """`queries: 15 here, 1 there`."""
     ours = f"{words(here[name])} here" if name in here else "no setting here"
+    if name not in number.protocol:
+        return f"{name}: {ours}, {words(number.ours[name])} in place of what is not said there"
     return f"{name}: {ours}, {words(number.protocol[name])} there"
 
 

@@ -20,6 +20,7 @@ from metabench.api import (
     Size,
     Steps,
     Task,
+    add_scaled,
     hookimpl,
     map_tree,
     query_loss,
@@ -58,11 +59,8 @@ def esmaml(
         direction, losses = map_tree(torch.zeros_like, meta), []
         for _ in range(directions):
             noise = map_tree(lambda weight: torch.from_numpy(drawn.standard_normal(weight.shape)).to(weight), meta)
-            ahead, behind = (
-                objective(map_tree(lambda w, e, s=s: w + s * e, meta, noise), task, progress) for s in (sigma, -sigma)
-            )
-            slope = (ahead - behind) / (2 * sigma * directions)
-            direction = map_tree(lambda total, e, slope=slope: total + slope * e, direction, noise)
+            ahead, behind = (objective(add_scaled(meta, noise, s), task, progress) for s in (sigma, -sigma))
+            direction = add_scaled(direction, noise, (ahead - behind) / (2 * sigma * directions))
             losses += [ahead, behind]
         return torch.stack(losses).mean(), direction
 

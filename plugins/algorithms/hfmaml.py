@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 from torch.optim import Adam
 
@@ -18,12 +17,13 @@ from metabench.api import (
     Rate,
     Steps,
     Task,
-    grad,
+    add_scaled,
     hookimpl,
+    inner_product,
     map_tree,
-    minibatch,
     sgd,
     step_size,
+    support_grad,
     trajectory,
     value_and_grad,
 )
@@ -51,22 +51,18 @@ def hfmaml(
     """
     inner = sgd(problem, inner_lr)
 
-    def hessian_product(weights: Params, vector: Params, part: Batch) -> Params:
-        square = torch.stack([v.square().sum() for v in vector.values()]).sum()
-        share = radius / (square + 1e-24).sqrt()
-        ahead, behind = (
-            grad(problem.loss)(map_tree(lambda w, v, sign=sign: w + sign * share * v, weights, vector), part)
-            for sign in (1, -1)
-        )
+    def hessian_product(weights: Params, vector: Params, support: Batch, i: int) -> Params:
+        share = radius / (inner_product(vector, vector) + 1e-24).sqrt()
+        ends = (add_scaled(weights, vector, scale) for scale in (share, -share))
+        ahead, behind = (support_grad(problem, end, support, i) for end in ends)
         return map_tree(lambda a, b: (a - b) / (2 * share), ahead, behind)
 
     def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Params]:
         *path, adapted = trajectory(inner, meta, task.support, inner_steps)
         loss, direction = value_and_grad(problem.loss)(adapted, task.query)
         for i, weights in reversed(list(enumerate(path))):
-            product = hessian_product(weights, direction, minibatch(task.support, problem.step_points, i))
-            length = step_size(problem, inner_lr, i)
-            direction = map_tree(lambda v, h, length=length: v - length * h, direction, product)
+            product = hessian_product(weights, direction, task.support, i)
+            direction = add_scaled(direction, product, -step_size(problem, inner_lr, i))
         return loss, direction
 
     return Algorithm(problem.init, inner, meta_grad=meta_grad, optimizer=partial(Adam, lr=outer_lr))

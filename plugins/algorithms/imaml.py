@@ -21,12 +21,14 @@ from metabench.api import (
     Rate,
     Steps,
     Task,
+    add_scaled,
     grad,
     hookimpl,
+    inner_product,
     map_tree,
-    minibatch,
     sgd,
     step_size,
+    support_grad,
     unroll,
     value_and_grad,
 )
@@ -74,9 +76,8 @@ def imaml(
         return map_tree(lambda w, first: w - length * proximal * (w - first), fast, meta)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
         length = step_size(problem, inner_lr, i)
-        return map_tree(lambda w, g: w - length * g, pulled(meta, fast, length), grads)
+        return add_scaled(pulled(meta, fast, length), support_grad(problem, fast, support, i), -length)
 
     inner = plain._replace(step=step) if pull == "each step" else plain
 
@@ -86,7 +87,7 @@ def imaml(
         loss, gradient = value_and_grad(problem.loss)(adapted, task.query)
         hessian = torch.func.vjp(lambda weights: grad(problem.loss)(weights, task.support), adapted)[1]
         scale = 1 / (proximal + damping)
-        return loss, conjugate_gradients(lambda v: plus(v, scale, hessian(v)[0]), gradient, cg_steps)
+        return loss, conjugate_gradients(lambda v: add_scaled(v, hessian(v)[0], scale), gradient, cg_steps)
 
     return Algorithm(problem.init, inner, meta_grad=meta_grad, optimizer=partial(Adam, lr=outer_lr, eps=epsilon))
 
@@ -96,25 +97,15 @@ def conjugate_gradients(product: Callable[[Params], Params], right: Params, step
     tiny = 1e-30  # so that steps after the exact solution do nothing rather than divide by zero
     solution = map_tree(torch.zeros_like, right)
     residual = direction = right
-    square = dot(residual, residual)
+    square = inner_product(residual, residual)
     for _ in range(steps):
         image = product(direction)
-        length = square / (dot(direction, image) + tiny)
-        solution = plus(solution, length, direction)
-        residual = plus(residual, -length, image)
-        before, square = square, dot(residual, residual)
-        direction = plus(residual, square / (before + tiny), direction)
+        length = square / (inner_product(direction, image) + tiny)
+        solution = add_scaled(solution, direction, length)
+        residual = add_scaled(residual, image, -length)
+        before, square = square, inner_product(residual, residual)
+        direction = add_scaled(residual, direction, square / (before + tiny))
     return solution
-
-
-def dot(one: Params, other: Params) -> Tensor:
-    """The inner product over all weights."""
-    return torch.stack([(one[name] * other[name]).sum() for name in one]).sum()
-
-
-def plus(one: Params, factor: Tensor | float, other: Params) -> Params:
-    """one + factor * other."""
-    return map_tree(lambda a, b: a + factor * b, one, other)
 
 
 @hookimpl

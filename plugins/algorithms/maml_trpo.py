@@ -24,12 +24,14 @@ from metabench.api import (
     Size,
     Steps,
     Task,
+    add_scaled,
     hookimpl,
+    inner_product,
     map_tree,
     sgd,
     unroll,
 )
-from metabench_plugins.algorithms.imaml import conjugate_gradients, dot, plus
+from metabench_plugins.algorithms.imaml import conjugate_gradients
 
 
 class Region(NamedTuple):
@@ -88,23 +90,15 @@ class TrustRegion:
         self.collector = Collector(self.acting.collect, problem.step_points, vmapped)
         self.weights = problem.init()
 
-    def loss(self, meta: Params, met: Task) -> Tensor:
-        """The mean loss of adapted policies on the query trajectories of n tasks."""
+    def judge(self, meta: Params, met: Task) -> tuple[Tensor, Tensor]:
+        """Adapted policies on the query trajectories of n tasks: their mean loss, and outputs for all seen."""
 
-        def one(task: Task) -> Tensor:
-            fast = unroll(self.inner, meta, task.support, self.inner_steps)
-            return self.criterion(lambda x: self.inner.predict(meta, fast, x), task.query)
+        def one(task: Task) -> tuple[Tensor, Tensor]:
+            predict = partial(self.inner.predict, meta, unroll(self.inner, meta, task.support, self.inner_steps))
+            return self.criterion(predict, task.query), predict(task.query.x.flatten(0, 1))
 
-        return torch.vmap(one)(met).mean()
-
-    def outputs(self, meta: Params, met: Task) -> Tensor:
-        """Of adapted policies, for all that was seen on the query trajectories of n tasks."""
-
-        def one(task: Task) -> Tensor:
-            fast = unroll(self.inner, meta, task.support, self.inner_steps)
-            return self.inner.predict(meta, fast, task.query.x.flatten(0, 1))
-
-        return torch.vmap(one)(met)
+        losses, outputs = torch.vmap(one)(met)
+        return losses.mean(), outputs
 
     def update(self, tasks: Task, progress: float) -> Tensor:
         """See Learner."""
@@ -112,9 +106,8 @@ class TrustRegion:
         met = self.collector.tasks(self.inner, self.weights, tasks, self.inner_steps)
         with torch.enable_grad():
             leaves = map_tree(lambda weight: weight.detach().requires_grad_(), self.weights)
-            loss = self.loss(leaves, met)
-            gradient = by_name(leaves, torch.autograd.grad(loss, tuple(leaves.values())))
-            now = self.outputs(leaves, met)
+            loss, now = self.judge(leaves, met)
+            gradient = by_name(leaves, torch.autograd.grad(loss, tuple(leaves.values()), retain_graph=True))
             before = now.detach()
             probe = torch.zeros_like(before, requires_grad=True)
             back = torch.autograd.grad(now, tuple(leaves.values()), probe, create_graph=True)
@@ -126,16 +119,16 @@ class TrustRegion:
             forth = torch.autograd.grad(back, probe, tuple(along.values()), retain_graph=True)
             bent = torch.autograd.grad(slope, place, forth, retain_graph=True)
             product = torch.autograd.grad(now, tuple(leaves.values()), bent, retain_graph=True)
-            return plus(by_name(leaves, product), region.damping, along)
+            return add_scaled(by_name(leaves, product), along, region.damping)
 
         way = conjugate_gradients(curve, gradient, region.cg_steps)
-        length = (2 * region.divergence / dot(way, curve(way))).sqrt()
+        length = (2 * region.divergence / inner_product(way, curve(way))).sqrt()
         loss = loss.detach()
         with torch.no_grad():
             for attempt in range(region.backtracks):
-                moved = plus(self.weights, -length * region.shrink**attempt, way)
-                near = self.acting.divergence(before, self.outputs(moved, met)) <= region.divergence
-                if near and self.loss(moved, met) < loss:
+                moved = add_scaled(self.weights, way, -length * region.shrink**attempt)
+                lower, outputs = self.judge(moved, met)
+                if lower < loss and self.acting.divergence(before, outputs) <= region.divergence:
                     self.weights = moved
                     break
         return loss

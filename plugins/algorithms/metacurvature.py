@@ -12,19 +12,18 @@ from metabench.api import (
     Algorithm,
     AlgorithmFactory,
     Batch,
-    InnerLoop,
     Meta,
     PackageRecipes,
     Params,
     Problem,
     Rate,
     Steps,
-    grad,
+    add_scaled,
     hookimpl,
-    map_tree,
-    minibatch,
     query_loss,
+    sgd,
     step_size,
+    support_grad,
 )
 
 
@@ -47,18 +46,12 @@ def metacurvature(
         return {"weights": weights, "curvature": {name: identity(weight) for name, weight in weights.items()}}
 
     def step(meta: Meta, fast: Params, support: Batch, i: int) -> Params:
-        grads = grad(problem.loss)(fast, minibatch(support, problem.step_points, i))
+        grads = support_grad(problem, fast, support, i)
         curved = {name: curve(gradient, meta["curvature"][name]) for name, gradient in grads.items()}
-        length = step_size(problem, inner_lr, i)
-        return map_tree(lambda weight, gradient: weight - length * gradient, fast, curved)
+        return add_scaled(fast, curved, -step_size(problem, inner_lr, i))
 
-    inner = InnerLoop(
-        start=lambda meta, support: meta["weights"],
-        step=step,
-        predict=lambda meta, fast, x: problem.apply(fast, x),
-    )
-    objective = query_loss(problem, inner, inner_steps)
-    return Algorithm(init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
+    inner = sgd(problem, inner_lr)._replace(start=lambda meta, support: meta["weights"], step=step)
+    return Algorithm(init, inner, query_loss(problem, inner, inner_steps), optimizer=partial(Adam, lr=outer_lr))
 
 
 def modes_of(weight: Tensor) -> tuple[int, ...]:

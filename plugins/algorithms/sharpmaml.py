@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 from torch.optim import Adam
 
@@ -12,19 +11,19 @@ from metabench.api import (
     Algorithm,
     AlgorithmFactory,
     Batch,
-    PackageRecipes,
     Params,
     Problem,
     Rate,
     Steps,
     Task,
+    add_scaled,
     grad,
     hookimpl,
-    map_tree,
-    minibatch,
+    inner_product,
     query_loss,
     sgd,
     step_size,
+    support_grad,
     value_and_grad,
 )
 
@@ -51,43 +50,27 @@ def sharpmaml(
         lower: Radius of the inner loop, a distance over all weights; the authors' code has 0.0005 on Omniglot.
         upper: Radius of the outer loop.
     """
-    plain = sgd(problem, inner_lr)
 
     def step(meta: Params, fast: Params, support: Batch, i: int) -> Params:
-        part = minibatch(support, problem.step_points, i)
-        climbed = uphill(fast, grad(problem.loss)(fast, part), lower)
-        length = step_size(problem, inner_lr, i)
-        return map_tree(lambda weight, g: weight - length * g, fast, grad(problem.loss)(climbed, part))
+        climbed = uphill(fast, support_grad(problem, fast, support, i), lower) if lower else fast
+        return add_scaled(fast, support_grad(problem, climbed, support, i), -step_size(problem, inner_lr, i))
 
-    inner = plain._replace(step=step) if lower else plain
+    inner = sgd(problem, inner_lr)._replace(step=step)
     objective = query_loss(problem, inner, inner_steps)
 
     def meta_grad(meta: Params, task: Task, progress: float) -> tuple[Tensor, Params]:
         loss, gradient = value_and_grad(objective)(meta, task, progress)
         return loss, grad(objective)(uphill(meta, gradient, upper), task, progress)
 
-    return Algorithm(
-        problem.init,
-        inner,
-        objective=None if upper else objective,
-        meta_grad=meta_grad if upper else None,
-        optimizer=partial(Adam, lr=outer_lr),
-    )
+    low = Algorithm(problem.init, inner, objective, optimizer=partial(Adam, lr=outer_lr))
+    return low._replace(objective=None, meta_grad=meta_grad) if upper else low
 
 
 def uphill(weights: Params, gradient: Params, radius: float) -> Params:
     """The weights, a radius up the gradient."""
-    square = torch.stack([g.square().sum() for g in gradient.values()]).sum()
-    share = radius / (square + 1e-24).sqrt()
-    return map_tree(lambda weight, g: weight + share * g, weights, gradient)
+    return add_scaled(weights, gradient, radius / (inner_product(gradient, gradient) + 1e-24).sqrt())
 
 
 @hookimpl
 def register_algorithms() -> dict[str, AlgorithmFactory]:
     return {"sharp-maml": sharpmaml}
-
-
-@hookimpl
-def register_recipes() -> PackageRecipes:
-    """MAML's settings, which it builds on, and the radius of the authors' code."""
-    return {("*", "*"): {"sharp-maml": {"lower": 5e-4, "upper": 5e-4}}}

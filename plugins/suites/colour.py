@@ -40,16 +40,16 @@ def colour_recipes(shots: int, source: str = "") -> dict[str, Recipe]:
         "test_tasks": 600,
         "test_steps": 10,
     }
-    quick = {"updates": 400, "meta_batch_size": 4, "validations": 4, "validation_tasks": 50, "test_tasks": 300}
+    quick = {"updates": 1_200, "meta_batch_size": 4, "validations": 6, "validation_tasks": 50, "test_tasks": 300}
     more = f"{MAML}. {source}".strip()
     return {
         "quick": Recipe(
-            f"Fewer updates, tasks and test steps than in: {more} Scratch and finetune take larger steps, of no "
-            "paper's, as they have three.",
+            f"Fewer updates, tasks and test steps than in: {more} Larger inner steps, of no paper's: 0.03 (on "
+            "CIFAR-FS, 1 shot, MAML has 36.8% after 400 updates, 33.2% with 0.01), and 0.1 for scratch and finetune.",
             suite={"filters": 32},
             budget={**budget, **quick, "test_steps": 3},
             algorithms={"scratch": {"inner_lr": 0.1}, "finetune": {"inner_lr": 0.1}},
-            shared=shared,
+            shared={**shared, "inner_lr": 0.03},
             like="mini-imagenet",
         ),
         "paper": Recipe(more, suite={"filters": 32}, budget=budget, shared=shared, like="mini-imagenet"),

@@ -18,7 +18,7 @@ from metabench.engine.blocks import build
 from metabench.engine.blocks.build import NoBlocksError, load_blocks
 from metabench.engine.blocks.function import Block, Settings
 from metabench.engine.blocks.fuse import fuse, running, weights_dtype
-from metabench.engine.learner import BatchedLearner
+from metabench.engine.learner import BatchedLearner, adapt_fully
 from metabench.engine.problem import build_problem
 from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
@@ -282,6 +282,25 @@ def test_the_bits_do_not_depend_on_threads_or_order():
     problem = build_problem(images(lambda: conv4(16)), 0)
     alone, *others = (direction(second(problem), Threaded(n), tasks(5, torch.float32)) for n in (1, 2, 3))
     assert all(torch.equal(alone, other) for other in others)
+
+
+def test_one_task_alone_is_adapted_and_predicted_by_blocks_to_the_same_bits():
+    problem, few = build_problem(images(), 0, dtype=torch.float64), tasks(3)
+
+    def outputs(plain_layers: bool, first: int, last: int) -> torch.Tensor:
+        learner = BatchedLearner(second(problem), Threaded(plain_layers=plain_layers))
+        learner.prepare(few)
+        support = map_tree(lambda leaf: leaf[first:last], few.support)
+        predictors = adapt_fully(learner, support, 2)
+        if learner.strategy.blocks:
+            learner.strategy.blocks.used = False
+        found = [predict(x) for predict, x in zip(predictors, few.query.x[first:last], strict=True)]
+        assert plain_layers or learner.strategy.blocks.used
+        return torch.stack(found)
+
+    together, alone = outputs(False, 0, 3), torch.cat([outputs(False, i, i + 1) for i in range(3)])
+    assert torch.equal(together, alone)
+    assert torch.allclose(alone, outputs(True, 0, 3), rtol=1e-10)
 
 
 def test_third_derivatives_are_refused_and_an_algorithm_that_needs_them_gets_its_layers():

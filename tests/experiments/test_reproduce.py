@@ -89,6 +89,25 @@ def test_what_was_set_otherwise_is_not_comparable_and_few_seeds_decide_nothing(t
         assert list(frame["reason"]) == [reason] * 2
 
 
+def test_what_a_source_does_not_say_has_a_stand_in_and_no_other_value_gets_a_verdict(tmp_path):
+    """Without one, a gap can be of the number of updates alone, and decides nothing."""
+    path = tmp_path / "unsaid.toml"
+    silent = TINY.replace("updates = 4, ", "")
+    for name, text, given, verdicts in (
+        ("a", silent.replace('masks = ""', 'masks = "", updates = 4'), {}, {"reproduced"}),
+        ("b", silent.replace('masks = ""', 'masks = "", updates = 4'), {"updates": 3}, {"not comparable"}),
+        ("c", silent, {"updates": 3}, {"reproduced"}),
+        ("d", silent.replace("value = 0.5", "value = 0.6").replace("value = 1.0", "value = 1.2"), {}, {"undecided"}),
+    ):
+        path.write_text(text, encoding="utf-8")
+        given["out"] = str(tmp_path / name)
+        made_up(reproduce.reproduction("sinusoid", given, str(path), dry=True), 0.5)
+        frame = metabench.reproduce("sinusoid", against=str(path), **given)
+        assert set(frame["verdict"]) == verdicts, name
+        named = frame["differences"].str.contains("updates: 3 here, 4 in place of what is not said there")
+        assert named.all() if name == "b" else not named.any()
+
+
 def test_the_list_says_what_is_here_and_what_it_costs(here, tiny):
     said = here("reproduce", "--list", "--against", tiny)
     assert not said.returncode, said.stderr
@@ -159,3 +178,4 @@ def test_every_installed_row_can_be_planned(registry):
         for name, value in {**row.setting, **row.facts}.items():
             if name in here and value != "" and name != "test_tasks":
                 assert here[name] == value or isinstance(value, str), f"{row.name}: {name}"
+        assert {*row.numbers[0].ours} - {*row.numbers[0].protocol} <= {*here}, f"{row.name}: stands in for nothing"

@@ -28,7 +28,7 @@ def test_the_numbers_of_a_row_differ_in_the_inner_steps_of_the_test_alone():
         facts = [{**number.protocol, "test_steps": 0} for number in row.numbers]
         assert all(each == facts[0] for each in facts), row.name
         assert len({number.protocol.get("test_steps") for number in row.numbers}) == len(row.numbers)
-        assert row.facts.get("test_steps", 0) == max(n.protocol.get("test_steps", 0) for n in row.numbers)
+        assert row.facts.get("test_steps", 0) == max((n.ours | n.protocol).get("test_steps", 0) for n in row.numbers)
 
 
 def test_a_row_is_found_by_its_name_in_any_order():
@@ -61,6 +61,8 @@ def test_what_is_not_installed_has_no_row():
 
 
 def test_what_stands_for_a_fact_is_what_is_set():
-    row = next(row for row in ROWS if row.numbers[0].ours.get("queries"))
+    row = next(
+        row for row in ROWS for first in row.numbers[:1] if {"queries"} <= first.ours.keys() & first.protocol.keys()
+    )
     number = row.numbers[0]
     assert row.facts["queries"] == number.ours["queries"] != number.protocol["queries"]

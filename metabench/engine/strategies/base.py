@@ -45,6 +45,10 @@ class Strategy(Protocol):
         """The results for the tasks along the leading axis of the trees, stacked in their order."""
         ...
 
+    def one(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
+        """The result for one task, its trees without an axis of tasks."""
+        return function(*trees)
+
     def mean(self, direction: MetaGradFn, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
         """The mean loss and direction, summed in the tasks' order."""
         ...

@@ -71,14 +71,15 @@ class Threaded(Strategy):
         """The results, one by one, in the tasks' order."""
         tasks = [map_tree(lambda leaf, i=i: leaf[i], trees) for i in range(leading_axis(trees))]
 
-        def call(task: Tree) -> Tree:
-            with rematerialising() if self.rematerialise else nullcontext(), running(self.blocks):
-                return function(*map_tree(self.layout, task))
+        return self.workers.each(lambda task: self.one(function, *task), tasks)
 
-        return self.workers.each(call, tasks)
+    def one(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
+        """See Strategy: in the layout of the kernels that run, by blocks where there are any."""
+        with rematerialising() if self.rematerialise else nullcontext(), running(self.blocks):
+            return function(*(map_tree(self.layout, tree) for tree in trees))
 
     def map(self, function: Callable[..., Tree], *trees: Tree) -> Tree:
-        """See Strategy."""
+        """See Strategy. One task's result keeps its layout, since it is not copied."""
         return stack(list(self.each(function, *trees)))
 
     def mean(self, direction: MetaGradFn, meta: Meta, tasks: Task, progress: float) -> tuple[Tensor, Meta]:
