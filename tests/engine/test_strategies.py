@@ -203,7 +203,7 @@ with torch.enable_grad():
 
 @pytest.mark.slow
 def test_a_process_outlives_its_threads():
-    """Without a wait four of six abort in torch with exit code 134. Copies of one that has imported torch never do."""
+    """Without a wait four of six abort in torch with exit code 134. Copies of one process never do."""
     began = [subprocess.Popen([sys.executable, "-c", THREADS]) for _ in range(4)]
     assert [process.wait() for process in began] == [0] * 4
 
