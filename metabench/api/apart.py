@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-from metabench.api.classes import Shape
+from metabench.api.classes import Shape, for_its_model_alone
 from metabench.api.contract import Batch, Pool, Predict, SampleFn, Suite, Task
 from metabench.api.few_shot import ImageTasks
 
@@ -20,37 +20,62 @@ GREY = (0.299, 0.587, 0.114)
 """ITU-R 601: what red, green and blue count for in brightness."""
 
 
-def trained_apart(suite: Suite, given: Mapping[str, int], wide: Callable[[int], Suite]) -> Suite:
-    """The suite with `train_ways`, `test_shots` and `test_queries` as given; 0 is as it is.
+def trained_apart(suite: Suite, given: Mapping[str, int], make: Callable[[int], Suite]) -> Suite:
+    """The suite with `train_ways`, `test_ways`, `test_shots` and `test_queries` as given; 0 is as it is.
 
-    `wide` makes the suite for a number of ways: its model has an output for each class of training, of which a task
-    of the test uses the first; the others do not count in its scores. Raises ValueError, `prepare` too.
+    `make` makes the suite for a number of ways. With `train_ways` the model has an output for each class of
+    training, of which a task of the test uses the first; the others do not count in its scores. `test_ways` is
+    Suite's. Raises ValueError, `prepare` too.
     """
     tasks = suite.sample
     if not isinstance(tasks, ImageTasks):
         raise ValueError(f"its tasks are of its own making, and have no {', '.join(given)}")
     ways, shots, queries = tasks.shape
-    test = Shape(ways, given.get("test_shots") or shots, given.get("test_queries") or queries)
-    training = Shape(given.get("train_ways") or ways, shots, queries)
-    if training.ways < ways:
-        raise ValueError(
-            f"train_ways is {training.ways}, and must be at least ways, {ways}: the model has as many outputs"
-        )
-    apart = ImageTasks(tasks.of, test, training)
+    wide, other = given.get("train_ways") or ways, given.get("test_ways") or ways
+    if wide < ways:
+        raise ValueError(f"train_ways is {wide}, and must be at least ways, {ways}: the model has as many outputs")
+    if other == 1:
+        raise ValueError("test_ways is 1, and must be at least 2")
+    if wide > ways and other != ways:
+        raise ValueError("train_ways and test_ways are both given: ways is training's where test_ways is the test's")
+    test = Shape(other, given.get("test_shots") or shots, given.get("test_queries") or queries)
+    apart = ImageTasks(tasks.of, test, Shape(wide, shots, queries))
 
     def prepare(before: Callable[[], None] = suite.prepare) -> None:
         before()
-        for split in ("train",) * (training.ways > ways) + ("validation", "test"):
-            apart.images(split)
+        for split in ("validation", "test"):
+            apart.images(split, "test_ways" if other != ways else "ways")
+        if wide > ways:
+            apart.images("train", "train_ways")
+
+    def model_for(number: int) -> Callable[[], nn.Module]:
+        with for_its_model_alone():
+            return make(number).model
 
     suite = suite._replace(sample=apart, prepare=prepare)
-    if training.ways == ways:
+    if other != ways:
+        return suite._replace(test_ways=other, test_model=model_for(other))
+    if wide == ways:
         return suite
     metrics = suite.metrics
     return suite._replace(
-        ways=training.ways,
-        model=wide(training.ways).model,
+        ways=wide,
+        model=model_for(wide),
         metrics=lambda predict, batch: metrics(among_present(predict, batch.y), batch),
+    )
+
+
+def as_tested(suite: Suite) -> Suite:
+    """The suite as its validation and test tasks have it, in training too: with `test_ways` for its `ways`."""
+    if suite.test_ways is None or suite.test_model is None:
+        return suite
+    tasks = suite.sample
+
+    def sample(split: str, n: int, generator: Generator) -> Task:
+        return tasks("validation" if split == "train" else split, n, generator)
+
+    return suite._replace(
+        sample=sample, ways=suite.test_ways, model=suite.test_model, test_ways=None, test_model=None
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -77,11 +79,24 @@ def digest_of(splits: Mapping[str, Images]) -> str:
     return whole.hexdigest()[:16]
 
 
-def check_classes(shape: Shape, split: str, classes: int) -> None:
-    """Raises ValueError if a split has too few classes for a task."""
-    if shape.ways > classes:
+for_its_model: ContextVar[bool] = ContextVar("for_its_model", default=False)
+
+
+@contextmanager
+def for_its_model_alone() -> Iterator[None]:
+    """Within it a suite can be made for more classes than its splits have: nothing of it is used but its model."""
+    token = for_its_model.set(True)
+    try:
+        yield
+    finally:
+        for_its_model.reset(token)
+
+
+def check_classes(shape: Shape, split: str, classes: int, word: str = "ways") -> None:
+    """Raises ValueError if a split has too few classes for a task; `word` is what says how many a task has."""
+    if shape.ways > classes and not for_its_model.get():
         raise ValueError(
-            f"ways is {shape.ways}, but the {split} split has {classes} classes: choose at most {classes}"
+            f"{word} is {shape.ways}, but the {split} split has {classes} classes: choose at most {classes}"
         )
 
 

@@ -29,7 +29,7 @@ def cross(
     they are told apart by `names`, and refused if two splits share one. Raises ValueError for suites that do not fit,
     `prepare` too, which looks at a task of each.
     """
-    for fact in ("ways", "higher_is_better", "step_points", "estimated"):
+    for fact in ("ways", "test_ways", "higher_is_better", "step_points", "estimated"):
         one, other = getattr(source, fact), getattr(target, fact)
         if one != other:
             raise ValueError(f"{names[0]} and {names[1]} do not fit: {fact} is {one} here and {other} there")

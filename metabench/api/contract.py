@@ -214,6 +214,11 @@ class Suite(NamedTuple):
     """The classes of a task, where targets are their indices from 0 and the model has an output for each."""
     head: str = ""
     """The name of the model's last layer, as `named_modules` has it; where it is empty, it is found by use."""
+    test_ways: int | None = None
+    """The classes of a validation or test task, where they are not `ways`: for algorithms of which nothing that is
+    learnt belongs to a class, as of prototypical networks. Others do not fit."""
+    test_model: Callable[[], nn.Module] | None = None
+    """The model with an output for each of `test_ways`."""
     step_points: int = 0
     """Points of the support set that an inner step takes, in turn, as trajectories of its own; 0 takes all."""
     later_lr: float = 1.0

@@ -101,10 +101,10 @@ class ImageTasks:
         """Of the tasks of a split."""
         return self.training if self.training and split == "train" else self.shape
 
-    def images(self, split: str) -> Images:
-        """Those of a split; raises ValueError where they are not enough for its tasks."""
+    def images(self, split: str, word: str = "ways") -> Images:
+        """Those of a split; raises ValueError where they are not enough for its tasks, see check_classes."""
         found, shape = self.of(split), self.shape_of(split)
-        check_classes(shape, split, len(found.names))
+        check_classes(shape, split, len(found.names), word)
         refuse_small(found, shape, "")
         return found
 

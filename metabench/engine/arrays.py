@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Batch, Suite, Task
+from metabench.api.apart import as_tested
 from metabench.engine.seeds import random_generator
 from metabench.errors import UserError
 
@@ -28,7 +29,8 @@ class Form(NamedTuple):
 
 
 def form_of(suite: Suite) -> Form:
-    """The form of the points of a suite, seen in a training task."""
+    """The form of the points of a suite, seen in a task of those that it is tested on."""
+    suite = as_tested(suite)
     support = suite.sample("train", 1, random_generator("form")).support
     x, y = support.x[0], support.y[0]
     return Form(tuple(x.shape[1:]), x.is_floating_point(), tuple(y.shape[1:]), y.is_floating_point(), suite.ways)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from metabench.api import Algorithm, Learner, Suite, cross, shifted
-from metabench.api.apart import augmented, trained_apart
+from metabench.api.apart import as_tested, augmented, trained_apart
+from metabench.api.trees import flatten
 from metabench.engine.own_model import with_own
 from metabench.engine.problem import DTYPES, build_problem
 from metabench.errors import NotApplicableError, UserError
-from metabench.records.domains import domains
+from metabench.records.domains import domains, own_parameters
 from metabench.records.trials import Trial
 from metabench.registry import added
 from metabench.registry.compound import VALIDATE
@@ -58,23 +59,43 @@ def assembled(
     return suite
 
 
-def own_parameters(parameters: dict[str, Any], name: str) -> dict[str, Any]:
-    """Of the parameters of two suites those of one, by the names that it knows them by."""
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
-
-
 def build_algorithm(registry: Registry, suite: Suite, trial: Trial, device: str) -> Algorithm | Learner:
-    """What the trial's algorithm makes of the suite's model; raises NotApplicableError if it is not made for it."""
+    """What the trial's algorithm makes of the suite's model; raises NotApplicableError if it is not made for it.
+
+    Where a test task has another number of classes, the inner loop is that of the algorithm for so many.
+    """
     entry = registry.get("algorithm", trial.algorithm)
-    problem = build_problem(suite, trial.seed, device, DTYPES[trial.precision], trial.precision)
-    try:
+
+    def made_for(suite: Suite) -> Algorithm | Learner:
+        problem = build_problem(suite, trial.seed, device, DTYPES[trial.precision], trial.precision)
         made: Algorithm | Learner = entry.factory(problem, **entry.resolve(trial.algorithm_parameters))
+        return made
+
+    try:
+        made = made_for(suite)
+        return made if suite.test_ways is None else tested_otherwise(made, made_for(as_tested(suite)), suite)
     except NotApplicableError:
         raise
     except (ValueError, UserError) as error:
         raise UserError(f"Algorithm '{trial.algorithm}': {error}") from None
-    return made
+
+
+def tested_otherwise(trained: Algorithm | Learner, tested: Algorithm | Learner, suite: Suite) -> Algorithm:
+    """The algorithm for the suite's `ways`, with the inner loop of that for its `test_ways`, from the same state.
+
+    Raises NotApplicableError where what is learnt is of other shapes there, as a head with a row for each class is.
+    """
+    if not isinstance(trained, Algorithm) or not isinstance(tested, Algorithm):
+        raise NotApplicableError("it is a Learner of its own, which is made for one number of classes (test_ways)")
+    if trained.objective is None and trained.meta_grad is None:
+        return tested
+    here, there = ([tuple(leaf.shape) for leaf in flatten(one.init())[0]] for one in (trained, tested))
+    if here != there:
+        raise NotApplicableError(
+            f"what it learns is made for tasks of {suite.ways} classes, and those of the test have {suite.test_ways} "
+            "(test_ways)"
+        )
+    return trained._replace(inner=tested.inner)
 
 
 def refuse_overlap(name: str, suite: Suite) -> None:

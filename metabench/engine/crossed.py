@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from metabench.api import Learner
-from metabench.engine.build import build_suite, own_parameters
+from metabench.engine.build import build_suite
 from metabench.engine.digests import code_digests, code_now, data_digests
 from metabench.engine.environment import version_of
 from metabench.engine.kept_state import read_state, restore
@@ -14,21 +14,10 @@ from metabench.engine.seeds import streams_kept
 from metabench.engine.state import TrialRun, TrialState
 from metabench.errors import UserError, one_line
 from metabench.records import store
-from metabench.records.domains import domains
 from metabench.records.files import DamagedError
 from metabench.records.matching import changes
 from metabench.records.record import Record
 from metabench.records.trials import Trial
-
-
-def trained_alone(trial: Trial) -> Trial | None:
-    """The trial of the same training that is tested on its source; None where there is no such trial."""
-    source, *others = domains(trial.suite)
-    if not others or trial.suite_parameters.get("validate") != "source":
-        return None
-    return msgspec.structs.replace(
-        trial, suite=source.name, suite_parameters=own_parameters(trial.suite_parameters, source.name)
-    )
 
 
 def take_training(run: TrialRun, learner: Learner, state: TrialState) -> str:
@@ -37,7 +26,7 @@ def take_training(run: TrialRun, learner: Learner, state: TrialState) -> str:
     Returns what the record should say of it; empty where the trial is trained itself. Only learners that are
     functions of one task: what another has drawn from global random streams would be missing.
     """
-    alone = trained_alone(run.trial)
+    alone = run.trial.trained_alone
     if alone is None or run.keeper.results is None or not isinstance(learner, BatchedLearner) or state.update:
         return ""
     try:

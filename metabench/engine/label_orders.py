@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Batch, Suite, Task
+from metabench.api.apart import as_tested
 from metabench.api.trees import leading_axis
 from metabench.engine.seeds import random_generator
 from metabench.engine.state import TrialRun
@@ -21,7 +22,7 @@ SPREAD = "over_labels"
 
 def numberings(run: TrialRun, suite: Suite, block: Task, number: int) -> Tensor:
     """int64 [numberings, tasks, ways]: the new index of each class, the first as it is; the same for every trial."""
-    ways, tasks = suite.ways or 1, leading_axis(block)
+    ways, tasks = as_tested(suite).ways or 1, leading_axis(block)
     generator = random_generator(run.trial.stream("test"), "labels", number)
     others = torch.rand(run.trial.label_permutations - 1, tasks, ways, generator=generator).argsort(-1)
     return torch.cat([torch.arange(ways).expand(1, tasks, ways), others])

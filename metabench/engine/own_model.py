@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from metabench.api import Suite
+from metabench.api.apart import as_tested
 from metabench.engine.seeds import random_generator
 from metabench.errors import one_line
 from metabench.registry.own_models import Own, load
@@ -29,27 +30,37 @@ def with_own(suite: Suite, own: Own, parameters: Mapping[str, Any]) -> Suite:
     """The suite as it is, or with what the user brings. Raises ValueError in one line, `prepare` too."""
     if own == Own():
         return suite
-    make = suite.model
-    if own.model:
-        make = functools.partial(network, load(own.model), own.model, suite, dict(parameters))
-    plain = make
     weights = functools.cache(functools.partial(read_weights, own.weights))
 
-    def started() -> nn.Module:
-        model = plain()
-        start(model, weights(), own.weights)
-        return model
+    def plain_of(suite: Suite) -> Callable[[], nn.Module]:
+        if not own.model:
+            return suite.model
+        return functools.partial(network, load(own.model), own.model, suite, dict(parameters))
+
+    def model_of(suite: Suite) -> Callable[[], nn.Module]:
+        return functools.partial(started, plain_of(suite), weights, own.weights) if own.weights else plain_of(suite)
+
+    plain, tested = plain_of(suite), as_tested(suite)
 
     def prepare() -> None:
         suite.prepare()
         with torch.random.fork_rng(devices=[]):
-            refuse_other_width(suite, (started if own.weights else plain)(), own.model or "the model")
+            for one in (suite,) if tested is suite else (suite, tested):
+                refuse_other_width(one, model_of(one)(), own.model or "the model")
 
     return suite._replace(
-        model=started if own.weights else plain,
+        model=model_of(suite),
+        test_model=model_of(tested) if suite.test_model else None,
         prepare=prepare,
         notes=lambda: (*suite.notes(), *([note(plain(), weights(), own.weights)] if own.weights else [])),
     )
+
+
+def started(make: Callable[[], nn.Module], weights: Callable[[], dict[str, Tensor]], path: str) -> nn.Module:
+    """A model that begins at the weights of a file."""
+    model = make()
+    start(model, weights(), path)
+    return model
 
 
 def example(suite: Suite) -> Tensor:

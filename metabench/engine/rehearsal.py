@@ -12,6 +12,8 @@ from metabench.api.trees import map_tree
 from metabench.engine.evaluate import score
 from metabench.engine.guards import close, copy_of, same
 from metabench.engine.learner import BatchedLearner, adapt_fully
+from metabench.engine.problem import to_device_dtype
+from metabench.engine.seeds import random_generator
 from metabench.errors import UserError
 
 STEPS = 1
@@ -26,19 +28,20 @@ def rehearse(learner: Learner, suite: Suite, tasks: Task, who: str) -> None:
     own state, or predicts differently the second time.
     """
     task = map_tree(lambda leaf: leaf[:1].clone(), tasks)
-    given, state = copy_of(task), copy_of(learner.state_dict())
+    judged = task if suite.test_ways is None else validation_task(suite, task)
+    given, state = copy_of((task, judged)), copy_of(learner.state_dict())
     found = []
     for _ in range(2):
-        adapted = adapt_fully(learner, task.support, STEPS)
-        score(suite, adapted, task, inductive=False)
-        found.append(outputs(suite, adapted[0], task))
+        adapted = adapt_fully(learner, judged.support, STEPS)
+        score(suite, adapted, judged, inductive=False)
+        found.append(outputs(suite, adapted[0], judged))
     if isinstance(learner, BatchedLearner) and learner.trainable:
         token = watched.set(True)
         try:
             learner.direction(task, 0.0)
         finally:
             watched.reset(token)
-    if not same(task, given):
+    if not same((task, judged), given):
         raise UserError(f"{who} writes into the task that it is given. Write x + noise, not x += noise.")
     if not same(copy_of(learner.state_dict()), state):
         raise UserError(f"{who} changes its own state when it adapts to a task: the next task would feel it.")
@@ -48,6 +51,12 @@ def rehearse(learner: Learner, suite: Suite, tasks: Task, who: str) -> None:
             f"{who} adapts to the same task twice and predicts differently, by up to {gap:.2g}: it draws random "
             "numbers, or keeps something from task to task."
         )
+
+
+def validation_task(suite: Suite, like: Task) -> Task:
+    """One, where a training task is and in its dtype."""
+    x = like.support.x
+    return to_device_dtype(suite.sample("validation", 1, random_generator("rehearsal")), str(x.device), x.dtype)
 
 
 def outputs(suite: Suite, predict: Predict, task: Task) -> Tensor:

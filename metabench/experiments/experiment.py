@@ -46,6 +46,13 @@ class Experiment(NamedTuple):
     outdated: Mapping[str, str] = MappingProxyType({})
     """By trial id the checksum of a record that is to be replaced, since the code or the data were changed."""
 
+    @property
+    def after(self) -> dict[str, str]:
+        """By trial id that of a pending trial with the same training, whose state it takes where that is kept."""
+        ids = {trial.id for trial in self.pending} if self.execution.keep_state else set()
+        alone = {trial.id: trial.trained_alone for trial in self.pending}
+        return {name: first.id for name, first in alone.items() if first is not None and first.id in ids}
+
     def outcomes(
         self,
         on_progress: Callable[[Progress], None] = lambda sign: None,
@@ -60,7 +67,7 @@ class Experiment(NamedTuple):
         locks = TrialLocks(self.out, self.options.retry_failed, self.outdated)
         timeout, memory = self.options.trial_timeout, self.options.memory_limit
         limits = Limits(seconds_of(timeout) if timeout else None, bytes_of(memory) if memory else None)
-        queue = Queue(self.pending, locks, limits)
+        queue = Queue(self.pending, locks, limits, self.after)
         failed = Event()
         setup = ExecutorSetup(self.out, self.execution, run_trial, self.jobs, self.options.scheduler)
         executor = make_executor(self.options.executor, setup)
@@ -79,6 +86,7 @@ class Experiment(NamedTuple):
                     with store.writing(self.out):
                         store.write(self.out, outcome)
                     locks.release(outcome.record.trial)
+                    queue.on_end(outcome.record.trial)
                     queue.waiting.extend(more(outcome))
                     if self.options.fail_fast and outcome.record.is_failure:
                         failed.set()

@@ -11,6 +11,7 @@ import msgspec
 from metabench.errors import UserError, missing
 from metabench.experiments.learners import learner_of
 from metabench.records import store
+from metabench.records.domains import own_parameters
 from metabench.records.frames import task_rows
 from metabench.records.record import Record
 from metabench.records.trials import Execution, Protocol, Trial
@@ -92,8 +93,6 @@ def changed(trial: Trial, budget: dict[str, int], protocol: Protocol | None) -> 
 
 def elsewhere(trial: Trial, name: str, registry: Registry, given: dict[str, Any]) -> Trial:
     """The trial as if it were tested on the suite of that name: `emnist`, or `omniglot:emnist`. Raises UserError."""
-    from metabench.engine.build import own_parameters
-
     trained, _, _ = trial.suite.partition(":")
     source, colon, target = name.partition(":")
     if colon and source != trained:

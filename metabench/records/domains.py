@@ -7,8 +7,9 @@ of a suite, with what is changed for this domain alone: `+rotate=30` (see SHIFTS
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 NAME = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9][a-z0-9+_-]{0,39}")
 """What algorithms and suites may be called: their names name files, on Windows too, which reserves a few."""
@@ -96,6 +97,12 @@ def domain(name: str) -> Domain:
     if not NAME.fullmatch(suite) or "".join(f"+{key}={value}" for key, value in changes) != rest:
         raise ValueError(f"{name!r} is no name of a suite, as `omniglot` and `omniglot+rotate=30` are")
     return Domain(name, suite, changes)
+
+
+def own_parameters(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Of the parameters of two suites those of one, by the names that it knows them by."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in parameters.items() if key.startswith(prefix)}
 
 
 def is_made(name: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
 
-from metabench.records.domains import NAME, domains, file_name
+from metabench.records.domains import NAME, domains, file_name, own_parameters
 from metabench.records.plugin_files import PluginFile
 
 Protocol = Literal["transductive", "inductive", "both"]
@@ -158,6 +158,15 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         source, target = domains(self.suite)[0], domains(self.suite)[-1]
         of_target = split == "test" or (split == "validation" and self.suite_parameters.get("validate") == "target")
         return (target if of_target else source).suite
+
+    @property
+    def trained_alone(self) -> Trial | None:
+        """The trial of the same training that is tested on its source; None where there is no such trial."""
+        source, *others = domains(self.suite)
+        if not others or self.suite_parameters.get("validate") != "source":
+            return None
+        own = own_parameters(self.suite_parameters, source.name)
+        return msgspec.structs.replace(self, suite=source.name, suite_parameters=own)
 
     @property
     def id(self) -> str:

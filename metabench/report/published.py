@@ -108,7 +108,7 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     wanted = (number.ours | number.protocol).get(STEPS, reached)
     steps = min(reached, wanted) if isinstance(wanted, int) else reached
     here = facts(group) | {STEPS: steps}
-    for name in ("weights", "train_ways", "augment"):  # what a source that does without need not deny
+    for name in ("weights", "train_ways", "test_ways", "augment"):  # what a source that does without need not deny
         if here.get(name) and name not in number.protocol.keys() | number.setting.keys():
             number = number._replace(protocol={**number.protocol, name: "nothing said of it"})
     unlike = [name for name in sorted(number.protocol) if not alike(here.get(name), number.protocol[name])]

@@ -55,6 +55,7 @@ def ways(case: SuiteCase) -> None:
     Typical causes: labels of the data set rather than of the task, `ways` that does not follow a parameter.
     Remedy: number the classes of a task from 0, and build the model for as many.
     """
+    case = case.tested
     count = case.suite.ways
     if count is None:
         return
@@ -83,6 +84,7 @@ def judges(case: SuiteCase) -> None:
     Typical causes: a missing `.mean()`, a metric that returns a float, `log(0)`.
     Remedy: return 0-dimensional tensors.
     """
+    case = case.tested
     problem = case.problem()
     task = first_of(to_device_dtype(case.tasks("test", 1), "cpu"))
     weights = problem.init()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from metabench.api import Batch, Params, Problem, Suite, SuiteFactory, Task
+from metabench.api.apart import as_tested
 from metabench.api.collecting import collected
 from metabench.api.trees import flatten, map_tree
 from metabench.engine.problem import build_problem
@@ -50,6 +51,11 @@ class SuiteCase(NamedTuple):
         """The suite's model at seed 0, always the same."""
         seed_everything(0)
         return build_problem(self.suite, 0, dtype=dtype)
+
+    @property
+    def tested(self) -> SuiteCase:
+        """The suite as its test tasks have it: their number of classes may be another."""
+        return self._replace(suite=as_tested(self.suite))
 
     def met(self, problem: Problem, batch: Batch, weights: Params | None = None) -> Batch:
         """What the model, untrained without `weights`, meets of one task's batch: see Suite.collect."""

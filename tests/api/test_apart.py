@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from metabench.api import Shape, Splits, of_classes
-from metabench.api.apart import augmented, trained_apart
+from metabench.api.apart import as_tested, augmented, trained_apart
+from metabench.api.classes import check_classes
 from metabench.api.few_shot import image_suite
 from metabench.engine.seeds import random_generator
 
@@ -59,13 +60,44 @@ def test_tasks_that_do_not_change_are_drawn_as_before():
     ("given", "words"),
     [
         ({"train_ways": 2}, "train_ways is 2, and must be at least ways, 3"),
-        ({"train_ways": 7}, "ways is 7, but the train split has 6 classes"),
+        ({"train_ways": 7}, "train_ways is 7, but the train split has 6 classes"),
+        ({"test_ways": 7}, "test_ways is 7, but the validation split has 6 classes"),
+        ({"test_ways": 1}, "test_ways is 1, and must be at least 2"),
+        ({"train_ways": 4, "test_ways": 5}, "train_ways and test_ways are both given"),
         ({"test_queries": 8}, "shots . queries is 9, but class 'class 6' has 8 images"),
     ],
 )
 def test_what_the_data_cannot_give_is_one_line(given, words):
     with pytest.raises(ValueError, match=words):
         trained_apart(colours(), given, colours).prepare()
+
+
+def test_training_may_have_more_classes_than_a_task_of_the_test_could():
+    """Whatever else a factory refuses: 16 classes to validate on are no limit to the 64 of training."""
+
+    def narrow(ways: int = 3):
+        check_classes(Shape(ways, 1, 2), "validation", 4)
+        return colours(ways)
+
+    suite = trained_apart(narrow(), {"train_ways": 5}, narrow)
+    suite.prepare()
+    assert suite.model()(drawn(suite).support.x[0]).shape == (5, 5)
+    with pytest.raises(ValueError, match="ways is 5, but the validation split has 4 classes"):
+        narrow(5)
+
+
+@pytest.mark.parametrize("other", [2, 5])
+def test_validation_and_test_may_have_tasks_of_other_ways_and_a_model_for_them(other):
+    suite = trained_apart(colours(), {"test_ways": other}, colours)
+    suite.prepare()
+    assert (suite.ways, suite.test_ways) == (3, other)
+    assert torch.equal(drawn(suite).query.x, drawn(colours()).query.x)
+    for split in ("validation", "test"):
+        assert torch.equal(drawn(suite, split).query.x, drawn(colours(other), split).query.x)
+    tested = as_tested(suite)
+    assert tested.ways == other
+    assert tested.model()(drawn(tested).support.x[0]).shape == (other, other)
+    assert as_tested(colours()).sample is not tested.sample
 
 
 def test_a_suite_with_tasks_of_its_own_making_is_refused():

@@ -10,6 +10,7 @@ from metabench.engine.kept_state import read_state
 from metabench.engine.run import run_trial
 from metabench.engine.tasks import task_blocks
 from metabench.errors import UserError
+from metabench.experiments.experiment import Experiment
 from metabench.experiments.options import Options
 from metabench.experiments.planning import plan_experiment, plan_trials
 from metabench.experiments.setup import prepare_data
@@ -187,6 +188,18 @@ def test_trained_once_and_tested_on_two(registry, tmp_path):
         assert taken.record.selected_update == apart.record.selected_update
         assert read_state(taken.state)[0]["id"] == trials[name].id
     assert [trial.suite for trial in planned(registry, "one:two", "one").values()] == ["one", "one:two"]
+
+
+def test_it_begins_when_the_training_that_it_takes_has_ended(registry, tmp_path):
+    trials = planned(registry, "one", "two", "one:two")
+    pending = tuple(trials.values())
+
+    def after(pending, **how) -> dict[str, str]:
+        return Experiment(tmp_path, Options(), pending, pending, Execution(**how), jobs=2).after
+
+    assert after(pending, keep_state=True) == {trials["one:two"].id: trials["one"].id}
+    assert after(pending, keep_state=False) == {}
+    assert after((trials["two"], trials["one:two"]), keep_state=True) == {}
 
 
 @pytest.mark.parametrize("case", ["other code", "other data", "no state", "validated elsewhere", "damaged"])

@@ -92,6 +92,27 @@ def test_workers_share_out_the_devices(tmp_path):
     assert sorted(found) == ["cuda:0", "cuda:1"]
 
 
+def test_a_trial_waits_for_the_end_of_that_whose_training_it_takes(tmp_path):
+    first, second, other = map(trial, ("first", "second", "other"))
+    queue = Queue([second, first, other], TrialLocks(tmp_path), Limits(), {second.id: first.id})
+    assert [queue.take(), queue.take(), queue.take()] == [first, other, None]
+    queue.on_end(other)
+    assert queue.take() is None
+    assert queue
+    queue.on_end(first)
+    assert queue.take() == second
+    assert not queue
+
+
+def test_nor_does_it_wait_longer_than_another_driver_takes_for_it(tmp_path):
+    first, second = map(trial, ("first", "second"))
+    store.write(tmp_path, outcome(first))
+    queue = Queue([second, first], TrialLocks(tmp_path), Limits(), {second.id: first.id})
+    assert queue.take() is None  # the first has a record, as is found now
+    queue.next_try = 0.0
+    assert queue.take() == second
+
+
 def test_a_trial_that_gets_further_each_time_is_not_given_up(tmp_path):
     outcomes, _ = run(tmp_path, trial("advances"))
     assert outcomes["advances"].reason == "xxxxxx"

@@ -14,6 +14,8 @@ from PIL import Image
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites.cub import cub
 from metabench_plugins.suites.tiered_imagenet import tiered_imagenet
 from tests.malformed import Evil
@@ -127,3 +129,15 @@ def test_a_pickle_of_tiered_imagenet_runs_nothing(tmp_path):
     with pytest.raises(DataError, match="the pickle is refused: it asks for posix.mkdir"):
         tiered_imagenet(path=str(path), sample=True).prepare()
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cub", "tiered-imagenet"])
+def test_the_kit_passes(birds, tmp_path, registry, name):
+    made = (
+        cub(path=str(birds), **SMALL)
+        if name == "cub"
+        else tiered_imagenet(path=str(folders(tmp_path)), sample=True, queries=1, filters=2)
+    )
+    results = check_suite(SuiteCase(made, name, registry))
+    assert [result for result in results if result.verdict == "failed"] == []

@@ -11,6 +11,8 @@ import torch
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites.series import series
 
 
@@ -88,3 +90,8 @@ def test_what_is_no_series_is_one_line(tmp_path, name, content, words):
         series(path=str(folder), **GIVEN).prepare()
     assert str(caught.value).startswith("Suite 'series': ")
     assert "\n" not in str(caught.value)
+
+
+def test_the_kit_passes(tmp_path, registry):
+    results = check_suite(SuiteCase(series(path=str(npz_archive(tmp_path)), **GIVEN), "series", registry))
+    assert [result for result in results if result.verdict == "failed"] == []

@@ -11,6 +11,8 @@ import torch
 
 from metabench.api import DataError
 from metabench.engine.seeds import random_generator
+from metabench.testing.conformance import check_suite
+from metabench.testing.suite_task_checks import SuiteCase
 from metabench_plugins.suites.torchvision_sets import DATASETS, torchvision
 
 datasets = pytest.importorskip("torchvision.datasets")
@@ -54,3 +56,10 @@ def test_what_is_not_there_is_one_line(kmnist):
 def test_torchvision_has_it_and_takes_what_its_parts_are_made_by(name):
     taken = inspect.signature(getattr(datasets, name)).parameters
     assert {"root", "download", *DATASETS[name].parts[0]} <= taken.keys()
+
+
+def test_the_kit_passes(kmnist, registry):
+    made = torchvision(dataset="KMNIST", queries=3, size=16, filters=2)
+    alike = {"query-apart": "the images of a class are all alike here"}
+    results = check_suite(SuiteCase(made, "torchvision", registry), alike)
+    assert [result for result in results if result.verdict == "failed"] == []

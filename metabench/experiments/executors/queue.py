@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from metabench.records.locks import Claim
@@ -42,8 +42,12 @@ class Limits(NamedTuple):
 class Queue:
     """The trials that are left. Each is handed out under its lock, and again if its process dies."""
 
-    def __init__(self, trials: Iterable[Trial], locks: TrialLocks, limits: Limits) -> None:
+    def __init__(
+        self, trials: Iterable[Trial], locks: TrialLocks, limits: Limits, after: Mapping[str, str] | None = None
+    ) -> None:
         self.waiting = deque(trials)
+        self.after = dict(after or {})
+        """By trial id that of a trial of these which must have ended before, since its training is used again."""
         self.locks = locks
         self.limits = limits
         self.reclaimed: deque[Trial] = deque()
@@ -64,13 +68,25 @@ class Queue:
             return None
         for _ in range(len(self.waiting)):
             trial = self.waiting.popleft()
+            if trial.id in self.after:
+                self.waiting.append(trial)
+                continue
             verdict = self.locks.claim(trial)
             if verdict is Claim.ACQUIRED:
                 return trial
-            if verdict is Claim.BUSY:  # once DONE it needs no run: another driver finished it
+            if verdict is Claim.BUSY:
                 self.waiting.append(trial)
+            else:  # it needs no run: another driver finished it
+                self.on_end(trial)
         self.next_try = time.monotonic() + RETRY_LOCKED_S
         return None
+
+    def on_end(self, trial: Trial) -> None:
+        """A trial has a record: those that wait for it may begin."""
+        before = len(self.after)
+        self.after = {name: first for name, first in self.after.items() if first != trial.id}
+        if len(self.after) < before:
+            self.next_try = 0.0
 
     def on_checkpoint(self, trial: Trial, update: int) -> None:
         """Note a checkpoint: a new one resets the death counter."""
