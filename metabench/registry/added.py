@@ -26,7 +26,7 @@ ADDED = (
         COUNT,
         0,
         "Classes of a validation or test task, where `ways` are training's: for algorithms that learn nothing of a "
-        "class, such as protonet, r2d2 and unicorn; 0 takes `ways`.",
+        "single class; 0 takes `ways`.",
     ),
     added("test_shots", COUNT, 0, "Support points of each class in validation and test; 0 takes `shots`."),
     added("test_queries", COUNT, 0, "Query points of each class in validation and test; 0 takes `queries`."),
