@@ -31,6 +31,14 @@ def environment(device: str) -> Provenance:
     )
 
 
+def load_now() -> float | None:
+    """Processes that want a core, over a minute; None where the system does not count them."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
 def bits(device: str, deterministic: bool, strategy: str, layers: str) -> str:
     """What a record promises to whoever runs its trial again."""
     if device.startswith("cuda") and not deterministic:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import torch
 
-from metabench.engine.environment import bits, environment
+from metabench.engine.environment import bits, environment, load_now
 from metabench.engine.evaluate import Tested
 from metabench.engine.measure import peak_memory_mb
 from metabench.engine.state import TrialRun, TrialState
-from metabench.records.provenance import PluginOrigins, Provenance
+from metabench.errors import UserError
+from metabench.records.provenance import Defaults, PluginOrigins, Provenance
 from metabench.records.record import Outcome, Record
 from metabench.records.status import Status
 
@@ -89,5 +90,24 @@ def provenance_of(run: TrialRun, state: TrialState, ending: Ending, notice: str,
         bits=bits(device, execution.deterministic, state.strategy, state.layers),
         notice=notice,
         digests=run.digests,
+        load=None if run.load is None or (now := load_now()) is None else (run.load, now),
+        defaults=defaults_of(run),
         plugins=PluginOrigins(origin("algorithm", trial.algorithm), origin("suite", trial.suite)),
+    )
+
+
+def defaults_of(run: TrialRun) -> Defaults:
+    """Which parameters have their factory's default; none where there is no such plugin."""
+
+    def names(kind: str, name: str, values: dict[str, Any]) -> tuple[str, ...]:
+        try:
+            known = run.registry.get(kind, name).parameters
+        except UserError:
+            return ()
+        return tuple(each for each, of in known.items() if each in values and values[each] == of.default)
+
+    trial = run.trial
+    return Defaults(
+        names("suite", trial.suite, trial.suite_parameters),
+        names("algorithm", trial.algorithm, trial.algorithm_parameters),
     )

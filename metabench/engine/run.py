@@ -15,6 +15,7 @@ from metabench.engine.checkpointing import Checkpoints, Saved
 from metabench.engine.crossed import take_training
 from metabench.engine.digests import code_digests, code_now, data_digests, refuse_changed
 from metabench.engine.divergence import DivergedError
+from metabench.engine.environment import load_now
 from metabench.engine.evaluate import test
 from metabench.engine.kept_state import kept_state
 from metabench.engine.learner import layers_of, strategy_of
@@ -59,7 +60,7 @@ def run_trial(
     and StoppedError raised.
     """
     registry, keeper = registry or load_registry(execution.plugins), keeper or NullCheckpointStore()
-    run = TrialRun(trial, execution, registry, Heartbeat(trial.id, on_progress), keeper, stopping)
+    run = TrialRun(trial, execution, registry, Heartbeat(trial.id, on_progress), keeper, stopping, load=load_now())
     state, checkpoints, learner, tested, kept = TrialState(), None, None, None, NOTHING
     ending = Ending("ok")
     try:

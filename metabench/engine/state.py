@@ -58,6 +58,8 @@ class TrialRun(NamedTuple):
     """Whether it is asked to stop."""
     digests: Digests = Digests()
     """Of what it is computed from; of the data once they are prepared."""
+    load: float | None = None
+    """The machine's when it began; see engine.environment."""
 
     @property
     def dtype(self) -> torch.dtype:

@@ -39,6 +39,13 @@ class Digests(msgspec.Struct, frozen=True, omit_defaults=True):
         return ", ".join(f"{name} {value}" for name, value in known if value is not None)
 
 
+class Defaults(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The parameters that have their factory's default, by name. Empty is unknown, or none."""
+
+    suite: tuple[str, ...] = ()
+    algorithm: tuple[str, ...] = ()
+
+
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a record says about the machine and the code that made it.
 
@@ -72,6 +79,9 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether Execution.rematerialise was asked for."""
     plain_layers: bool | None = None
     """Whether Execution.plain_layers was asked for."""
+    load: tuple[float, float] | None = None
+    """The machine's, over a minute, when the trial began and when it ended: more than `threads` is other work."""
+    defaults: Defaults = Defaults()
     bits: str | None = None
     """What is promised to whoever runs the trial again."""
     notice: str = ""

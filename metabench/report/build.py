@@ -94,14 +94,15 @@ def build_report(
     groups = sweeps.chosen_of(everything)
     beside = published.against(groups, book) if book else []
     cautions = [
-        *mismatches(fit), *tuning.cautions(groups), *sweeps.cautions(groups), *merged.notes,
+        *mismatches(fit), *tuning.cautions(groups), *sweeps.cautions(groups), *provenance.busy(fit), *merged.notes,
     ]  # fmt: skip
     mixtures = provenance.mixtures(fit)
     if book and not beside:
         cautions.append(published.nothing(groups, book))
     tables = {"summary": summary(groups, columns), "trials": trials(records, columns)}
     tables |= statistics_tables.tables(groups) | speed.tables(groups) | transfer.tables(groups)
-    tables |= sweeps.tables(groups)
+    tables |= sweeps.tables(groups) | {"settings": model.settings(groups)}
+    tables["provenance"] = pd.DataFrame(facts := provenance.provenance(fit))
     if book:
         tables["published"] = published.frame(beside)
     wanted = tuple(form for form in FORMATS if form in (formats or FORMATS))
@@ -123,7 +124,7 @@ def build_report(
         suites=model.suites(groups),
         settings=model.compared(groups),
         tuning=tuning.lines(groups),
-        provenance=provenance.provenance(fit),
+        provenance=facts,
         trials=trial_details.encoded(fit, columns),
         tables=tuple(tables),
         formats=wanted,

@@ -85,7 +85,7 @@ def amount(value: float | None) -> str:
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
-def timing(value: float | None, spread: float | None, _metric: str) -> str:
+def timing(value: float | None, spread: float | None) -> str:
     """`15 ± 1`: two digits, and the standard deviation over seeds with one."""
     if not known(value):
         return "–"
@@ -94,10 +94,9 @@ def timing(value: float | None, spread: float | None, _metric: str) -> str:
 
 def rounded(value: float, digits: int) -> str:
     """So many digits, without a power of ten."""
-    if not value:
-        return "0"
-    places = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{round(value, places):,.{max(places, 0)}f}"
+    near = float(f"{value:.{digits - 1}e}")  # 9.96 has two digits as 10, not as 10.0
+    places = digits - 1 - math.floor(math.log10(abs(near))) if near else 0
+    return f"{near:,.{max(places, 0)}f}"
 
 
 def known(value: float | None) -> TypeGuard[float]:
@@ -154,7 +153,7 @@ FORMATS: dict[Format, Callable[[Any, Any, str], str]] = {
     "text": lambda value, beside, metric: "–" if value is None or value == "" else f"{value}",
     "number": lambda value, beside, metric: f"{value}",
     "count": lambda value, beside, metric: f"{value:,.0f}" if known(value) else "–",
-    "timing": lambda value, beside, metric: timing(value, beside, metric),
+    "timing": lambda value, beside, metric: timing(value, beside),
     "amount": lambda value, beside, metric: amount(value),
     "truth": lambda value, beside, metric: {True: "yes", False: "no"}.get(value, "–"),
     "score": with_interval,

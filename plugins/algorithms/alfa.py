@@ -76,10 +76,10 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 @hookimpl
 def register_recipes() -> PackageRecipes:
     """The authors' alfa+maml.json, for mini-ImageNet (with 48 filters), and on other suites MAML's step sizes."""
-    colour = {"inner_lr": 0.01, "inner_steps": 5, "decay": 5e-4, "meta_batch_size": 2, "test_steps": 5}
+    steps = {"inner_steps": 5, "test_steps": 5}
     return {
-        ("sinusoid", "*"): {"alfa": {"inner_steps": 5, "test_steps": 5}},
-        ("omniglot", "*"): {"alfa": {"inner_steps": 5, "test_steps": 5}},
-        ("mini-imagenet", "*"): {"alfa": colour},
-        ("mini-imagenet", "paper"): {"alfa": {"updates": 50_000}},
+        ("sinusoid", "*"): {"alfa": steps},
+        ("omniglot", "*"): {"alfa": steps},
+        ("mini-imagenet", "*"): {"alfa": steps},
+        ("mini-imagenet", "paper"): {"alfa": {"inner_lr": 0.01, "meta_batch_size": 2, "updates": 50_000}},
     }

@@ -68,8 +68,7 @@ def register_algorithms() -> dict[str, AlgorithmFactory]:
 @hookimpl
 def register_recipes() -> PackageRecipes:
     """For mini-ImageNet those of ALFA, by the same authors and in the same code; other suites have MAML's."""
-    colour = {"inner_lr": 0.01, "inner_steps": 5, "meta_batch_size": 2, "test_steps": 5}
     return {
-        ("mini-imagenet", "*"): {"l2f": colour},
-        ("mini-imagenet", "paper"): {"l2f": {"updates": 50_000}},
+        ("mini-imagenet", "*"): {"l2f": {"inner_steps": 5, "test_steps": 5}},
+        ("mini-imagenet", "paper"): {"l2f": {"inner_lr": 0.01, "meta_batch_size": 2, "updates": 50_000}},
     }

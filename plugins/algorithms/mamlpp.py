@@ -142,13 +142,14 @@ def register_recipes() -> PackageRecipes:
     start and 5-shot tasks diverge.
     """
     steps = {"inner_steps": 5, "test_steps": 5}
-    images = {**steps, "inner_lr": 0.1, "multi_step": 0.1, "first_order": 0.0, "meta_batch_size": 8}
-    colour = {**images, "inner_lr": 0.01, "multi_step": 0.15, "last_outer_lr": 1e-3, "meta_batch_size": 2}
+    images = {**steps, "first_order": 0.0}
+    strokes = {**images, "inner_lr": 0.1, "multi_step": 0.1, "meta_batch_size": 8}
+    colour = {**images, "multi_step": 0.15, "last_outer_lr": 1e-3}
     return {
         ("*", "quick"): {"maml++": {"last_outer_lr": 1e-3}},
         ("sinusoid", "*"): {"maml++": {**steps, "rates_lr": 3e-5}},
-        ("omniglot", "*"): {"maml++": images},
+        ("omniglot", "*"): {"maml++": strokes},
         ("omniglot", "paper"): {"maml++": {"updates": 50_000}},
         ("mini-imagenet", "*"): {"maml++": colour},
-        ("mini-imagenet", "paper"): {"maml++": {"updates": 50_000}},
+        ("mini-imagenet", "paper"): {"maml++": {"inner_lr": 0.01, "meta_batch_size": 2, "updates": 50_000}},
     }

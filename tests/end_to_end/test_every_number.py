@@ -104,7 +104,7 @@ class Suite:
 
     def time(self, algorithm: str, field: str) -> str:
         found = [record[field] for record in self.records[algorithm]]
-        return formatting.timing(float(np.mean(found)), float(np.std(found, ddof=1)), "")
+        return formatting.timing(float(np.mean(found)), float(np.std(found, ddof=1)))
 
     def curve(self, algorithm: str, field: str) -> np.ndarray:
         """[seeds, points]"""

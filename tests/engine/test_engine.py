@@ -102,6 +102,13 @@ def test_record_of_a_trial():
     assert test.transductive is False
 
 
+def test_it_says_what_has_its_default_and_how_busy_the_machine_was():
+    found = run(algorithm_parameters={"inner_lr": 0.1, "seen": "this"}).record.provenance
+    assert found.defaults.algorithm == ("inner_lr",)
+    assert found.load is not None
+    assert min(found.load) >= 0
+
+
 def test_twice_the_same_bits():
     one, other = run(), run()
     assert one.scores == other.scores

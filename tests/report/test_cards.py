@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from metabench.records import store
+from metabench.records.provenance import Defaults, Provenance
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
 from metabench.report.analysis import cards
 from metabench.report.collect import configurations
+from metabench.report.collect.provenance import busy, provenance
 from metabench.report.figures import style
 from tests import builders
 
@@ -72,3 +76,20 @@ def test_an_algorithm_looks_the_same_in_every_report():
     variants = style.looks(["maml (inner_lr=0.1)", "maml (inner_lr=0.2)"]).values()
     assert len({look.hue for look in variants}) == 1
     assert len({look.marker for look in variants}) == 2
+
+
+def test_a_card_says_of_the_suite_what_is_not_its_default(tmp_path):
+    usual = Provenance(defaults=Defaults(suite=("shots", "model", "noise")))
+    parameters = {"ways": 5, "shots": 1, "model": "conv", "noise": 0.1, "filters": 16}
+    of = builders.trial("a", "toys", suite_parameters=parameters, budget=Budget(updates=7, test_tasks=2))
+    store.write(tmp_path, builders.outcome(of, {"transductive": [[0.1, 0.2]]}, provenance=usual))
+    task = cards.card(configurations.collect(store.records(tmp_path), tmp_path)).task
+    assert task == "5-way 1-shot, model=conv, filters=16, 7 updates of 16 tasks, 2 test tasks"
+
+
+@pytest.mark.parametrize(("load", "cores", "said"), [((0.2, 9.0), 2, True), ((0.2, 2.1), 2, False), (None, 2, False)])
+def test_trials_beside_other_work_are_said(load, cores, said):
+    records = [builders.record(builders.trial(), provenance=Provenance(load=load, cores=cores))]
+    found = busy(records)
+    assert found == (["1 of 1 trial ran on a busy machine (load up to 9 on 2 cores): times are too long."] * said)
+    assert ("load" in {row["field"] for row in provenance(records)}) == (load is not None)

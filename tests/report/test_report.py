@@ -25,10 +25,12 @@ from metabench.records.provenance import Provenance
 from metabench.records.record import Outcome, Record, TestScore
 from metabench.records.trials import Budget, Trial
 from metabench.report import formatting, write_report
-from metabench.report.analysis import summary
+from metabench.report.analysis import statistics_tables, summary
 from metabench.report.analysis.summary import summary_table
+from metabench.report.build import build_report
 from metabench.report.collect import configurations, labels
-from metabench.report.figures import style
+from metabench.report.figures import catalogue, style
+from metabench.report.page import model, render
 from metabench.report.statistics import intervals
 from tests import builders
 from tests.builders import failure
@@ -338,24 +340,48 @@ def test_the_terminal_has_the_columns_that_matter_and_fit(results, width):
 
 
 def test_both_formats_read_the_same(page, report):
-    """One text says how to read it, in the page and in report.md."""
+    """report.md says of how to read it what the page says, as far as it has the same columns, and of its figures."""
     terms = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
     listed = re.findall(r"^- \*\*(.*?)\*\*: (.*)$", (report / "report.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert "Behind the best" in dict(terms)
-    assert [(name, html.unescape(words)) for name, words in terms] == [
-        (name, html.unescape(words).replace("\\", "")) for name, words in listed
-    ]
+    said = {name: html.unescape(words) for name, words in terms}
+    captions = re.findall(r"<figcaption><b>(.*?)\.</b> (.*)", page)
+    said |= {name: html.unescape(words) for name, words in captions}
+    assert len(listed) == len(dict(listed)) == 3 + 4
+    assert all(said[name] == html.unescape(words).replace("\\", "") for name, words in listed)
 
 
 def test_what_was_compared_has_every_setting(tmp_path):
     store.write(tmp_path, outcome(trial("maml", "glyphs", 0, precision="bf16"), 0.5))
     index = write_report(tmp_path, tmp_path / "out", formats=["svg"])
-    for text in (
-        index.read_text(encoding="utf-8").partition('id="what-was-compared"')[2],
-        (index.parent / "report.md").read_text(encoding="utf-8"),
-    ):
-        for setting in ("inner_lr=0.4", "ways=5", "updates=100", "protocol=transductive", "precision=bf16"):
-            assert setting in text
+    page = index.read_text(encoding="utf-8").partition('id="what-was-compared"')[2]
+    listed = {(row["setting"], row["value"]) for row in rows(index.parent / "tables/settings.csv")}
+    for setting in ("inner_lr=0.4", "ways=5", "updates=100", "protocol=transductive", "precision=bf16"):
+        assert setting in page
+        assert tuple(setting.split("=")) in listed
+
+
+def test_a_report_of_eighteen_algorithms_is_short(tmp_path, monkeypatch):
+    """Five hundred words a suite, figures and all: they are not drawn here, but stand for what is said of them."""
+    suites, kinds = ("glyphs", "waves"), catalogue.kinds()
+    for name in (f"maml-{number}" for number in range(18)):
+        for suite in suites:
+            store.write(tmp_path, outcome(trial(name, suite, 0), 0.5))
+
+    def drawn(job: catalogue.Job) -> tuple[catalogue.Picture, ...]:
+        return tuple(
+            catalogue.Picture(
+                f"{job.slug}-{kind.name}", kind.section, kind.title, kind.caption, "", "", {"svg": b""}, {}
+            )
+            for kind in kinds
+        )
+
+    monkeypatch.setattr(model, "draw", lambda jobs: [drawn(job) for job in jobs])
+    monkeypatch.setattr(render, "html", lambda page: "")
+    monkeypatch.setattr(statistics_tables, "tables", lambda groups: {})
+    text = build_report([tmp_path], formats=["svg"]).files["report.md"].decode()
+    assert len(re.findall(r"^\| maml-17 ", text, re.MULTILINE)) == 1 + len(suites)
+    assert len([word for word in text.split() if re.search(r"\w", word)]) < 500 * len(suites)
 
 
 def test_scores_that_cannot_be_read_are_a_reason_and_not_a_crash(tmp_path):

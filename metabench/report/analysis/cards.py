@@ -16,6 +16,10 @@ from metabench.report.collect.configurations import Configuration, first_of_each
 from metabench.report.collect.labels import pairs, text
 from metabench.report.statistics.intervals import interval, stack
 
+SIZES = {"ways": "way", "shots": "shot"}
+TOLD = (*SIZES, "model")
+"""What the task is said by, default or not."""
+
 
 class Card(NamedTuple):
     """One suite."""
@@ -36,11 +40,11 @@ def card(groups: Sequence[Configuration]) -> Card:
 
 
 def task(groups: Sequence[Configuration]) -> str:
-    """`5-way 1-shot, model=conv, 250 updates of 16 tasks, 600 test tasks`."""
-    trial = groups[0].records[0].trial
-    known = dict(trial.settings("suite"))
-    named = (("ways", "way"), ("shots", "shot"))
-    sizes = [f"{text(known.pop(name))}-{word}" for name, word in named if name in known]
+    """`5-way 1-shot, model=conv, 250 updates of 16 tasks, 600 test tasks`: of the suite what is not its default."""
+    trial, usual = groups[0].records[0].trial, groups[0].records[0].provenance.defaults.suite
+    known = trial.settings("suite")
+    known = {n: v for n, v in known.items() if n in TOLD or n.removeprefix("suite.") not in usual}
+    sizes = [f"{text(known.pop(name))}-{word}" for name, word in SIZES.items() if name in known]
     budgets = [(b.updates, b.meta_batch_size) for group in groups for b in [group.records[0].trial.budget]]
     updates, batch = max(budgets, key=budgets.count)
     budget = f"{updates:,} updates of {formatting.count(batch, 'task')}"
@@ -54,13 +58,16 @@ def alone(group: Configuration) -> str:
 
 
 def unequal_budgets(groups: Sequence[Configuration]) -> Iterator[str]:
-    """`a and b saw 5/16 of the tasks.`"""
+    """`a, b saw 5/16, c 1/2 of the tasks.`"""
     seen = {group.algorithm: tasks_seen(group) for group in groups if group.trained}
     most = max(seen.values(), default=0)
     less = grouped((Fraction(count, most), name) for name, count in seen.items() if 0 < count < most)
-    for share, names in less.items():
-        near = share.limit_denominator(20)
-        yield f"{formatting.shortened(names)} saw {near if near else 'less than 1/20'} of the tasks."
+    near = {share: share.limit_denominator(20) or "less than 1/20" for share in sorted(less, reverse=True)}
+    parts = [
+        f"{formatting.shortened(less[share])} {'' if n else 'saw '}{near[share]}" for n, share in enumerate(near)
+    ]
+    if parts:
+        yield f"{', '.join(parts)} of the tasks."
 
 
 def worse_for_adapting(groups: Sequence[Configuration]) -> Iterator[str]:

@@ -100,7 +100,7 @@ def cost(group: Configuration) -> str:
     for name, (verb, unit) in sides.items():
         known = [value for record in group.scored_records if (value := getattr(record, name))]
         if known:
-            words.append(f"{verb} {formatting.timing(fmean(known), deviation(known), '')} {unit}")
+            words.append(f"{verb} {formatting.timing(fmean(known), deviation(known))} {unit}")
     return ", ".join(words) or "no time was recorded"
 
 

@@ -17,6 +17,11 @@ from metabench.report.collect.labels import Label, labels, text
 MAX_LISTED = 6
 """Distinct values that are written out before the rest is only counted."""
 
+LONG = ("traceback", "defaults.suite", "defaults.algorithm")
+"""Facts that a table of all trials has no room for."""
+BUSY = 1.25
+"""Processes for each core, above which a trial had less than its threads."""
+
 TIMES = "Times are not comparable."
 SCORES = "Scores may differ for that reason alone."
 
@@ -61,10 +66,13 @@ def plugin(record: Record, kind: str) -> str | None:
 
 def provenance(records: Iterable[Record]) -> list[dict[str, Any]]:
     """Each distinct value of each field, with the number of trials that have it where there are several."""
-    values = grouped(fact for record in records for fact in facts(record).items() if fact[0] != "traceback")
+    records = list(records)
+    values = grouped(fact for record in records for fact in facts(record).items() if fact[0] not in LONG)
     rows = {name: distinct(Counter(of_trials)) for name, of_trials in values.items()}
     if len(set(finished := values.get("finished", []))) > 1:
         rows["finished"] = f"{min(finished)} to {max(finished)}"
+    if loads := [load for record in records for load in record.provenance.load or ()]:
+        rows["load"] = f"{min(loads):.1f} to {max(loads):.1f}"
     return [{"field": name, "values": rows[name]} for name in sorted(rows)]
 
 
@@ -101,6 +109,16 @@ def mixtures(records: Iterable[Record]) -> list[str]:
         for where, members in grouped((compared_in(field, names[r.trial.id]), r) for r in records).items()
     )
     return [f"{', '.join(places)}: {said}" for said, places in sentences.items() if said]
+
+
+def busy(records: Iterable[Record]) -> list[str]:
+    """A sentence where trials ran beside more work than the machine has cores for."""
+    known = [(each.load, each.cores) for record in records if (each := record.provenance).load and each.cores]
+    crowded = [max(load) for load, cores in known if max(load) > BUSY * cores]
+    if not crowded:
+        return []
+    which = f"{len(crowded)} of {formatting.count(len(known), 'trial')} ran"
+    return [f"{which} on a busy machine (load up to {max(crowded):.0f} on {known[0][1]} cores): times are too long."]
 
 
 def compared_in(field: Field, label: Label) -> str:

@@ -10,13 +10,14 @@ import pandas as pd
 
 from metabench.records.columns import Column
 from metabench.records.record import Record
+from metabench.records.trials import Part
 from metabench.report import formatting
 from metabench.report.analysis import cards, findings, transfer
 from metabench.report.analysis.cards import Card
 from metabench.report.analysis.pairs import best_first, contests
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, shortfalls
-from metabench.report.collect.labels import pairs, slugs
+from metabench.report.collect.labels import pairs, slugs, text
 from metabench.report.figures import style
 from metabench.report.figures.catalogue import Job, Picture, draw
 from metabench.report.page.matrices import Rows, Versus, against
@@ -113,6 +114,11 @@ class Page:
     formats: tuple[str, ...]
     """What there is in figures/ of each figure."""
 
+    @property
+    def captions(self) -> dict[str, str]:
+        """Of the figures that are shown at once, by title: what they show on whatever suite."""
+        return {picture.title: picture.caption for section in self.sections for picture in section.shown}
+
 
 def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...]) -> tuple[Section, ...]:
     """Every suite, from the summary table, best first, and its figures in that order."""
@@ -185,6 +191,19 @@ def suites(groups: Sequence[Configuration]) -> Rows:
         {"suite": suite, "parameters": pairs(trial.settings("suite")), "settings of all": pairs(common[suite])}
         for suite, trial in trials.items()
     ]
+
+
+def settings(groups: Sequence[Configuration]) -> pd.DataFrame:
+    """tables/settings.csv: every setting of every configuration, one a row."""
+    trials = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
+    parts: tuple[Part, ...] = ("suite", "algorithm", "trial")
+    rows = [
+        (suite, algorithm, part, name, text(value))
+        for (suite, algorithm), trial in trials.items()
+        for part in parts
+        for name, value in trial.settings(part).items()
+    ]
+    return pd.DataFrame(rows, columns=["suite", "algorithm", "of", "setting", "value"])
 
 
 def alike(groups: Sequence[Configuration]) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,8 @@ from metabench.report.page import inline_svg, latex
 from metabench.report.page.model import ALWAYS, Page
 
 TEMPLATES = Path(__file__).parent / "templates"
+BRIEF = ("Interval", "Behind the best", "Tasks seen")
+"""What report.md explains, as its tables have it."""
 SCRIPTS = ("table.js", "figure.js", "trials.js", "theme.js")
 
 
@@ -63,6 +65,7 @@ def markdown(page: Page) -> str:
     """For a repository: figures beside it, every value escaped."""
     environment = templates(finalize=formatting.plain)
     environment.filters |= {"code": code, "markup": Markup}
+    environment.globals["brief"] = BRIEF
     return environment.get_template("report.md.j2").render(page=page)
 
 

@@ -13,12 +13,14 @@ from metabench.records.record import Record
 from metabench.records.trials import Part
 from metabench.report import formatting
 from metabench.report.collect.labels import Label, labels, text
-from metabench.report.collect.provenance import facts
+from metabench.report.collect.provenance import LONG, facts
 
 LOG = 6_000
 """Characters of a traceback that are shown: its end."""
 PARTS: tuple[Part, ...] = ("algorithm", "suite", "trial")
 """Of the settings, in the order in which a trial's details have them."""
+OWN = (*LONG, "finished", "load")
+"""Facts of one trial: the rest of its environment is that of many."""
 POINTS = 25
 """Validations that are shown: the last."""
 
@@ -46,7 +48,8 @@ def trial(record: Record, label: Label, pooled: Callable[[Any], int], columns: S
     row = trial_values(record, protocol, columns) | {"metric": record.metric} | label._asdict()
     trace = record.provenance.traceback
     log = "\n\n".join(filter(None, (record.reason, trace if len(trace) <= LOG else f"…\n{trace[-LOG:]}")))
-    environment = {name: value for name, value in facts(record).items() if name not in ("traceback", "finished")}
+    environment = {name: value for name, value in facts(record).items() if name not in OWN}
+    load = record.provenance.load
     return {
         "id": of.id,
         "cells": [cell(column, row) for column in columns],
@@ -59,7 +62,7 @@ def trial(record: Record, label: Label, pooled: Callable[[Any], int], columns: S
         ],
         "selection": pooled(f"{record.selection or 'none'}, update {record.selected_update:,}"),
         "environment": pooled(list(environment.items())),
-        "finished": record.provenance.finished or "",
+        "finished": (record.provenance.finished or "") + (f", load {load[0]:.1f} to {load[1]:.1f}" if load else ""),
         "log": pooled(log) if log else None,
         "curve": [
             [point.update, rounded(point.train_seconds), rounded(point.train_loss), rounded(point.score)]
