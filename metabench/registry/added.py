@@ -25,8 +25,8 @@ ADDED = (
         "test_ways",
         COUNT,
         0,
-        "Classes of a validation or test task, where `ways` are training's: for algorithms that learn nothing of a "
-        "single class; 0 takes `ways`.",
+        "Classes of a validation or test task, where `ways` are training's: for algorithms that learn nothing of one "
+        "class, such as prototypes; 0 takes `ways`.",
     ),
     added("test_shots", COUNT, 0, "Support points of each class in validation and test; 0 takes `shots`."),
     added("test_queries", COUNT, 0, "Query points of each class in validation and test; 0 takes `queries`."),

@@ -90,23 +90,15 @@ class TrustRegion:
         self.collector = Collector(self.acting.collect, problem.step_points, vmapped)
         self.weights = problem.init()
 
-    def loss(self, meta: Params, met: Task) -> Tensor:
-        """The mean loss of adapted policies on the query trajectories of n tasks."""
+    def judge(self, meta: Params, met: Task) -> tuple[Tensor, Tensor]:
+        """Adapted policies on the query trajectories of n tasks: their mean loss, and outputs for all seen."""
 
-        def one(task: Task) -> Tensor:
-            fast = unroll(self.inner, meta, task.support, self.inner_steps)
-            return self.criterion(lambda x: self.inner.predict(meta, fast, x), task.query)
+        def one(task: Task) -> tuple[Tensor, Tensor]:
+            predict = partial(self.inner.predict, meta, unroll(self.inner, meta, task.support, self.inner_steps))
+            return self.criterion(predict, task.query), predict(task.query.x.flatten(0, 1))
 
-        return torch.vmap(one)(met).mean()
-
-    def outputs(self, meta: Params, met: Task) -> Tensor:
-        """Of adapted policies, for all that was seen on the query trajectories of n tasks."""
-
-        def one(task: Task) -> Tensor:
-            fast = unroll(self.inner, meta, task.support, self.inner_steps)
-            return self.inner.predict(meta, fast, task.query.x.flatten(0, 1))
-
-        return torch.vmap(one)(met)
+        losses, outputs = torch.vmap(one)(met)
+        return losses.mean(), outputs
 
     def update(self, tasks: Task, progress: float) -> Tensor:
         """See Learner."""
@@ -114,9 +106,8 @@ class TrustRegion:
         met = self.collector.tasks(self.inner, self.weights, tasks, self.inner_steps)
         with torch.enable_grad():
             leaves = map_tree(lambda weight: weight.detach().requires_grad_(), self.weights)
-            loss = self.loss(leaves, met)
-            gradient = by_name(leaves, torch.autograd.grad(loss, tuple(leaves.values())))
-            now = self.outputs(leaves, met)
+            loss, now = self.judge(leaves, met)
+            gradient = by_name(leaves, torch.autograd.grad(loss, tuple(leaves.values()), retain_graph=True))
             before = now.detach()
             probe = torch.zeros_like(before, requires_grad=True)
             back = torch.autograd.grad(now, tuple(leaves.values()), probe, create_graph=True)
@@ -136,8 +127,8 @@ class TrustRegion:
         with torch.no_grad():
             for attempt in range(region.backtracks):
                 moved = add_scaled(self.weights, way, -length * region.shrink**attempt)
-                near = self.acting.divergence(before, self.outputs(moved, met)) <= region.divergence
-                if near and self.loss(moved, met) < loss:
+                lower, outputs = self.judge(moved, met)
+                if lower < loss and self.acting.divergence(before, outputs) <= region.divergence:
                     self.weights = moved
                     break
         return loss
