@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,15 +30,11 @@ def run(config: str | Path | None = None, **options: Any) -> DataFrame:
     Trials that the results folder holds already are not run again; what else it holds is not returned. Raises
     UserError. In a notebook the progress is shown.
     """
-    from metabench.cli.notebook import shown_progress
+    from metabench.cli.notebook import run_shown
     from metabench.experiments.experiment import experiment
 
     prepared = experiment(read_options(Path(config) if config else None, options))
-    for notice in prepared.notices:
-        warnings.warn(notice, stacklevel=2)
-    with shown_progress(prepared.pending, prepared.jobs) as (on_progress, on_record):
-        for outcome in prepared.outcomes(on_progress):
-            on_record(outcome.record)
+    run_shown(prepared)
     trials = load(prepared.out)
     return trials[trials["trial_id"].isin([trial.id for trial in prepared.trials])].reset_index(drop=True)
 
@@ -58,14 +53,13 @@ def reproduce(row: str, against: str | Path = "paper", **options: Any) -> DataFr
     """Make a published number again and compare: `metabench reproduce` from Python, one row each number.
 
     `row` are words that name a row of published numbers, as in `metabench reproduce --list`; `against` may be a TOML
-    file of such numbers. The options are those of `run`, and go before what the row says. Raises UserError.
+    file of such numbers. The options are those of `run`, and go before what the row says. Raises UserError. In a
+    notebook the progress is shown.
     """
+    from metabench.cli.notebook import run_shown
     from metabench.experiments.reproduce import reproduced_records, reproduction
     from metabench.report.published import beside_row, frame
 
     made = reproduction(row, options, str(against))
-    for notice in made.planned.notices:
-        warnings.warn(notice, stacklevel=2)
-    for _ in made.planned.outcomes():
-        pass
+    run_shown(made.planned)
     return frame(beside_row(reproduced_records(made), made.planned.out, made.row.numbers, made.book))

@@ -6,6 +6,7 @@ import html
 import io
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from metabench.cli.progress import RunView
 from metabench.cli.terminal import View
+from metabench.experiments.experiment import Experiment
 from metabench.records.record import Progress, Record
 from metabench.records.trials import Trial
 
@@ -57,6 +59,15 @@ def shown_progress(
         yield on_progress, on_record
     finally:
         show(always=True)
+
+
+def run_shown(planned: Experiment) -> None:
+    """Run what was planned, for a function that users call: notices are warnings, a notebook shows the progress."""
+    for notice in planned.notices:
+        warnings.warn(notice, stacklevel=3)
+    with shown_progress(planned.pending, planned.jobs) as (on_progress, on_record):
+        for outcome in planned.outcomes(on_progress):
+            on_record(outcome.record)
 
 
 def picture(view: View) -> dict[str, str]:

@@ -59,9 +59,14 @@ def load(root: str | Path, columns: Iterable[Column] = COLUMNS) -> DataFrame:
 
     Warns where trials that should match were computed from other code or data: see the column `digests`.
     """
+    return trial_table(matched(opened(root)), columns)
+
+
+def trial_table(found: Iterable[Record], columns: Iterable[Column] = COLUMNS) -> DataFrame:
+    """See load: of these records."""
     import pandas as pd
 
-    shown, found = in_order(columns), matched(opened(root))
+    shown = in_order(columns)
     pairs = [(row, parameters_of(record.trial)) for record in found for row in record_rows(record, shown)]
     frame = pd.DataFrame([row for row, _ in pairs], columns=None if pairs else [column.name for column in shown])
     names = dict.fromkeys(name for _, own in pairs for name in own)
@@ -101,10 +106,15 @@ def parameters_of(trial: Trial) -> dict[str, Any]:
 @with_columns({**TASK_COLUMNS, "METRIC": "One column for each metric of the suites: the score of this task."})
 def load_tasks(root: str | Path) -> DataFrame:
     """One row per trial, protocol, test task and inner step, with a column for each metric."""
+    root = opened(root)
+    return task_table(root, matched(root))
+
+
+def task_table(root: str | Path, found: Iterable[Record]) -> DataFrame:
+    """See load_tasks: of these records, which are those of a folder."""
     import pandas as pd
 
-    root = opened(root)
-    frames = [frame for record in matched(root) if len(frame := task_rows(record.trial, scores(root, record)))]
+    frames = [frame for record in found if len(frame := task_rows(record.trial, scores(root, record)))]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
 
 
@@ -134,7 +144,7 @@ def task_rows(trial: Trial, found: Scores) -> DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
 
 
-def load_curves(root: str | Path) -> DataFrame:
+def curve_table(found: Iterable[Record]) -> DataFrame:
     """One row per trial and validation point: the meta-update, and all that is known there."""
     import pandas as pd
 
@@ -143,7 +153,7 @@ def load_curves(root: str | Path) -> DataFrame:
         {name: getattr(record.trial, name) for name in named}
         | {name: getattr(point, name) for name in ValidationPoint.__struct_fields__}
         | {"trial_id": record.trial.id}
-        for record in matched(opened(root))
+        for record in found
         for point in record.curve
     ]
     return pd.DataFrame(rows, columns=[*named, *ValidationPoint.__struct_fields__, "trial_id"])

@@ -6,6 +6,7 @@ are no installed package: `metabench rerun` takes them) and `sources/` (installe
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -63,7 +64,8 @@ def opened(path: str | Path) -> Path:
 def unpacked(path: Path) -> Path:
     """The folder in the cache that a pack was unpacked to, once for its content. Raises UserError."""
     with attempt(f"read the pack '{path}'"):
-        place = cache_dir() / "packs" / checksum(path.read_bytes())[:24]
+        about = path.stat()
+        place = cache_dir() / "packs" / content_of(path.resolve(), about.st_mtime_ns, about.st_size)
     if place.is_dir():
         return place
     with attempt(f"unpack '{path}' into the cache", "METABENCH_CACHE names another place."):
@@ -77,6 +79,12 @@ def unpacked(path: Path) -> Path:
                 if not place.is_dir():  # another process was quicker
                     raise
     return place
+
+
+@functools.cache
+def content_of(path: Path, modified: int, size: int) -> str:
+    """What a file's content is called; a large pack is read once, unless it was changed. Raises OSError."""
+    return checksum(path.read_bytes())[:24]
 
 
 def extract(path: Path, into: Path) -> None:

@@ -52,6 +52,7 @@ def test_a_pack_is_run_again_with_the_same_scores(here, tmp_path):
     assert "Not the code of the pack" not in again.stdout
     assert "1 same." in here("compare", "one.zip", "results/again").stdout
     assert "fresh folder" in here("rerun", "one.zip", "--trust", "--out", "results/again").stderr
+    assert here("export", "one.zip", "--to", "csv").stdout == "1 trial: exports/one/csv\n"
     report = here("report", "one.zip", "--formats", "svg")
     assert report.returncode == 0, report
     assert (tmp_path / "reports" / "one" / "index.html").exists()

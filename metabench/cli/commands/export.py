@@ -21,8 +21,10 @@ def export(
     """Write settings, curves, times and scores of every trial for other programs."""
     from metabench.experiments.exports import export as written
     from metabench.experiments.trackers import place
+    from metabench.records.packs import opened
     from metabench.records.store import existing
 
-    folder = out or place(existing(results), to)
-    number = written(results, to, folder, tuple(given["plugins"] or ()))
+    root = existing(opened(results))
+    folder = out or place(root, to)
+    number = written(root, to, folder, tuple(given["plugins"] or ()))
     say(f"{number} trial{'s' * (number != 1)}: {folder}")
