@@ -177,8 +177,9 @@ PUBLISHED: tuple[Column, ...] = (
     Column("gap", heading="gap", format="difference", beside="gap_ci95"),
     Column("verdict", heading="verdict", format="explained", beside="reason"),
     Column("differences", heading="differences"),
-    Column("effects", heading="effects", shown=READERS),
-    Column("source", heading="source", format="qualified", beside="note"),
+    Column("effects", heading="effects", shown=PAGE),
+    Column("source", heading="source", shown=READERS),
+    Column("note", heading="note", shown=PAGE),
 )
 """What readers see of `report.published.Beside`."""
 
