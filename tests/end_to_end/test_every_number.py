@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("every number")  # what it looks at is made
 
 ROOT = Path(__file__).parents[2]
 OTHER = {"papers", "papers-navigation", "estimators", "cheetah"}
-"""Several problems of one suite, or one algorithm: of rows of published numbers test_papers.py holds what is shown."""
+"""Several problems of one suite, or one algorithm; test_papers.py holds what is shown of published numbers."""
 RESULTS = sorted({folder.name for folder in ROOT.glob("results/*")} - OTHER)
 ALPHA = 0.05
 MOST_TASKS = 10**4
