@@ -6,13 +6,16 @@ READY := $(VENV)/.ready
 # Some tests wait for processes: with one worker more than there are cores, no core waits with them.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 
-.PHONY: run test test-fast docs wheel bench bench-harness family chaos lint setup clean
+.PHONY: run test test-fast docs wheel bench bench-harness family chaos lint style types pytest setup clean
 
 run: setup  ## the quick default: results/quickstart and reports/quickstart
 	$(BIN)/metabench run --out results/quickstart
 	$(BIN)/metabench report results/quickstart --out reports/quickstart --formats png
 
-test: setup lint docs  ## style, types, the site, tests
+test: style  ## style, types, the site, tests: the last three side by side
+	$(MAKE) --jobs pytest types docs
+
+pytest: setup
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 test-fast: setup  ## the tests that are quick: for while you work
@@ -38,9 +41,13 @@ family: setup  ## every algorithm on four suites, hours: results/family, the tab
 chaos: setup  ## kill, starve and hang trials at random; what is left must be what an undisturbed run leaves
 	$(BIN)/python -m tests.end_to_end.chaos
 
-lint: setup
+lint: style types
+
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: setup
 	$(BIN)/mypy
 
 setup: $(READY)

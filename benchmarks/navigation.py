@@ -93,7 +93,7 @@ def main() -> None:
     suite = navigation(estimator="reinforce", discount=DISCOUNT)
     problem = build_problem(suite, 0)
     tasks = suite.sample("train", TASKS, torch.Generator().manual_seed(0))
-    learner = as_learner(maml(problem, inner_lr=INNER_LR), "vectorised", given.threads or 1)
+    learner = as_learner(maml(problem, inner_lr=INNER_LR), "vectorised", given.threads or 1, suite=suite)
     assert isinstance(learner, BatchedLearner)
     peer = ByHand(problem.module())
     peer.differentiate(tasks)

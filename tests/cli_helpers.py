@@ -9,12 +9,17 @@ import subprocess
 import sys
 import warnings
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import typer
 
 from metabench.cli.main import main
+
+COMMAND = cache(typer.main.get_command)
+"""What typer makes of our functions: the same for every call, and a quarter of the time of one that is refused."""
 
 
 def call(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,6 +29,7 @@ def call(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
         chdir(folder),
         patch.object(sys, "argv", ["metabench", *words]),
         patch.dict(os.environ, {"COLUMNS": "160", **environment}),
+        patch.object(typer.main, "get_command", COMMAND),
         redirect_stdout(out),
         redirect_stderr(err),
         warnings.catch_warnings(action="ignore"),
@@ -31,6 +37,11 @@ def call(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
     ):
         main()
     return subprocess.CompletedProcess(words, ended.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def outside(**environment: str) -> dict[str, str]:
+    """The environment without what is said to the pytest that runs here, for one that a test starts."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | environment
 
 
 def fingerprint(folder: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -17,10 +18,11 @@ from filelock import FileLock
 from metabench.experiments.planning import plan_trials
 from metabench.experiments.read_options import read_options
 from metabench.registry.discovery import Registry, load_registry
-from metabench.testing.other_processes import digests_elsewhere
+from metabench.testing import other_processes
 from tests import cli_helpers
 from tests.malformed import GIVEN, finished
 from tests.waiting import HANG
+from tests.warm_processes import said_warmly
 
 ENVIRONMENT = dict(os.environ)
 LARGE = {
@@ -38,6 +40,11 @@ LARGE = {
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed
 hypothesis.settings.load_profile("metabench")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What stays together on one worker comes first: the longest pieces of work, and none is left for the end."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(scope="session")
@@ -77,15 +84,26 @@ def here(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def elsewhere(tmp_path_factory):
+def shared(tmp_path_factory) -> Path:
+    """A folder of all workers of pytest."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_processes(shared):
+    """What the kit has other processes compute, those of tests.warm_processes do."""
+    with patch.object(other_processes, "said_elsewhere", partial(said_warmly, shared)):
+        yield
+
+
+@pytest.fixture(scope="session")
+def elsewhere(shared):
     """`elsewhere(kind)(name)` is what two other processes compute of an installed algorithm or suite.
 
-    Both processes compute all of a kind, once for all workers of pytest: each process pays for importing torch. Of
-    suites, those that download nothing, or whose data are there.
+    Both processes compute all of a kind, once for all workers of pytest. Of suites, those that download nothing, or
+    whose data are there.
     """
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
 
     def computed(kind: str):
         path = shared / f"digests-{kind}.json"
@@ -95,7 +113,7 @@ def elsewhere(tmp_path_factory):
                 unread = LARGE if "METABENCH_DATA" in ENVIRONMENT else {*LARGE, "omniglot"}
                 names = sorted(installed.algorithms if kind == "algorithm" else installed.suites.keys() - unread)
                 with patch.dict(os.environ, ENVIRONMENT, clear=True):  # whatever the test that asks first has set
-                    path.write_text(json.dumps(digests_elsewhere(kind, names, [])), encoding="utf-8")
+                    path.write_text(json.dumps(other_processes.digests_elsewhere(kind, names, [])), encoding="utf-8")
         first, second = json.loads(path.read_text(encoding="utf-8"))
         return lambda name: lambda: (first[name], second[name])
 

@@ -58,6 +58,7 @@ from metabench.api.tracking import Tracker, TrackerFactory
 from metabench.api.trees import add_scaled, inner_product, map_tree
 from metabench.errors import NotApplicableError
 from metabench.records.files import cache_dir
+from metabench.records.plots import Axis, Plot, Series, SuiteScores
 from metabench.records.recipe import PackageRecipes, Recipe
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Acting",
     "Algorithm",
     "AlgorithmFactory",
+    "Axis",
     "Batch",
     "CollectFn",
     "Collector",
@@ -78,6 +80,7 @@ __all__ = [
     "ObjectiveFn",
     "PackageRecipes",
     "Params",
+    "Plot",
     "Pool",
     "Positive",
     "Predict",
@@ -85,6 +88,7 @@ __all__ = [
     "Range",
     "Rate",
     "Recipe",
+    "Series",
     "Shape",
     "Share",
     "Size",
@@ -92,6 +96,7 @@ __all__ = [
     "Steps",
     "Suite",
     "SuiteFactory",
+    "SuiteScores",
     "Task",
     "Tracker",
     "TrackerFactory",

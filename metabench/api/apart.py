@@ -95,10 +95,13 @@ def augmented(suite: Suite, how: str) -> Suite:
 
     `how` names some of flip, crop and jitter. Raises ValueError where a suite is used that has no colour images.
     """
-    pool = suite.pool
-    return suite._replace(
-        sample=AugmentedTasks(suite.sample, how), pool=pool and (lambda: augmented_pool(pool(), how))
-    )
+    pool, tasks = suite.pool, AugmentedTasks(suite.sample, how)
+    return suite._replace(sample=tasks, pool=pool and (lambda: changed_pool(pool(), tasks.varied)))
+
+
+def changed_pool(pool: Pool, change: Callable[[Batch, Generator], Batch]) -> Pool:
+    """The pool with every batch changed."""
+    return pool._replace(sample=lambda n, generator: change(pool.sample(n, generator), generator))
 
 
 class AugmentedTasks:
@@ -120,17 +123,11 @@ class AugmentedTasks:
         """The tasks, changed if they are for training; the CPU draws."""
         if split != "train":
             return tasks
-        return Task(*(Batch(varied(batch.x, self.how, generator), batch.y) for batch in tasks))
+        return Task(*(self.varied(batch, generator) for batch in tasks))
 
-
-def augmented_pool(pool: Pool, how: str) -> Pool:
-    """The pool with images that are changed."""
-
-    def sample(n: int, generator: Generator) -> Batch:
-        batch = pool.sample(n, generator)
-        return Batch(varied(batch.x, how, generator), batch.y)
-
-    return pool._replace(sample=sample)
+    def varied(self, batch: Batch, generator: Generator) -> Batch:
+        """A batch of training, changed."""
+        return batch._replace(x=varied(batch.x, self.how, generator))
 
 
 def varied(x: Tensor, how: str, generator: Generator) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from metabench.api.apart import changed_pool
 from metabench.api.collecting import collected
-from metabench.api.contract import Batch, Pool, Suite, Task
+from metabench.api.contract import Batch, Suite, Task
 
 Transform = Callable[[Tensor, float, Generator], Tensor]
 """Images (n, channels, height, width) in [0, 1], a severity and a random stream, to images of the same shape."""
@@ -98,7 +99,7 @@ def shifted(suite: Suite, kind: str, severity: float, on: Literal["support", "qu
     low, high = RANGES[kind]
     if not low <= severity <= high:
         raise ValueError(f"the severity of '{kind}' must be from {low:g} to {high:g}, not {severity:g}")
-    change = functools.partial(changed, kind, severity)
+    change, pool = functools.partial(changed, kind, severity), suite.pool
 
     def sample(split: str, n: int, generator: Generator) -> Task:
         support, query = suite.sample(split, n, generator)
@@ -107,18 +108,13 @@ def shifted(suite: Suite, kind: str, severity: float, on: Literal["support", "qu
             change(query, generator) if on != "support" else query,
         )
 
-    def pool() -> Pool:
-        plain = suite.pool() if suite.pool else None
-        assert plain is not None  # or there would be no pool here
-        return plain._replace(sample=lambda n, generator: change(plain.sample(n, generator), generator))
-
     def prepare() -> None:
         suite.prepare()
         refuse_no_images(suite, kind)
 
     return suite._replace(
         sample=sample,
-        pool=pool if suite.pool and on != "query" else suite.pool,
+        pool=(lambda: changed_pool(pool(), change)) if pool and on != "query" else pool,
         prepare=prepare,
         digest=lambda: f"{suite.digest()} {kind} {severity:g} {on}",
     )

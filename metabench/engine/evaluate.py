@@ -18,7 +18,7 @@ from metabench.engine import problem
 from metabench.engine.dependence import depends_on_batch
 from metabench.engine.divergence import refuse_divergence
 from metabench.engine.examples import examples
-from metabench.engine.label_orders import averaged, numberings, renumbered
+from metabench.engine.label_orders import averaged, numberings, renumbered, shortest_floats
 from metabench.engine.learner import adapt_fully, map_tasks
 from metabench.engine.measure import synchronise, timed
 from metabench.engine.state import TrialRun, TrialState
@@ -187,8 +187,3 @@ def add_scores(total: Scores, more: Scores) -> None:
             rows = total.setdefault(protocol, {}).setdefault(metric, [[] for _ in steps])
             for row, values in zip(rows, steps, strict=True):
                 row += values
-
-
-def shortest_floats(values: Tensor) -> list[float]:
-    """float32 values as the floats with the fewest digits that round to them: exact, and short in JSON."""
-    return [float(str(value)) for value in values.detach().cpu().float().numpy()]

@@ -73,12 +73,9 @@ def restore(learner: Learner, state: dict[str, Any]) -> None:
         if not isinstance(learner, BatchedLearner):
             learner.load_state_dict(state)
             return
-        leaves, values = learner.outer.leaves, state["meta"]
-        if [leaf.shape for leaf in leaves] != [value.shape for value in values]:
+        if [leaf.shape for leaf in learner.outer.leaves] != [value.shape for value in state["meta"]]:
             raise UserError("it has other parameters than the algorithm learns now")
-        with torch.no_grad():
-            for leaf, value in zip(leaves, values, strict=True):
-                leaf.copy_(value)
+        learner.outer.load(state["meta"])
     except UserError:
         raise
     except Exception as error:  # a stranger's load_state_dict

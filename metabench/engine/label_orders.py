@@ -40,13 +40,13 @@ def averaged(found: list[Scores]) -> Scores:
     for protocol, metrics in found[0].items():
         for metric in metrics:
             cells = torch.tensor([scores[protocol][metric] for scores in found])  # [numberings, steps, tasks]
-            whole.setdefault(protocol, {})[metric] = shortest(cells.mean(0))
+            whole.setdefault(protocol, {})[metric] = [shortest_floats(step) for step in cells.mean(0)]
             if metric == next(iter(metrics)):
-                spread = shortest(cells.std(0))
+                spread = [shortest_floats(step) for step in cells.std(0)]
         whole[protocol][SPREAD] = spread
     return whole
 
 
-def shortest(values: Tensor) -> list[list[float]]:
-    """float32 as the floats with the fewest digits that round to them."""
-    return [[float(str(value)) for value in row] for row in values.numpy()]
+def shortest_floats(values: Tensor) -> list[float]:
+    """float32 values as the floats with the fewest digits that round to them: exact, and short in JSON."""
+    return [float(str(value)) for value in values.detach().cpu().float().numpy()]

@@ -55,7 +55,7 @@ class BatchedLearner:
         self.collector = (
             Collector(suite.collect, suite.step_points, strategy.map) if suite and suite.collect else None
         )
-        strategy.configure(self.meta)
+        strategy.configure(self.meta, acting=bool(suite and suite.acting))
 
     @cached_property
     def for_one_task(self) -> Strategy:

@@ -76,10 +76,14 @@ class OuterLoop:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put a state back."""
-        with torch.no_grad():
-            for leaf, value in zip(self.leaves, state["meta"], strict=True):
-                leaf.copy_(value)
+        self.load(state["meta"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def load(self, values: list[Tensor]) -> None:
+        """Put meta-parameters back, leaf by leaf."""
+        with torch.no_grad():
+            for leaf, value in zip(self.leaves, values, strict=True):
+                leaf.copy_(value)
 
 
 def with_float_step_counters(optimizer: torch.optim.Optimizer, step: Callable[[], Any]) -> None:

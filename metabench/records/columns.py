@@ -105,7 +105,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("low", format="number", shown=("summary",)),
     Column("high", format="number", shown=("summary",)),
     Column("degrees_of_freedom", format="number", shown=("summary",)),
-    Column("standing", heading="verdict", shown=("summary", "latex", "terminal")),
+    Column("standing", heading="verdict", shown=("summary", "terminal")),
     Column("behind", heading="behind the best", unit="all at 95%", format="behind", beside="behind_low behind_high",
            shown=(*READERS, "latex")),
     Column("behind_low", format="number", shown=("summary",)),

@@ -128,24 +128,23 @@ def key(plugins: Iterable[Found]) -> str:
     digest = hashlib.sha256(f"{importlib.metadata.version('metabench')} {sys.version}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):  # what reads signatures and docstrings
         digest.update(path.read_bytes())
-    packages: dict[Path, None] = {}
+    packages: dict[str, None] = {}
     for plugin in plugins:
         digest.update(repr(plugin[:3]).encode("utf-8", "backslashreplace"))
         for module in plugin.file.modules if plugin.file else ():
             digest.update(hashlib.sha256(module.source).digest())
-        packages |= dict.fromkeys(code_of(plugin))
-    for path in packages:
+        if not plugin.file:
+            packages[plugin.source.partition(":")[0].partition(".")[0]] = None
+    for path in (path for package in packages for path in code_of(package)):
         with suppress(OSError):
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
-def code_of(plugin: Found) -> Iterator[Path]:
-    """The files of an installed plugin's package, or its one file."""
-    if plugin.file:
-        return
+def code_of(package: str) -> Iterator[Path]:
+    """The files of an installed package, or its one file."""
     with suppress(ImportError, ValueError):
-        spec = find_spec(plugin.source.partition(":")[0].partition(".")[0])
+        spec = find_spec(package)
         for folder in spec.submodule_search_locations or () if spec else ():
             yield from sorted(Path(folder).rglob("*.py"))
         if spec and spec.origin and not spec.submodule_search_locations:

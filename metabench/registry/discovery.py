@@ -29,6 +29,7 @@ KINDS = {
     "algorithm": ("register_algorithms", 1),
     "suite": ("register_suites", 0),
     "tracker": ("register_trackers", 1),
+    "figure": ("register_figures", 1),
 }
 
 
@@ -97,14 +98,16 @@ class Registry(NamedTuple):
     recipes: Mapping[Key, PackageSettings] = {}
     """What `register_recipes` hooks say of algorithms."""
     trackers: Mapping[str, Entry] = {}
+    figures: Mapping[str, Entry] = {}
 
     def settings(self, suites: tuple[str, ...], recipe: str, algorithm: str) -> dict[str, Any]:
         """See package_settings."""
         return package_settings(self.recipes, suites, recipe, algorithm)
 
     def of(self, kind: str) -> Mapping[str, Entry]:
-        """The algorithms, the suites or the trackers."""
-        return {"algorithm": self.algorithms, "suite": self.suites, "tracker": self.trackers}[kind]
+        """The algorithms, the suites, the trackers or the figures."""
+        by_kind = {"suite": self.suites, "tracker": self.trackers, "figure": self.figures}
+        return by_kind.get(kind, self.algorithms)
 
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
@@ -206,6 +209,7 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
         (*registry.plugins, plugin),
         {**registry.recipes, **recipes},
         {**registry.trackers, **{e.name: e for e in entries if e.kind == "tracker"}},
+        {**registry.figures, **{e.name: e for e in entries if e.kind == "figure"}},
     )
 
 

@@ -1,4 +1,4 @@
-"""The whole extension surface: four hooks. A plugin is a module with a function for any of them."""
+"""The whole extension surface: five hooks. A plugin is a module with a function for any of them."""
 
 from __future__ import annotations
 
@@ -34,3 +34,12 @@ def register_recipes() -> PackageRecipes:  # type: ignore[empty-body]
 @hookspec
 def register_trackers() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
     """Names of trackers -> factories `(folder, *, parameter=default ...) -> metabench.api.Tracker`."""
+
+
+@hookspec
+def register_figures() -> Mapping[str, Callable[..., Any]]:  # type: ignore[empty-body]
+    """Names of figures -> functions `(scores: metabench.api.SuiteScores) -> metabench.api.Plot | None`.
+
+    The report calls each for every suite, and folds it below its own figures; None is no figure. The name is its
+    title, the first line of its docstring its caption.
+    """

@@ -21,7 +21,7 @@ from metabench.report.analysis.summary import summary, trials
 from metabench.report.collect import provenance, sweeps, tuning
 from metabench.report.collect.configurations import collect
 from metabench.report.collect.merge import merge, name_of
-from metabench.report.figures.catalogue import Picture
+from metabench.report.figures.catalogue import Picture, Pictures
 from metabench.report.figures.encoding import FORMATS
 from metabench.report.page import model, trial_details
 from metabench.report.page.matrices import matrix
@@ -52,7 +52,8 @@ def figures(results: str | Path | Sequence[str | Path]) -> dict[str, Picture]:
 
     Raises UserError where there is nothing to report.
     """
-    return build_report([results] if isinstance(results, str | Path) else results, formats=["svg"]).figures
+    folders = [results] if isinstance(results, str | Path) else results
+    return Pictures(build_report(folders, formats=["svg"]).figures)
 
 
 def write_report(
@@ -100,7 +101,8 @@ def build_report(
     if book and not beside:
         cautions.append(published.nothing(groups, book))
     tables = {"summary": summary(groups, columns), "trials": trials(records, columns)}
-    tables |= statistics_tables.tables(groups) | speed.tables(groups) | transfer.tables(groups)
+    tables |= statistics_tables.tables(groups) | speed.tables(groups)
+    tables |= transfer.tables(gaps := transfer.gaps(groups))
     tables |= sweeps.tables(groups) | {"settings": model.settings(groups)}
     tables["provenance"] = pd.DataFrame(facts := provenance.provenance(fit))
     if book:
@@ -116,10 +118,11 @@ def build_report(
         left_out=tuple(skipped_pairs(records)),
         matrix=matrix(tables["summary"]),
         columns=tuple(columns),
-        sections=model.sections(groups, tables["summary"], wanted),
+        sections=model.sections(groups, tables["summary"], wanted, gaps),
         reading=reading(fit),
-        transfer=transfer.shown(transfer.gaps(groups)),
+        transfer=transfer.shown(gaps),
         published=[published.shown(row) for row in beside],
+        unlike=tuple(row.differences for row in beside),
         failures=model.failed(everything),
         suites=model.suites(groups),
         settings=model.compared(groups),

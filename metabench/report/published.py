@@ -15,8 +15,8 @@ from metabench.records.record import Record
 from metabench.registry.published import Number, PublishedResults
 from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration, collect
-from metabench.report.collect.labels import text
 from metabench.report.statistics.intervals import Interval, interval, stack
+from metabench.report.unlike import Unlike, alike, difference
 
 STEPS = "test_steps"
 Verdict = Literal["reproduced", "not reproduced", "undecided", "not comparable"]
@@ -45,8 +45,8 @@ class Beside:
     """Ours - theirs."""
     gap_ci95: float | None
     """Half the width of the gap's 95% interval; None where they give none."""
-    differences: tuple[str, ...]
-    """`queries: 15 here, 1 there`."""
+    differences: tuple[Unlike, ...]
+    """The settings in which the two are not alike."""
     not_said: tuple[str, ...]
     """What is known of other published numbers for this suite, and not of this one."""
     effects: tuple[str, ...]
@@ -193,32 +193,13 @@ def transductive(group: Configuration) -> bool:
     )
 
 
-def alike(ours: Any, theirs: Any) -> bool:
-    """Equal as settings: 1 and 1.0 are, 1 and true are not."""
-    return isinstance(ours, bool) == isinstance(theirs, bool) and ours == theirs
-
-
-def difference(name: str, here: dict[str, Any], number: Number) -> str:
-    """`queries: 15 here, 1 there`."""
-    ours = f"{words(here[name])} here" if name in here else "no setting here"
-    if name not in number.protocol:
-        return f"{name}: {ours}, {words(number.ours[name])} in place of what is not said there"
-    return f"{name}: {ours}, {words(number.protocol[name])} there"
-
-
-def words(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value if isinstance(value, str) else text(value)
-
-
 def paragraph(row: Beside) -> list[str]:
     """A row in lines, as a terminal shows it."""
     seen = shown(row)
     ours = f"{seen['ours']} ({formatting.count(row.seeds, 'seed')}, {row.protocol})"
     lines = [("ours", ours), ("published", f"{seen['published']}, {row.source}"), ("gap", seen["gap"])]
     lines += [("verdict", seen["verdict"])]
-    lines += [("differs", text) for text in row.differences] + [("effect", text) for text in row.effects]
+    lines += [("differs", str(each)) for each in row.differences] + [("effect", text) for text in row.effects]
     lines += [("not said", ", ".join(row.not_said))] if row.not_said else []
     lines += [("note", row.note)] if row.note else []
     steps = formatting.count(row.test_steps, "inner step")
@@ -240,7 +221,9 @@ def frame(rows: Iterable[Beside]) -> pd.DataFrame:
 
 def as_texts(row: Beside) -> dict[str, Any]:
     """A row by column, its lists as texts."""
-    return {name: "; ".join(value) if isinstance(value, tuple) else value for name, value in vars(row).items()}
+    return {
+        name: "; ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in vars(row).items()
+    }
 
 
 def shown(row: Beside) -> dict[str, str]:

@@ -44,12 +44,18 @@ def digests(kind: str, name: str, registry: Registry, parameters: dict[str, Any]
 def digests_elsewhere(
     kind: str, names: list[str], files: list[str], parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Digests]]:
-    """By plugin, what two other processes compute, side by side; RuntimeError with the last line that one said."""
-    command = [sys.executable, "-c", "from metabench.testing.other_processes import main; main()", kind]
+    """By plugin, what two other processes compute; RuntimeError with the last line that one said."""
+    outputs = said_elsewhere([kind, ",".join(names), json.dumps(parameters or {}), *files])
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+def said_elsewhere(arguments: list[str]) -> list[str]:
+    """What `main` prints of these arguments in two new processes, side by side; see digests_elsewhere."""
+    command = [sys.executable, "-c", "from metabench.testing.other_processes import main; main()"]
     path = os.pathsep.join(filter(None, sys.path))
     running = [
         subprocess.Popen(
-            [*command, ",".join(names), json.dumps(parameters or {}), *files],
+            [*command, *arguments],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -61,7 +67,7 @@ def digests_elsewhere(
     for process, (_, said) in zip(running, ends):
         if process.returncode:
             raise RuntimeError(f"another process ended with {(said.strip() or '?').splitlines()[-1]}")
-    return [json.loads(out.splitlines()[-1]) for out, _ in ends]
+    return [out for out, _ in ends]
 
 
 def by_name(

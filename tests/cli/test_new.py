@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin
 from metabench.testing.conformance import ALGORITHM
+from tests.cli_helpers import outside
 
 pytestmark = pytest.mark.xdist_group("a stranger's package")
 
@@ -106,7 +106,7 @@ def stranger(tmp_path_factory):
     install = ("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
     done = subprocess.run([*python, *install, str(folder / "far-away")], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    return folder, {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "160"}
+    return folder, outside(PYTHONPATH=str(site), COLUMNS="160")
 
 
 def call(stranger, *words):

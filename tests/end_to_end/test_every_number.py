@@ -355,6 +355,8 @@ class Seen(NamedTuple):
     text: str
     report: Report
     suites: list[Suite]
+    committed: Reader
+    """The page in the repository."""
 
 
 @pytest.fixture(scope="module", params=RESULTS)
@@ -364,7 +366,8 @@ def seen(request) -> Seen:
     for file in ROOT.glob(f"results/{request.param}/*/record.json"):
         folders.setdefault(json.loads(file.read_text(encoding="utf-8"))["trial"]["suite"], []).append(file.parent)
     text = report.files["index.html"].decode()
-    return Seen(Reader(text), text, report, [Suite(name, found) for name, found in folders.items()])
+    committed = Reader((ROOT / "reports" / request.param / "index.html").read_text("utf-8"))
+    return Seen(Reader(text), text, report, [Suite(name, found) for name, found in folders.items()], committed)
 
 
 def test_there_are_reports():
@@ -376,6 +379,11 @@ def test_tables(seen):
         rows, alike = table(suite)
         assert seen.reader.rows[suite.name, f"Scores on {suite.name}"][1:] == rows
         assert any(alike in said for said in seen.reader.sentences[suite.name])
+
+
+def test_the_committed_page_has_these_numbers(seen):
+    for place in (("answers", "All suites"), *((suite.name, f"Scores on {suite.name}") for suite in seen.suites)):
+        assert seen.committed.rows[place] == seen.reader.rows[place]
 
 
 def test_cards(seen):

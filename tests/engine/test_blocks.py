@@ -122,6 +122,17 @@ def test_odd_sizes_and_several_channels_of_every_width():
     assert close(plain, block)
 
 
+@settings(max_examples=6)
+@given(st.integers(6, 9), st.integers(6, 11), st.integers(1, 3), st.booleans(), st.integers(0, 999))
+def test_where_channels_fill_vectors_it_goes_by_tiles_and_is_the_same(height, width, n, pool, seed):
+    """Tiles of 2 by 2 that end inside and beyond the image; fewer than are taken at a time, and more."""
+    torch.manual_seed(seed)
+    module = nn.Sequential(*layers(2 * FILTERS, pool=pool, filters=3 * FILTERS), *layers(3 * FILTERS))
+    plain, block, used = both(module, torch.randn(n, 2 * FILTERS, height, width))
+    assert close(plain, block)
+    assert used
+
+
 def test_what_is_not_a_number_passes_through():
     module = fuse(nn.Sequential(*layers(1, pool=True)).double())
     x = torch.ones(1, 1, 4, 4, dtype=torch.float64)

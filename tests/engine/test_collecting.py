@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from threading import Barrier
 
 import pytest
 import torch
@@ -99,3 +100,18 @@ def test_whatever_descends_trains_on_what_is_collected(name):
     before = [leaf.clone() for leaf in flatten(learner.meta)[0]]
     assert learner.update(tasks_of(suite), 0.0).isfinite()
     assert any(not torch.equal(*pair) for pair in zip(before, flatten(learner.meta)[0]))
+
+
+def test_two_threads_share_the_policies_of_a_meta_batch_and_change_no_bit():
+    suite = navigation(horizon=2, trajectories=2, width=4)
+    made, tasks = maml(build_problem(suite, 0)), suite.sample("train", 20, torch.Generator().manual_seed(0))
+    alone, shared = (as_learner(made, "vectorised", threads, suite=suite) for threads in (1, 2))
+    usual, both = shared.task_meta_grad, Barrier(2, timeout=30)
+
+    def once_both_are_there(*given):
+        both.wait()
+        return usual(*given)
+
+    shared.task_meta_grad = once_both_are_there
+    found = (flatten(learner.direction(tasks, 0.0))[0] for learner in (alone, shared))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

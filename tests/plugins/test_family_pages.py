@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from benchmarks import family
 from metabench.registry.discovery import load_registry
 from metabench.registry.published import load_published
 
@@ -30,3 +32,16 @@ def test_the_published_numbers_that_the_page_promises_are_those_there_are():
     book = load_published(str(ROOT / "plugins" / "published.toml"))
     there = {name for number in book.numbers for name in number.algorithms}
     assert set(re.findall(r"`([^`]+)`", promised[1])) == there & OURS
+
+
+def test_the_scores_on_the_page_are_those_that_were_measured():
+    _, _, rest = family.PAGE.read_text("utf-8").partition(family.BEGIN)
+    shown, _, _ = rest.partition(family.END)
+    assert shown.strip() == family.table(pd.read_csv(family.CSV))
+    assert "| `maml` |" in shown
+
+
+def test_the_costs_on_the_page_are_those_that_were_measured():
+    page = family.PAGE.read_text("utf-8")
+    assert family.with_costs(page) == page
+    assert "| `maml` | initial weights | all weights | second | 1.0 |" in page

@@ -16,6 +16,8 @@ from metabench.api import DataError
 from metabench.engine.seeds import random_generator
 from metabench_plugins.suites.omniglot import ARCHIVES, COUNTS, HELD_OUT, URL, characters, omniglot, small
 
+pytestmark = pytest.mark.xdist_group("omniglot")  # its drawings are read once
+
 HELD_OUT_SIZES = (41, 22, 22, 40, 17)
 
 

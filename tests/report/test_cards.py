@@ -11,6 +11,7 @@ from metabench.records.provenance import Defaults, Provenance
 from metabench.records.record import Outcome
 from metabench.records.trials import Budget
 from metabench.report.analysis import cards
+from metabench.report.analysis.findings import findings
 from metabench.report.collect import configurations
 from metabench.report.collect.provenance import busy, provenance
 from metabench.report.figures import style
@@ -38,7 +39,12 @@ def made(name: str, steps: list[float], curve: list[float], batch: int = 16, see
 def cautions(root: Path, *outcomes: Outcome) -> tuple[str, ...]:
     for each in outcomes:
         store.write(root, each)
-    return cards.card(configurations.collect(store.records(root), root)).cautions
+    return card_of(root).cautions
+
+
+def card_of(root: Path) -> cards.Card:
+    groups = configurations.collect(store.records(root), root)
+    return cards.card(groups, findings(groups))
 
 
 def test_there_is_nothing_to_say_where_all_is_well(tmp_path):
@@ -83,7 +89,7 @@ def test_a_card_says_of_the_suite_what_is_not_its_default(tmp_path):
     parameters = {"ways": 5, "shots": 1, "model": "conv", "noise": 0.1, "filters": 16}
     of = builders.trial("a", "toys", suite_parameters=parameters, budget=Budget(updates=7, test_tasks=2))
     store.write(tmp_path, builders.outcome(of, {"transductive": [[0.1, 0.2]]}, provenance=usual))
-    task = cards.card(configurations.collect(store.records(tmp_path), tmp_path)).task
+    task = card_of(tmp_path).task
     assert task == "5-way 1-shot, model=conv, filters=16, 7 updates of 16 tasks, 2 test tasks"
 
 

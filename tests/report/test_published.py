@@ -111,7 +111,7 @@ def test_the_differences_are_listed_and_the_rest_is_not(tmp_path):
     found = published.against(gathered(tmp_path, outcome("maml", "omniglot", OMNIGLOT)), BOOK)
     (row,) = found
     assert (row.protocol, row.published, row.test_steps) == ("transductive", pytest.approx(0.987), 3)
-    assert row.differences == (
+    assert tuple(map(str, row.differences)) == (
         "filters: no setting here, 64 there",
         "queries: 15 here, 1 there",
         "split: background here, random there",
@@ -159,8 +159,8 @@ def test_each_protocol_is_beside_its_own_number(tmp_path):
         ("transductive", 0.9768),
         ("inductive", 0.9539),
     }
-    assert all(not text.startswith("transductive") for row in found for text in row.differences)
-    assert all("test_steps: 3 here, 50 there" in row.differences for row in found), "ours go no further than 3"
+    assert all(each.setting != "transductive" for row in found for each in row.differences)
+    assert all(("test_steps", "3", "50", True) in row.differences for row in found), "ours go no further than 3"
 
 
 def test_the_score_is_taken_after_as_many_inner_steps(tmp_path):
@@ -170,14 +170,14 @@ def test_the_score_is_taken_after_as_many_inner_steps(tmp_path):
     assert [(row.test_steps, row.published) for row in inductive] == [(1, 0.67), (5, 0.38), (10, 0.35)]
     for row in inductive:
         assert row.score == pytest.approx(np.mean(ours.scores["inductive"]["mse"][row.test_steps]))
-        assert not any(text.startswith("test_steps") for text in row.differences)
+        assert not any(each.setting == "test_steps" for each in row.differences)
         assert row.gap_ci95 is None
         assert published.shown(row)["gap"].startswith("+" if row.gap > 0 else "−")
 
 
 def test_a_pre_trained_start_is_a_difference(tmp_path):
     (row,) = published.against(gathered(tmp_path, outcome("maml", "omniglot", {**OMNIGLOT, "weights": "w.pt"})), BOOK)
-    assert "weights: w.pt here, nothing said of it there" in row.differences
+    assert ("weights", "w.pt", "nothing said of it", True) in row.differences
     assert row.verdict == "not comparable"
 
 
@@ -243,9 +243,10 @@ def test_the_report_has_them(here, tmp_path):
     table = (index.parent / "tables" / "published.csv").read_text(encoding="utf-8")
     assert table.count("\n") == 2
     assert "queries: 15 here, 1 there; split: background here, random there" in table
-    for text in (index.read_text(encoding="utf-8"), (index.parent / "report.md").read_text(encoding="utf-8")):
-        assert "queries: 15 here, 1 there; split: background here, random there" in text
-        assert "98.70 ± 0.40%" in text
+    page, text = (file.read_text(encoding="utf-8") for file in (index, index.parent / "report.md"))
+    assert "queries: 15 here, 1 there; split: background here, random there" in text
+    assert '<th scope="row">queries</th><td>15</td><td>1</td>' in page
+    assert all("98.70 ± 0.40%" in each for each in (page, text))
     said = here("report", "r", "--against", str(FILE), "--formats", "svg")
     assert all(heading in said.stdout for heading in ("ours", "published", "differences")), said.stderr
     store.write(tmp_path / "s", outcome("maml", "elsewhere", {}))

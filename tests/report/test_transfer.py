@@ -56,15 +56,15 @@ def test_in_domain_minus_crossed_paired_on_the_tasks_of_the_target(tmp_path):
     assert (gap.gap.seeds, gap.gap.tasks) == (2, TASKS)
     assert gap.gap.mean == pytest.approx(0.1, abs=0.02)
     assert gap.gap.half < min(gap.near.score().half, gap.far.score().half)
-    assert transfer.counterparts("a:b", found) == [gap.near]
-    assert transfer.counterparts("b", found) == []
+    assert transfer.counterparts("a:b", transfer.gaps(found)) == [gap.near]
+    assert transfer.counterparts("b", transfer.gaps(found)) == []
 
 
 def test_other_test_tasks_are_no_pair(tmp_path):
     outcomes = [one for one in near_and_far() if one.record.trial.suite != "b"]
     found = groups(tmp_path, *outcomes, made("b", 0, 0.1, "of b with other shots", ways=5))
     assert transfer.gaps(found) == []
-    assert transfer.tables(found) == {}
+    assert transfer.tables(transfer.gaps(found)) == {}
 
 
 def test_a_shifted_target_is_compared_with_the_plain_one(tmp_path):

@@ -24,6 +24,7 @@ from metabench.testing.conformance import ALGORITHM, SUITE, kit_of
 from metabench.testing.repeatability_checks import looks_random
 from metabench.testing.suite_task_checks import SuiteCase
 from metabench.testing.toy_suites import clouds, lines
+from tests.cli_helpers import outside
 from tests.testing.zoo import algorithms, matrix, suites
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +125,7 @@ def test_one_pytest_test_a_check(tmp_path):
     words = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     words += ["-k", "state-round-trip or learns or float64-kept or support-trains"]
     said = subprocess.run(
-        words, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"}, capture_output=True, encoding="utf-8"
+        words, cwd=tmp_path, env=outside(COLUMNS="200"), capture_output=True, encoding="utf-8"
     ).stdout
     assert "XFAIL test_mine.py::test_state[state-round-trip] - the optimiser is away" in said
     assert "XPASS test_mine.py::test_state[learns]" in said

@@ -21,12 +21,9 @@ WIDE = 120
 OPTIONAL = (
     ("distributed", "--executor dask", "pip install 'metabench[dask]'"),
     ("optuna", "metabench tune", "pip install 'metabench[tune]'"),
-    ("tensorboard", "--track tensorboard", "pip install 'metabench[track]'"),
     ("pyarrow", "export --to parquet", "pip install 'metabench[export]'"),
-    ("mlflow", "--track mlflow", "pip install mlflow-skinny"),
-    ("wandb", "--track wandb", "pip install wandb"),
 )
-"""Packages that metabench can do without: module, what for, and how to get it."""
+"""Packages that metabench can do without, beside those of trackers: module, what for, and how to get it."""
 
 
 @command("list")
@@ -85,6 +82,7 @@ def plugins(
 ) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
     from metabench.cli.terminal import plain_table
+    from metabench.experiments.trackers import BUILT_IN
     from metabench.registry.catalogue import read_catalogue
     from metabench.registry.requirements import reason_missing
 
@@ -100,7 +98,8 @@ def plugins(
     ]
     kept = [place for place, name in enumerate(columns) if console.width >= WIDE or name not in ("version", "source")]
     console.print(plain_table([columns[place] for place in kept], ([row[place] for place in kept] for row in rows)))
-    for module, use, install in OPTIONAL:
+    tracked = ((of.package, f"--track {name}", of.install) for name, of in BUILT_IN.items())
+    for module, use, install in (*OPTIONAL, *tracked):
         if reason := reason_missing(module, install):
             say(f"For {use}: {reason}.")
 

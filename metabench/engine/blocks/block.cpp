@@ -13,10 +13,10 @@ struct Sizes {
 
 static int piece(const Norm& s) { return (int)std::clamp(98304 / s.row(), 1L, (long)s.n); }
 
-static T* workspace(int which, size_t size) {  // freed with its thread
-  static thread_local std::vector<T> kept[3];
-  if (kept[which].size() < size) kept[which].resize(size);
-  return kept[which].data();
+static const T* flipped(const Shape& s, const T* w) {  // ready for the gradient by the input
+  T* to = workspace(FLIPPED, s.weights());
+  flip(s, w, to);
+  return prepared(turned(s), to, WEIGHTS);
 }
 
 struct Forward {
@@ -32,9 +32,10 @@ extern "C" void block_forward(const Forward* a, double epsilon, double slope) {
   std::vector<double> mean(s.c), squares(s.c);
   std::vector<T> scale(s.c), shift(s.c);
   long seen = 0;
+  const T* w = prepared(s, a->w, WEIGHTS);
   for (int b = 0, by = piece(s); b < s.n; b += by) {
     Norm some = s.images(std::min(by, s.n - b));
-    convolve(some, a->x + b * s.input(), a->w, nullptr, nullptr, a->z + b * s.row(), false);
+    convolved(some, a->x + b * s.input(), w, nullptr, nullptr, a->z + b * s.row(), false);
     add_moments(a->z + b * s.row(), some.n * s.pixels(), s.c, seen, mean.data(), squares.data());
   }
   for (int j = 0; j < s.c; j++) {
@@ -66,20 +67,20 @@ extern "C" void block_backward(const Backward* a, double, double slope) {
     k[j] = scale, k[2 * c + j] = -scale * along / rows * r;
     k[c + j] = -scale * s1[j] / rows + scale * along / rows * r * a->mean[j];
   }
-  T* flipped = a->dx ? workspace(0, s.weights()) : nullptr;
-  if (flipped) flip(s, a->w, flipped);
-  memset(a->dw, 0, sizeof(T) * s.weights());
+  const T* w = a->dx ? flipped(s, a->w) : nullptr;
+  WeightGradient dw(s, a->dw);
   for (int b = 0, by = piece(s); b < s.n; b += by) {
     Norm some = s.images(std::min(by, s.n - b));
     const T* z = a->z + b * s.row();
-    T* dz = a->dz ? a->dz + b * s.row() : workspace(1, by * s.row());
+    T* dz = a->dz ? a->dz + b * s.row() : workspace(SLOPES, by * s.row());
     const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
     BY_CHANNELS(spread_slopes, some, a->g + b * out_row, a->out + b * out_row, place, z, dz, k.data());
     if (a->gz)
       for (long i = 0, m = some.n * s.row(); i < m; i++) dz[i] += a->gz[b * s.row() + i];
-    if (flipped) convolve(some, dz, flipped, nullptr, nullptr, a->dx + b * s.input(), true);
-    add_weight_gradient(some, a->x + b * s.input(), dz, a->dw);
+    if (w) convolved(some, dz, w, nullptr, nullptr, a->dx + b * s.input(), true);
+    dw.add(some, a->x + b * s.input(), dz);
   }
+  dw.finish();
 }
 
 struct Second {
@@ -95,18 +96,27 @@ extern "C" void block_second(const Second* a, double, double slope) {
   Norm s = a->sizes.norm(slope);
   const long c = s.c;
   const double rows = (double)s.n * s.pixels();
-  T* u = workspace(2, s.n * s.row());  // along ux and uw, z moves so
-  if (a->ux && a->uw)
-    convolve(s, a->ux, a->w, a->x, a->uw, u, false);
-  else if (a->uw)
-    convolve(s, a->x, a->uw, nullptr, nullptr, u, false);
-  else if (a->ux)
-    convolve(s, a->ux, a->w, nullptr, nullptr, u, false);
-  else
-    memset(u, 0, sizeof(T) * s.n * s.row());
+  const long out_row = (long)s.ph() * s.pw() * c;
+  T* u = workspace(ALONG, s.n * s.row());  // along ux and uw, z moves so
+  const T *w = prepared(s, a->w, WEIGHTS), *uw = prepared(s, a->uw, OTHER_WEIGHTS);
   std::vector<double> t(3 * c);
   std::vector<T> k(7 * c);
-  BY_CHANNELS(sum_second, s, u, a->z, a->mean, a->g, a->out, a->place, t.data());
+  for (int b = 0, by = piece(s); b < s.n; b += by) {
+    Norm some = s.images(std::min(by, s.n - b));
+    const T *x = a->x + b * s.input(), *ux = a->ux ? a->ux + b * s.input() : nullptr;
+    T* along = u + b * s.row();
+    if (ux && uw)
+      convolved(some, ux, w, x, uw, along, false);
+    else if (uw)
+      convolved(some, x, uw, nullptr, nullptr, along, false);
+    else if (ux)
+      convolved(some, ux, w, nullptr, nullptr, along, false);
+    else
+      memset(along, 0, sizeof(T) * some.n * s.row());
+    const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
+    BY_CHANNELS(sum_second, some, along, a->z + b * s.row(), a->mean, a->g + b * out_row, a->out + b * out_row, place,
+                t.data());
+  }
   for (long j = 0; j < c; j++) {
     double r = a->r[j], gamma = a->gamma[j], mean = a->mean[j], s1 = a->dbeta[j], s2 = a->dgamma[j];
     double m1 = t[j] / rows, m2 = r * t[c + j] / rows, ugamma = a->ugamma ? a->ugamma[j] : 0;
@@ -120,13 +130,10 @@ extern "C" void block_second(const Second* a, double, double slope) {
     k[6 * c + j] = -gamma * r * m1 + (a->ubeta ? a->ubeta[j] : 0) - g_xh * r * mean;
   }
   BY_CHANNELS(spread_second, s, u, a->z, a->g, a->out, a->place, a->of_z, a->of_g, k.data());
-  if (a->of_x) {
-    T* flipped = workspace(0, s.weights());
-    flip(s, a->uw, flipped);
-    convolve(s, a->dz, flipped, nullptr, nullptr, a->of_x, true);
-  }
+  if (a->of_x) convolved(s, a->dz, flipped(s, a->uw), nullptr, nullptr, a->of_x, true);
   if (a->of_w) {
-    memset(a->of_w, 0, sizeof(T) * s.weights());
-    add_weight_gradient(s, a->ux, a->dz, a->of_w);
+    WeightGradient of_w(s, a->of_w);
+    of_w.add(s, a->ux, a->dz);
+    of_w.finish();
   }
 }

@@ -13,7 +13,7 @@
 #pragma once
 #include <cmath>
 
-#include "convolution.h"
+#include "winograd.h"
 
 struct Norm : Shape {
   int pool;

@@ -59,8 +59,8 @@ class Strategy(Protocol):
         outer.step(mean, outer.rates(progress))
         return loss
 
-    def configure(self, meta: Meta) -> None:
-        """Called once with the initial meta-parameters."""
+    def configure(self, meta: Meta, acting: bool = False) -> None:
+        """Called once with the initial meta-parameters, and whether tasks are rolled out by policies."""
         return
 
     def prepare(self, direction: MetaGradFn, outer: OuterLoop, tasks: Task) -> None:

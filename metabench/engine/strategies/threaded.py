@@ -50,7 +50,7 @@ class Threaded(Strategy):
         """See Strategy."""
         return "threaded"
 
-    def configure(self, meta: Meta) -> None:
+    def configure(self, meta: Meta, acting: bool = False) -> None:
         """See Strategy: the blocks' library is made ready where there is use for it."""
         dtype = weights_dtype(meta)
         if dtype is None:

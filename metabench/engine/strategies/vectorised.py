@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metabench.api import Meta, MetaGradFn, Task
-from metabench.api.trees import Tree, concatenate, leading_axis, map_tree, slices
+from metabench.api.trees import Tree, concatenate, flatten, leading_axis, map_tree, slices
 from metabench.engine.strategies.base import (
     Strategy,
     Workers,
@@ -33,9 +33,9 @@ class Vectorised(Strategy):
         """See Strategy."""
         return cls(threads=threads)
 
-    def configure(self, meta: Meta) -> None:
+    def configure(self, meta: Meta, acting: bool = False) -> None:
         """See Strategy."""
-        self.chunk = self.chunk or chunk_of(meta)
+        self.chunk = self.chunk or chunk_of(meta, acting)
 
     @property
     def name(self) -> str:
@@ -59,8 +59,13 @@ class Vectorised(Strategy):
         return loss, direction_mean
 
 
-def chunk_of(meta: Tree) -> int:
-    """Tasks in a chunk of `Vectorised`: fewer where each fills a kernel, so that threads have one each."""
+def chunk_of(meta: Tree, acting: bool) -> int:
+    """Tasks in a chunk of `Vectorised`: fewer where each fills a kernel, so that threads have one each.
+
+    Ten policies, with many trajectories each, do: half of a usual meta-batch, on a CPU of two cores.
+    """
+    if acting and all(leaf.device.type == "cpu" for leaf in flatten(meta)[0]):
+        return 10
     return 8 if large_convolutions(meta) else 64
 
 

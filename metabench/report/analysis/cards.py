@@ -8,11 +8,11 @@ from statistics import fmean
 from typing import NamedTuple
 
 from metabench.report import formatting
-from metabench.report.analysis.findings import findings
+from metabench.report.analysis.findings import Findings
 from metabench.report.analysis.pairs import rank
 from metabench.report.analysis.summary import cost, tasks_seen
 from metabench.report.collect import grouped
-from metabench.report.collect.configurations import Configuration, first_of_each
+from metabench.report.collect.configurations import Configuration, first_of_each, selected_point
 from metabench.report.collect.labels import pairs, text
 from metabench.report.statistics.intervals import interval, stack
 
@@ -31,10 +31,10 @@ class Card(NamedTuple):
     cautions: tuple[str, ...]
 
 
-def card(groups: Sequence[Configuration]) -> Card:
-    """Of one suite's configurations, of which at least one was scored."""
+def card(groups: Sequence[Configuration], found: Findings) -> Card:
+    """Of one suite's configurations, of which at least one was scored, and what was found of them."""
     scored = sorted((group for group in groups if group.steps), key=rank)
-    lead = findings(scored).found or (alone(scored[0]),)
+    lead = found.found or (alone(scored[0]),)
     cautions = (each for warn in WARNINGS for each in warn(first_of_each(scored)))
     return Card(task(groups), lead, f"{scored[0].algorithm}: {cost(scored[0])}.", tuple(cautions))
 
@@ -88,7 +88,7 @@ def past_the_best(groups: Sequence[Configuration]) -> Iterator[str]:
         seeds = [record for record in group.scored_records if len(record.curve) > 1]
         falls = 0
         for record in seeds:
-            best = next((point for point in record.curve if point.update == record.selected_update), record.curve[-1])
+            best = selected_point(record) or record.curve[-1]
             drop = (best.score - record.curve[-1].score) * (1 if record.higher_is_better else -1)
             falls += drop > best.ci95 > 0
         if 2 * falls > len(seeds):

@@ -51,9 +51,9 @@ def gaps(groups: Sequence[Configuration]) -> list[Gap]:
     ]
 
 
-def counterparts(suite: str, groups: Sequence[Configuration]) -> list[Configuration]:
+def counterparts(suite: str, found: Sequence[Gap]) -> list[Configuration]:
     """The configurations that those of a suite are compared with here; none for one that is not crossed."""
-    return list({id(gap.near): gap.near for gap in gaps(groups) if gap.far.suite == suite}.values())
+    return list({id(gap.near): gap.near for gap in found if gap.far.suite == suite}.values())
 
 
 def is_crossed(group: Configuration) -> bool:
@@ -98,9 +98,8 @@ def validated(group: Configuration) -> str:
     return f"{', '.join(chosen)} ({whose})" if group.trained else ", ".join(chosen)
 
 
-def tables(groups: Sequence[Configuration]) -> dict[str, pd.DataFrame]:
+def tables(found: Sequence[Gap]) -> dict[str, pd.DataFrame]:
     """`transfer`, where something was crossed and its counterpart is there."""
-    found = gaps(groups)
     return {"transfer": pd.DataFrame([row(gap) for gap in found])} if found else {}
 
 

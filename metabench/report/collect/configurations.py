@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from metabench.records import store
-from metabench.records.record import Examples, Record
+from metabench.records.record import Examples, Record, ValidationPoint
 from metabench.report.collect import grouped
 from metabench.report.collect.labels import Label, labels
 from metabench.report.statistics.intervals import Array, Interval, interval, stack
@@ -109,6 +109,11 @@ def of_label(label: Label, records: Sequence[Record], roots: Mapping[str, Path])
             {seed: np.asarray(steps, dtype=float) for seed, steps in values.items() if steps},
             examples if examples and examples.protocol == protocol else None,
         )
+
+
+def selected_point(record: Record) -> ValidationPoint | None:
+    """The validation of the state that was tested; None where there was none."""
+    return next((point for point in record.curve if point.update == record.selected_update), None)
 
 
 def first_of_each(groups: Iterable[Configuration]) -> list[Configuration]:

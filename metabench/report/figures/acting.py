@@ -28,7 +28,7 @@ def experience(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
         if not each or len(updates) < 2:
             continue
         look, places = looks[group.algorithm], each * updates / 1e6
-        band(axes, places, values.min(0), values.max(0), look)
+        band(axes, places, values.min(0), values.max(0), look, seeds=len(values))
         line(axes, places, values.mean(0), look, group.algorithm, dashed=False)
         means += list(values.mean(0))
         ends.append(float(places[-1]))

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import NamedTuple
 
+from markupsafe import escape
+
 from metabench.processes import hidden_main
 from metabench.report import figures
 from metabench.report.collect.configurations import Configuration
-from metabench.report.figures import encoding, style, tooltips
+from metabench.report.figures import encoding, plots, style, tooltips
 from metabench.report.figures.scores import Kind
 
 MAX_SUITES_IN_PROCESS = 2
@@ -45,6 +47,17 @@ class Picture:
         return self.content["svg"].decode()
 
 
+class Pictures(dict[str, Picture]):
+    """Figures by name; all of them, with their captions, in a notebook."""
+
+    def _repr_html_(self) -> str:
+        shown = []
+        for name, picture in self.items():
+            svg, caption = picture._repr_svg_(), escape(f"{name}: {picture.caption}")
+            shown.append(f"<figure>{svg[svg.index('<svg') :]}<figcaption>{caption}</figcaption></figure>")
+        return "".join(shown)
+
+
 Looks = Mapping[str, style.Look]
 
 
@@ -62,10 +75,11 @@ class Job(NamedTuple):
 
 
 def kinds() -> list[Kind]:
-    """Every sort of figure, in the order of the page: a module beside this one is found by its KINDS."""
+    """Every sort of figure, in the order of the page: a module beside this one is found by its KINDS; those of
+    plugins come last."""
     names = [f"{figures.__name__}.{info.name}" for info in pkgutil.iter_modules(figures.__path__)]
     known = [kind for name in names for kind in getattr(import_module(name), "KINDS", ())]
-    return sorted(known, key=lambda kind: kind.section)
+    return [*sorted(known, key=lambda kind: kind.section), *plots.plugin_kinds()]
 
 
 def draw(jobs: Sequence[Job]) -> list[tuple[Picture, ...]]:

@@ -139,7 +139,7 @@ def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
         shares, look = aggregates.profile(values, levels, higher_is_better=higher), looks[group.algorithm]
         low, high = (np.clip([getattr(share, end) for share in shares], 0, 1) for end in ("low", "high"))
         name, dashed = scores.name(group, groups), scores.second(group, groups)
-        scores.band(axes, levels, low, high, look)
+        scores.band(axes, levels, low, high, look, seeds=len(group.steps))
         scores.line(axes, levels, np.array([share.mean for share in shares]), look, name, dashed=dashed)
         (there,) = aggregates.profile(values, np.array([middle]), higher_is_better=higher)
         words.append(f"{name} {100 * there.mean:.0f}%")

@@ -22,7 +22,7 @@ def convergence(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> D
     words = []
     for group, updates, values in known:
         look, middle = looks[group.algorithm], values.mean(0)
-        band(axes, updates, values.min(0), values.max(0), look)
+        band(axes, updates, values.min(0), values.max(0), look, seeds=len(values))
         line(axes, updates, middle, look, group.algorithm, dashed=False)
         words.append(f"{group.algorithm} from {middle[0]:.3g} to {middle[-1]:.3g} in {updates[-1]:,.0f} updates")
     axes.set_yscale("log")

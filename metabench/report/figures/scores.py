@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from metabench.report import formatting
-from metabench.report.collect.configurations import Configuration, first_of_each
+from metabench.report.collect.configurations import Configuration, first_of_each, selected_point
 from metabench.report.figures import ends, style
 from metabench.report.figures.style import Look
 
@@ -64,9 +64,8 @@ def adaptation(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
     for group in groups:
         after, look = group.adaptation(), looks[group.algorithm]
         steps, middle = np.arange(len(after)), np.array([score.mean for score in after])
-        if len(group.steps) >= MIN_SEEDS:
-            (down, up) = np.array([ends.arms(score, group) for score in after])[:, :, 0].T
-            band(axes, steps, middle - down, middle + up, look)
+        (down, up) = np.array([ends.arms(score, group) for score in after])[:, :, 0].T
+        band(axes, steps, middle - down, middle + up, look, seeds=len(group.steps))
         line(axes, steps, middle, look, name(group, groups), dashed=second(group, groups))
         means += list(middle)
         longest = max(longest, len(after) - 1)
@@ -90,8 +89,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
         updates, seconds, values = validation(group)
         if len(updates) > 1:
             places = seconds.mean(0) if by_time else updates
-            if len(values) >= MIN_SEEDS:
-                band(axes, places, values.min(0), values.max(0), look)
+            band(axes, places, values.min(0), values.max(0), look, seeds=len(values))
             rings(axes, group, look, by_time=by_time)
             line(axes, places, values.mean(0), look, group.algorithm, dashed=False)
             means += list(values.mean(0))
@@ -133,21 +131,22 @@ def line(axes: Axes, places: np.ndarray, values: np.ndarray, look: Look, label: 
     )  # fmt: skip
 
 
-def band(axes: Axes, places: np.ndarray, low: Values, high: Values, look: Look) -> None:
-    if not look.pale:
+def band(axes: Axes, places: np.ndarray, low: Values, high: Values, look: Look, *, seeds: int) -> None:
+    """From low to high; none around a pale line, or of too few seeds."""
+    if not look.pale and seeds >= MIN_SEEDS:
         axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
 
 
 def rings(axes: Axes, group: Configuration, look: Look, *, by_time: bool) -> None:
     """Around the validation of the tested state, of each seed in which it is not the last."""
     for record in group.scored_records:
-        best = next((point for point in record.curve if point.update == record.selected_update), None)
+        best = selected_point(record)
         if best and best is not record.curve[-1] and not look.pale:
             x = best.train_seconds if by_time else best.update
             axes.plot([x], [best.score], color=look.color, marker="o", markersize=7, fillstyle="none", linestyle="")
 
 
-def strokes(look: Look, *, opened: bool) -> dict[str, Any]:
+def strokes(look: Look, *, opened: bool = False) -> dict[str, Any]:
     """A filled marker, or an open one."""
     inside = style.PAPER if opened else look.color
     return {"color": look.color, "fmt": look.marker, "markerfacecolor": inside}

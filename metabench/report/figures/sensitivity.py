@@ -44,7 +44,8 @@ def sensitivity(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> D
             scores = {text(value): point.score() for value, point in points.items()}
             at, middle = np.array([places[value] for value in scores]), np.array([s.mean for s in scores.values()])
             look, chosen = looks[group.algorithm], text(values(group, [parameter])[parameter])
-            band(axes, at, [score.low for score in scores.values()], [score.high for score in scores.values()], look)
+            low, high = ([getattr(score, end) for score in scores.values()] for end in ("low", "high"))
+            band(axes, at, low, high, look, seeds=min(score.seeds for score in scores.values()))
             line(axes, at, middle, look, label, dashed=second(group, groups))
             axes.scatter([places[chosen]], [scores[chosen].mean], s=70, facecolors="none", edgecolors=look.color)
             means += list(middle)

@@ -2,71 +2,112 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-
-from markupsafe import escape
+from itertools import count
+from xml.etree.ElementTree import Element, SubElement, fromstring, tostring
 
 from metabench.report.figures import style
 
 THEMED = {style.INK: "currentColor", style.GRID: "var(--grid)", style.PAPER: "var(--paper)"}
-LETTER = re.compile(r'<path id="([\w-]+-[0-9a-f]+)"[^>]*/>\s*')
-"""Matplotlib calls a letter by its font and number; nothing else that it draws has a dash in its id."""
-MARK = re.compile(r'<g id="(mark-(\d+)-\d+)">(.*?)(?=<g id="|\Z)', re.DOTALL)
-SHIFTED = re.compile(r' transform="translate\((\d+)(?:\.\d+)? 0\)"')
-"""A letter's place in its word, in 1/2048 of the size of the font or so: no need of fractions."""
-LONG_DECIMALS = re.compile(r"(\d\d\.\d)\d+")
-"""A tenth of a point is less than a pixel; numbers below 10 are sizes and keep their digits."""
-NAMELESS = re.compile(r'<g id="[^"]*"')
-"""Groups whose ids nothing refers to."""
-REFERENCE = re.compile(r'(\bid="|href="#|url\(#)(?![\w-]+-[0-9a-f]+")([\w.-]+)')
-"""The ids that are one figure's own, where they are given and where they are used."""
-FONT, SHORT = '="#DejaVuSans-', '="#D-'
-USE = re.compile(r'(<use [^>]*?)(?: (style="[^"]*"))?/>')
+NOT_SHOWN = ("metadata", "style")
+"""Who made it, and how lines are joined: that is in page.css."""
+FONT, SHORT = "DejaVuSans-", "D-"
+"""Matplotlib calls a letter by its font and number."""
 
 
-def element(svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequence[str]]) -> str:
-    """An `<svg>` whose letters are elsewhere: see `letters`. `prefix` makes its other ids the page's only ones."""
-    text = svg.decode()
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = SHIFTED.sub(r' x="\1"', re.sub(r"\s*\n\s*", "\n", text))
-    text = LONG_DECIMALS.sub(r"\1", text)
-    text = LETTER.sub("", re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href=", "href="))
-    text = MARK.sub(lambda found: marked(found, titles), text)
-    text = re.sub(r'<g id="legend_\d+"', '<g class="key"', text)
-    text = NAMELESS.sub("<g", re.sub(r"<defs>\s*</defs>\s*", "", text)).replace(FONT, SHORT)
-    numbers: dict[str, int] = {}
-    text = REFERENCE.sub(lambda at: f"{at[1]}{prefix}-{numbers.setdefault(at[2], len(numbers))}", text)
+def element(
+    svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequence[str]], letters: dict[str, str]
+) -> str:
+    """An `<svg>` whose letters are added to `letters`. `prefix` makes its other ids the page's only ones."""
+    root = fromstring(svg)
+    clean(root, letters)
+    numbers: dict[str, str] = {}
+    fresh = count()
+    for part in list(root.iter()):
+        gid = part.attrib.pop("id", "")
+        if gid.startswith("mark-"):
+            mark(part, gid, titles)
+        elif gid.startswith("legend_"):
+            part.set("class", "key")
+        elif gid and part.tag != "g":
+            numbers[gid] = f"{prefix}-{next(fresh)}"
+            part.set("id", numbers[gid])
+    for part in root.iter():
+        for name, value in part.attrib.items():
+            part.set(name, refer(value, numbers) if "#" in value else value)
+    unwrap(root)
+    for name in ("width", "height", "version"):
+        root.attrib.pop(name, None)
+    root.attrib |= {"role": "img", "aria-label": alternative}
+    return tostring(root, encoding="unicode").replace(" />", "/>")
+
+
+def clean(parent: Element, letters: dict[str, str]) -> None:
+    """Without what is not shown, without namespaces, with short numbers and the page's colors."""
+    parent.tag, parent.text, parent.tail = parent.tag.rpartition("}")[2], None, None
+    for name, value in list(parent.attrib.items()):
+        del parent.attrib[name]
+        parent.set(name.rpartition("}")[2], short(name, value))
+    if parent.tag == "use" and parent.get("transform", "").endswith(" 0)"):  # a letter's place in its word
+        parent.set("x", f"{float(parent.attrib.pop('transform')[len('translate(') : -len(' 0)')]):.0f}")
+    for child in list(parent):
+        clean(child, letters)
+        gid = child.get("id", "")
+        if gid.startswith(FONT):
+            child.set("id", gid.replace(FONT, SHORT))
+            letters.setdefault(gid, tostring(child, encoding="unicode"))
+        if gid.startswith(FONT) or child.tag in NOT_SHOWN or (child.tag == "defs" and not len(child)):
+            parent.remove(child)
+
+
+def unwrap(parent: Element) -> None:
+    """Without groups that say nothing."""
+    for place in reversed(range(len(parent))):
+        child = parent[place]
+        unwrap(child)
+        if child.tag == "g" and not child.attrib:
+            parent[place : place + 1] = list(child)
+
+
+def short(name: str, value: str) -> str:
+    """An attribute: numbers of a path and of places to a tenth of a point, which is less than a pixel."""
+    if name == "d" or name in ("x", "y"):
+        return " ".join(number(word) for word in value.split())
     for color, variable in THEMED.items():
-        text = text.replace(color, variable)
-    size = r'<svg [^>]*?(viewBox="[^"]*")[^>]*>'
-    label = str(escape(alternative))
-    return re.sub(size, lambda found: f'<svg {found[1]} role="img" aria-label="{label}">', text, count=1)
+        value = value.replace(color, variable)
+    return value
 
 
-def letters(svgs: Sequence[bytes]) -> str:
-    """The shapes of all letters in these files, each once: `<defs>` for the page."""
-    shapes: dict[str, str] = {}
-    for svg in svgs:
-        for letter in LETTER.finditer(svg.decode()):
-            shapes.setdefault(letter[1], re.sub(r"\s*\n\s*", " ", letter[0].strip()))
-    return "\n".join(shapes[name] for name in sorted(shapes)).replace('id="DejaVuSans-', 'id="D-')
+def number(word: str) -> str:
+    """A number with a digit after the point, two if it is small: that is the size of a marker; a letter as it is."""
+    try:
+        value = float(word)
+    except ValueError:
+        return word
+    return f"{value:.{1 if abs(value) >= 10 else 2}f}".rstrip("0").rstrip(".")
 
 
-def marked(mark: re.Match[str], titles: Mapping[str, Sequence[str]]) -> str:
-    """A mark with its algorithm's number, and its titles: on each point where the points are known one by one."""
-    gid, number, content = mark.groups()
-    whole, *points = (str(escape(words)) for words in titles.get(gid, ("",)))
-    uses = USE.findall(content)
-    shared = ""
+def refer(value: str, numbers: Mapping[str, str]) -> str:
+    """`#id` or `url(#id)` by its id on the page; a color as it is."""
+    name = value.removeprefix("url(").removeprefix("#").removesuffix(")")
+    if name.startswith(FONT):
+        return value.replace(FONT, SHORT)
+    return value.replace(name, numbers[name]) if name in numbers else value
+
+
+def mark(part: Element, gid: str, titles: Mapping[str, Sequence[str]]) -> None:
+    """With its algorithm's number, and its titles: on each point where the points are known one by one."""
+    whole, *points = titles.get(gid, ("",))
+    part.set("data-mark", gid.split("-")[1])
+    uses = list(part.iter("use"))
     if points and len(points) == len(uses):
-        words = iter(points)
-        styles = {style for _, style in uses}
-        shared = f" {styles.pop()}" if len(styles) == 1 else ""
-
-        def titled(use: re.Match[str]) -> str:
-            own = "" if shared else f" {use[2] or ''}"
-            return f"{use[1]}{own}><title>{next(words)}</title></use>"
-
-        content = USE.sub(titled, content)
-    return f'<g data-mark="{number}"{shared}><title>{whole}</title>{content}'
+        styles = {use.get("style", "") for use in uses}
+        for use, words in zip(uses, points):
+            SubElement(use, "title").text = words
+            if len(styles) == 1:
+                use.attrib.pop("style", None)
+        if len(styles) == 1:
+            part.set("style", styles.pop())
+    title = Element("title")
+    title.text = whole
+    part.insert(0, title)

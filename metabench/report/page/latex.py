@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metabench.records.columns import Column
-from metabench.report.formatting import heading, text
+from metabench.report.formatting import heading, is_share, text
 
 RIGHT = ("count", "amount", "part")
 """Formats that a table has at the right of its column."""
@@ -18,7 +18,6 @@ SPECIAL = {
     "'": r"\textquotesingle{}", "[": "{[}", "]": "{]}", "*": "{*}", **{each: f"\\{each}" for each in "&%$#_{}"},
     "±": r"$\pm$", "−": "$-$", "–": "--", "—": "---", "’": "'", "…": r"\dots{}", "→": r"$\to$",
 }  # fmt: skip
-MARKS = {"best": r"\textbf{best}"}
 
 
 def tabular(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], metric: str) -> str:
@@ -28,7 +27,7 @@ def tabular(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], metric
         "% \\usepackage[T1]{fontenc} \\usepackage{booktabs,textcomp}",
         f"\\begin{{tabular}}{{{kinds}}}",
         "\\toprule",
-        " & ".join(escaped(heading(column, metric)) for column in columns) + r" \\",
+        " & ".join(escaped(head(column, metric)) for column in columns) + r" \\",
         "\\midrule",
         *(" & ".join(cell(column, row) for column in columns) + r" \\" for row in rows),
         "\\bottomrule",
@@ -37,12 +36,17 @@ def tabular(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], metric
     return "\n".join(lines) + "\n"
 
 
+def head(column: Column, metric: str) -> str:
+    """A heading, with the unit that its cells do not repeat."""
+    return heading(column, metric) + (" (%)" if column.name == "score" and is_share(metric) else "")
+
+
 def cell(column: Column, row: Mapping[str, Any]) -> str:
-    """One value; the best score is bold, and so is the word."""
-    if column.name == "standing":
-        return MARKS.get(row["standing"], str(row["standing"]))
-    value = escaped(text(column, row))
-    return rf"\textbf{{{value}}}" if column.name == "score" and row["standing"] == "best" else value
+    """One value; the best score is bold, and one that is not separated from it has a mark."""
+    if column.name != "score":
+        return escaped(text(column, row))
+    value = escaped(text(column, row).removesuffix("%"))
+    return {"best": rf"\textbf{{{value}}}", "not separated": rf"{value}$^{{\approx}}$"}.get(row["standing"], value)
 
 
 def escaped(value: Any) -> str:

@@ -21,6 +21,7 @@ from metabench.report.collect.labels import pairs, slugs, text
 from metabench.report.figures import style
 from metabench.report.figures.catalogue import Job, Picture, draw
 from metabench.report.page.matrices import Rows, Versus, against
+from metabench.report.unlike import Unlike
 
 SHOWN = "1"
 """What the section of a figure begins with if the page shows it at once; others are folded."""
@@ -99,6 +100,8 @@ class Page:
     transfer: Rows
     """The transfer gap of what was trained on one suite and tested on another."""
     published: Rows
+    unlike: tuple[tuple[Unlike, ...], ...]
+    """Of each published number: the settings in which ours is not like it."""
     failures: Rows
     suites: Rows
     settings: Rows
@@ -120,12 +123,14 @@ class Page:
         return {picture.title: picture.caption for section in self.sections for picture in section.shown}
 
 
-def sections(groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...]) -> tuple[Section, ...]:
+def sections(
+    groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...], gaps: Sequence[transfer.Gap]
+) -> tuple[Section, ...]:
     """Every suite, from the summary table, best first, and its figures in that order."""
     looks = style.looks(group.algorithm for group in groups)
     by_suite = grouped((group.suite, group) for group in best_first(groups))
     jobs = [
-        Job(suite, slug, scored(by_suite[suite]), looks, formats, transfer.counterparts(suite, groups))
+        Job(suite, slug, scored(by_suite[suite]), looks, formats, transfer.counterparts(suite, gaps))
         for suite, slug in slugs(by_suite).items()
     ]
     return tuple(section(job, by_suite[job.suite], table, drawn) for job, drawn in zip(jobs, draw(jobs)))
@@ -155,8 +160,9 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
     legend = tuple(Entry(numbered[name], name, job.looks[name], name in strong) for name in here)
     several = contests(job.groups)
     versus = tuple(against(protocol if len(several) > 1 else "", of) for (_, protocol), of in several.items())
+    found = findings.findings(job.groups)
     return Section(
-        job.suite, job.slug, cards.card(groups) if job.groups else None, findings.findings(job.groups).open, versus,
+        job.suite, job.slug, cards.card(groups, found) if job.groups else None, found.open, versus,
         metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures, tuple(notes),
     )  # fmt: skip
 

@@ -43,8 +43,11 @@ def html(page: Page) -> str:
     prefixes = {picture.file: f"f{number}" for number, picture in enumerate(pictures)}
     environment = templates(autoescape=True)
 
+    letters: dict[str, str] = {}
+
     def element(picture: Picture) -> str:
-        return inline_svg.element(picture.content["svg"], prefixes[picture.file], picture.alternative, picture.titles)
+        prefix = prefixes[picture.file]
+        return inline_svg.element(picture.content["svg"], prefix, picture.alternative, picture.titles, letters)
 
     environment.filters["inline"] = lambda picture: Markup(element(picture))
     environment.filters["deflated"] = lambda picture: base64.b64encode(
@@ -56,7 +59,7 @@ def html(page: Page) -> str:
         style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        letters=Markup(inline_svg.letters([picture.content["svg"] for picture in pictures])),
+        letters=lambda: Markup("\n".join(letters[name] for name in sorted(letters))),
         trials=Markup(page.trials),
     )
 

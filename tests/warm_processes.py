@@ -1,0 +1,116 @@
+"""Other processes for the kit, which have imported torch already: one for each PYTHONHASHSEED, for all of pytest.
+
+A process of its own imports torch and its optimizers first, which takes ten times as long as what the kit then asks
+of it. These two have done so, and answer each question by a fork: what one question leaves behind, no other finds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from contextlib import redirect_stdout
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+
+from filelock import FileLock
+
+from metabench.testing import other_processes
+
+CODE = "from tests.warm_processes import serve; serve()"
+
+
+def said_warmly(shared: Path, arguments: list[str]) -> list[str]:
+    """As other_processes.said_elsewhere; `shared` is a folder of all of pytest's workers."""
+    asked = [ask(address, arguments) for address in addresses(shared)]
+    answers = [connection.recv() for connection in asked]
+    for _, error in answers:
+        if error:
+            raise RuntimeError(f"another process ended with {error}")
+    return [output for output, _ in answers]
+
+
+def addresses(shared: Path) -> list[tuple[int, str]]:
+    """The port and the key of each process, which whoever asks first starts."""
+    path = shared / "warm-processes.json"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            key = secrets.token_hex()
+            running = [started(seed, key) for seed in other_processes.SEEDS]
+            ports = [int(process.stdout.readline()) for process in running]
+            path.write_text(json.dumps([(port, key) for port in ports]), encoding="utf-8")
+    return [(port, key) for port, key in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def started(seed: str, key: str) -> subprocess.Popen[str]:
+    """A process that lives as long as pytest, whose workers may end before it."""
+    pytest = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    path = os.pathsep.join(filter(None, sys.path))
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, str(pytest), key],
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path},
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def ask(address: tuple[int, str], arguments: list[str]) -> Connection:
+    """A connection to a copy of a process, which computes already."""
+    port, key = address
+    connection = Client(("127.0.0.1", port), authkey=key.encode())
+    connection.send((arguments, sys.path, os.getcwd(), dict(os.environ)))
+    return connection
+
+
+def serve() -> None:
+    """In the process: print the port, then answer until pytest is gone."""
+    pytest, key = int(sys.argv[1]), sys.argv[2]
+    threading.Thread(target=end_with, args=(pytest,), daemon=True).start()
+    importlib.import_module("torch._dynamo")  # as torch's optimizers do when the first is made
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the copies
+    with Listener(("127.0.0.1", 0), backlog=16, authkey=key.encode()) as listener:
+        print(listener.address[1], flush=True)
+        while True:
+            connection = listener.accept()
+            if os.fork() == 0:
+                answer(connection)
+            connection.close()
+
+
+def end_with(pytest: int) -> None:
+    """End when that process has."""
+    while True:
+        try:
+            os.kill(pytest, 0)
+        except ProcessLookupError:
+            os._exit(0)
+        time.sleep(1.0)
+
+
+def answer(connection: Connection) -> None:
+    """In a copy: what is printed, or the last line of what goes wrong."""
+    output, error = io.StringIO(), ""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        arguments, path, folder, environment = connection.recv()
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        sys.path[:] = [*filter(None, path)]
+        sys.argv[1:] = arguments
+        with redirect_stdout(output):
+            other_processes.main()
+    except BaseException:
+        error = traceback.format_exc().strip().splitlines()[-1]
+    finally:
+        connection.send((output.getvalue(), error))
+        os._exit(0)
