@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from metabench.api import Batch, grad, sgd, unroll, value_and_grad
+from metabench.api import Batch, add_scaled, grad, inner_product, sgd, support_grad, unroll, value_and_grad
 from metabench.api.trees import map_tree
 from metabench.engine.problem import build_problem
 from metabench.engine.seeds import random_generator
@@ -107,3 +107,23 @@ def test_adam_inner_loop_is_torchs_adam_without_momentum():
         weights = unroll(inner, p.init(), support, 6)["weights"]
     for name, weight in module.named_parameters():
         assert torch.allclose(weights[name], weight, atol=1e-10)
+
+
+def test_the_gradient_of_a_step_is_of_its_own_minibatch_and_of_the_weights_that_move():
+    whole = problem()._replace(step_points=2)
+    weights, x = whole.init(), torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
+    support = Batch(x, x**2)
+    part = Batch(x[[2, 3]], x[[2, 3]] ** 2)
+    expected = grad(whole.loss)(weights, part)
+    assert all(torch.equal(value, expected[name]) for name, value in support_grad(whole, weights, support, 1).items())
+    moving = {name: weights[name] for name in whole.head}
+    seen = support_grad(whole, moving, support, 1, map_tree(torch.zeros_like, moving) | weights)
+    assert seen.keys() == moving.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in seen.items())
+
+
+def test_trees_are_added_and_multiplied_over_all_leaves_by_numbers_and_tensors():
+    one, other = ({"a": torch.full((2,), value), "b": torch.tensor(value)} for value in (1.0, 3.0))
+    assert inner_product(one, other) == 9
+    for scale in (-2.0, torch.tensor(-2.0)):
+        assert all((leaf == -5).all() for leaf in add_scaled(one, other, scale).values())

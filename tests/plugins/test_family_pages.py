@@ -39,3 +39,9 @@ def test_the_scores_on_the_page_are_those_that_were_measured():
     shown, _, _ = rest.partition(family.END)
     assert shown.strip() == family.table(pd.read_csv(family.CSV))
     assert "| `maml` |" in shown
+
+
+def test_the_costs_on_the_page_are_those_that_were_measured():
+    page = family.PAGE.read_text("utf-8")
+    assert family.with_costs(page) == page
+    assert "| `maml` | initial weights | all weights | second | 1.0 |" in page
