@@ -26,8 +26,8 @@ from metabench.report.build import Report, build_report
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every number")]  # what it looks at is made once
 
 ROOT = Path(__file__).parents[2]
-OTHER = {"papers"}
-"""Rows of published numbers, several problems of one suite: test_papers.py holds what is shown of them."""
+OTHER = {"papers", "papers-navigation", "estimators", "cheetah"}
+"""Several problems of one suite, or one algorithm; test_papers.py holds what is shown of published numbers."""
 RESULTS = sorted({folder.name for folder in ROOT.glob("results/*")} - OTHER)
 ALPHA = 0.05
 MOST_TASKS = 10**4
