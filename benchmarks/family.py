@@ -30,7 +30,8 @@ SUITES = ("sinusoid", "glyphs", "omniglot", "cifar-fs")
 def rows(groups: Sequence[Configuration]) -> Iterator[dict[str, object]]:
     """A row an algorithm and suite: its score, and what it gains over each of AGAINST, more is better.
 
-    Each interval is of 95% by itself: what is asked is of one algorithm, not which of all is best.
+    Each interval is of 95% by itself: what is asked is of one algorithm, not which of all is best. A gain needs two
+    seeds that both have.
     """
     for suite, members in grouped((group.suite, group) for group in groups if group.steps).items():
         by_name = {group.algorithm: group for group in members}
@@ -38,7 +39,7 @@ def rows(groups: Sequence[Configuration]) -> Iterator[dict[str, object]]:
             row = {"suite": suite, "algorithm": name, "metric": group.metric, "seeds": len(group.steps)}
             row |= of_interval("score", group.score())
             for other in AGAINST:
-                if other in by_name and other != name:
+                if other in by_name and other != name and len(group.final.keys() & by_name[other].final.keys()) > 1:
                     found = difference(group.final, by_name[other].final)
                     found = found if group.higher_is_better else found.flipped()
                     row |= of_interval(f"over_{other}", found)

@@ -129,9 +129,7 @@ def listed_rows(
     """
     plain = read_options(None, given)
     book = load_published(against)
-    chosen = matching(query.lower().split(), all_rows(plain, book))
-    if not chosen:
-        raise UserError(f"No published number is for '{query}'. `metabench reproduce --list` shows all.")
+    chosen = matching(query, all_rows(plain, book))
     use_data(plain)
     found = check_in_subprocess(with_costs, chosen, dict(given), plain)
     if measure:

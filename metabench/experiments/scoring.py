@@ -154,6 +154,8 @@ def score_folder(
     for name in options.set.keys() - known_suites:
         raise UserError(missing("There is no suite among --suites to --set:", name, sorted(known_suites)))
     registry, device = load_registry(plugin_files(options)), usable_device(options)
+    for name in options.suites:
+        registry.get("suite", name)
     budget = {name: value for name, value in options.budget.items() if name.startswith("test_")}
     store.ensure_writable(out)
     set_up_process(Execution(device=device))

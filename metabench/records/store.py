@@ -155,6 +155,8 @@ def damaged(root: str | Path) -> dict[str, str]:
 def existing(root: str | Path) -> Path:
     """The folder, or a clear error."""
     path = Path(root)
+    if os.path.isfile(path):
+        raise UserError(f"'{path}' is a file, not a results folder; `metabench rerun` makes one of a pack.")
     if not os.path.isdir(path):  # unlike Path.is_dir, never an error
         raise UserError(f"There is no results folder '{path}'. `metabench run --out {path}` makes one.")
     return path

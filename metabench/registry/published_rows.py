@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metabench.errors import UserError, missing
+from metabench.errors import UserError
 from metabench.registry.published import Number
 
 STEPS = "test_steps"
@@ -142,24 +142,36 @@ def find(query: str, known: Sequence[Row]) -> Row:
 
     Raises UserError with the candidates.
     """
-    asked = query.lower().split()
-    fits = matching(asked, known)
-    fits = [row for row in fits if set(asked) <= set(row.name.split())] or fits
-    exact = [row for row in fits if set(row.name.split()) == set(asked)]
-    if len(exact) == 1 or len(fits) == 1:
-        return (exact or fits)[0]
+    asked = near_words(query, known)
+    fits = matching(query, known)
+    named = [(row, set(row.name.split())) for row in fits if all(near & {*row.name.split()} for near in asked)]
+    exact = [row for row, words in named if len(words) == len(asked)]
+    fits = exact if len(exact) == 1 else [row for row, _ in named] or fits
+    if len(fits) == 1:
+        return fits[0]
     names = [row.name for row in fits]
-    if not names:
-        raise UserError(missing("No published number is for", query, [row.name for row in known]))
     shown = "; ".join(names[:8]) + (f"; and {len(names) - 8} more" if len(names) > 8 else "")
     raise UserError(f"'{query}' may be {len(names)} rows of published numbers: {shown}. Name one.")
 
 
-def matching(asked: Iterable[str], known: Iterable[Row]) -> list[Row]:
-    """The rows that have every word, or one much like it where no row has the word itself."""
-    fits = list(known)
-    vocabulary = {word for row in fits for word in row.words}
-    for word in asked:
-        near = {word} if word in vocabulary else {*difflib.get_close_matches(word, vocabulary, 3, SIMILAR)}
-        fits = [row for row in fits if near & row.words]
+def matching(query: str, known: Sequence[Row]) -> list[Row]:
+    """The rows that have every word of a query, or one much like it where no row has the word itself.
+
+    Raises UserError where there is none.
+    """
+    asked = near_words(query, known)
+    fits = [row for row in known if all(near & row.words for near in asked)]
+    if not fits:
+        likely = difflib.get_close_matches(query.lower(), [row.name for row in known], 3)
+        hint = f" Did you mean {' or '.join(map(repr, likely))}?" if likely else ""
+        raise UserError(f"No published number is for '{query}'.{hint} `metabench reproduce --list` shows all.")
     return fits
+
+
+def near_words(query: str, known: Iterable[Row]) -> list[set[str]]:
+    """For each word of a query the words of rows that it may be: itself if a row has it, or those much like it."""
+    vocabulary = {word for row in known for word in row.words}
+    return [
+        {word} if word in vocabulary else {*difflib.get_close_matches(word, vocabulary, 3, SIMILAR)}
+        for word in dict.fromkeys(query.lower().split())
+    ]

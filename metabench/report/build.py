@@ -23,6 +23,7 @@ from metabench.report.collect.configurations import collect
 from metabench.report.collect.merge import merge, name_of
 from metabench.report.figures.catalogue import Picture, Pictures
 from metabench.report.figures.encoding import FORMATS
+from metabench.report.figures.style import STYLES
 from metabench.report.page import model, trial_details
 from metabench.report.page.matrices import matrix
 from metabench.report.page.model import Page
@@ -61,15 +62,17 @@ def write_report(
     out: str | Path,
     against: str | None = None,
     formats: Sequence[str] = (),
+    style: str = "sans",
 ) -> Path:
     """Write index.html, report.md, tables/ and figures/ into `out`; the same records give the same bytes.
 
     Several results folders are merged. `against` puts published numbers beside ours: "paper", or a TOML file.
-    `formats` are those of the files in figures/; none: svg, pdf and png. Returns the path of index.html. Raises
-    UserError where there is nothing to report, or no writing to `out`.
+    `formats` are those of the files in figures/; none: svg, pdf and png. The `style` of figures is "sans", or "serif"
+    for a paper, as wide as a column. Returns the path of index.html. Raises UserError where there is nothing to
+    report, or no writing to `out`.
     """
     folders = [results] if isinstance(results, str | Path) else results
-    return save_report(build_report(folders, against, formats=formats), out)
+    return save_report(build_report(folders, against, formats=formats, style=style), out)
 
 
 def build_report(
@@ -77,8 +80,11 @@ def build_report(
     against: str | None = None,
     columns: Sequence[Column] = COLUMNS,
     formats: Sequence[str] = (),
+    style: str = "sans",
 ) -> Report:
     """See write_report; `columns` are those of its tables."""
+    if style not in STYLES:
+        raise UserError(unknown("style of figures", style, STYLES))
     for form in formats:
         if form not in FORMATS:
             raise UserError(unknown("format of figures", form, FORMATS))
@@ -111,14 +117,14 @@ def build_report(
     page = Page(
         title=merged.name,
         line=model.headline(fit, everything),
-        command=command(merged.roots.values(), against, formats),
+        command=command(merged.roots.values(), against, formats, style),
         overall=tuple(findings.across(groups)),
         cautions=tuple(cautions),
         mixtures=tuple(mixtures),
         left_out=tuple(skipped_pairs(records)),
         matrix=matrix(tables["summary"]),
         columns=tuple(columns),
-        sections=model.sections(groups, tables["summary"], wanted, gaps),
+        sections=model.sections(groups, tables["summary"], gaps, wanted, STYLES[style]),
         reading=reading(fit),
         transfer=transfer.shown(gaps),
         published=[published.shown(row) for row in beside],
@@ -137,11 +143,12 @@ def build_report(
     return Report(files, (*cautions, *page.left_out, *mixtures), page.published, tables, page.transfer, drawn)
 
 
-def command(roots: Iterable[Path], against: str | None, formats: Sequence[str]) -> str:
+def command(roots: Iterable[Path], against: str | None, formats: Sequence[str], style: str) -> str:
     """What makes a report again, where its results are in results/."""
     folders = dict.fromkeys(f"results/{name_of(root)}" for root in roots)
     options = ["--against", Path(against).name] if against else []
     options += ["--formats", ",".join(formats)] if formats else []
+    options += ["--style", style] if style != "sans" else []
     return shlex.join(["metabench", "report", *folders, *options])
 
 

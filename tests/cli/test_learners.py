@@ -60,6 +60,16 @@ def test_score_is_the_test_again(here, root):
         assert store.scores(root / "again", record) == store.scores(root / "r", before[record.trial.id])
 
 
+def test_an_unknown_suite_is_refused_and_what_is_left_out_for_one_reason_is_one_line(here, root):
+    refused = here("score", "r", "--suites", "sinusiod", cwd=root)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("metabench: Unknown suite 'sinusiod'. Did you mean 'sinusoid'?")
+    result = here("score", "r", "--suites", "harmonic", "--test-tasks", "2", cwd=root)
+    assert next(line for line in result.stdout.splitlines() if "Left out" in line).startswith(
+        "Left out: 2 learners on harmonic: Suite 'glyphs:harmonic': glyphs and harmonic do not fit"
+    )
+
+
 def test_score_has_more_tasks_and_other_settings(here, root):
     result = here(
         *("score", "r", "--suites", "sinusoid", "--test-tasks", "6", "--test-steps", "1"),

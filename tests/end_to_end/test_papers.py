@@ -20,15 +20,22 @@ RESULTS = ROOT / "results" / "papers"
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[published.Beside]:
+def beside(results: Path) -> list[published.Beside]:
     """Every committed configuration beside its published number."""
-    groups = configurations.collect(store.records(RESULTS), RESULTS)
+    groups = configurations.collect(store.records(results), results)
     return published.against(groups, load_published(str(ROOT / "plugins" / "published.toml")))
 
 
-def test_the_report_has_what_the_records_say(rows):
-    text = (ROOT / "reports" / "papers" / "tables" / "published.csv").read_text("utf-8")
+@pytest.fixture(scope="module")
+def rows() -> list[published.Beside]:
+    """Those of the README."""
+    return beside(RESULTS)
+
+
+@pytest.mark.parametrize("name", ["papers", "papers-navigation"])
+def test_the_report_has_what_the_records_say(name):
+    rows = beside(RESULTS.parent / name)
+    text = (ROOT / "reports" / name / "tables" / "published.csv").read_text("utf-8")
     columns = ["algorithm", "test_steps", "score", "ci95", "published", "verdict"]
     again = pd.read_csv(io.StringIO(published.frame(rows).to_csv(index=False)))
     pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(text))[columns], again[columns])

@@ -74,6 +74,9 @@ def test_the_command_ends_in_a_verdict_for_every_number(here, tiny, tmp_path, le
         assert f"verdict   {verdict}\n" in part
         assert "differs   masks: no setting here, 2 there" in part, "named, and no hindrance"
         assert "(3 seeds, transductive)" in part
+    quiet = here("reproduce", "sinusoid", "--against", tiny, "--out", "r", "--quiet").stdout
+    assert quiet.startswith("\nmaml on sinusoid, mse after 1 inner step\n")
+    assert said.stdout.endswith(quiet)
 
 
 def test_what_was_set_otherwise_is_not_comparable_and_few_seeds_decide_nothing(tiny, tmp_path):

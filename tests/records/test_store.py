@@ -114,6 +114,9 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 def test_nothing_there_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="There is no results folder"):
         metabench.load(tmp_path / "none")
+    (tmp_path / "file.txt").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match=r"file\.txt' is a file, not a results folder"):
+        metabench.load(tmp_path / "file.txt")
     assert metabench.load(tmp_path).empty
     assert isinstance(metabench.load_tasks(tmp_path), pd.DataFrame)
 

@@ -45,14 +45,18 @@ def test_names_are_apart():
 def test_words_may_be_misspelt_or_said_in_another_way():
     row = next(row for row in ROWS if row.name.endswith("5w1s mlp"))
     assert find(f"{row.algorithm} omniglott 5-way 1-shot mlp", ROWS) == row
-    assert row in matching(["finn", "1703.03400"], ROWS)
+    assert row in matching("finn 1703.03400", ROWS)
+    usual = rows(BOOK.numbers, {number.suite: {"model": "conv"} for number in BOOK.numbers}, NAMES)
+    assert find(f"{row.algorithm} omnigolt 5w1s", usual).name == f"{row.algorithm} omniglot 5w1s", "no other word"
 
 
 def test_several_rows_or_none_are_one_line_with_candidates():
     with pytest.raises(UserError, match=r"^'reptile omniglot' may be \d+ rows of published numbers: rep"):
         find("reptile omniglot", ROWS)
-    with pytest.raises(UserError, match="^No published number is for 'zzz'. Available: "):
+    with pytest.raises(UserError, match="^No published number is for 'zzz'. `metabench reproduce --list`"):
         find("zzz", ROWS)
+    with pytest.raises(UserError, match="'cnp sinusoid'. Did you mean '[a-z0-9 -]*sinusoid'"):
+        find("cnp sinusoid", ROWS)
 
 
 def test_what_is_not_installed_has_no_row():

@@ -95,3 +95,22 @@ def test_trajectories_that_do_not_fit_together_are_passed_over(tmp_path):
     (task, _) = walks().tasks
     odd = msgspec.structs.replace(task, predicted=[[0.0] * 9] * 2)
     assert with_examples(tmp_path, msgspec.structs.replace(walks(), tasks=[odd])) is None
+
+
+def test_a_better_one_that_does_not_adapt_does_not_hide_those_that_do(tmp_path):
+    trial = builders.trial("told", "field", budget=Budget(test_tasks=8, test_steps=0))
+    still = walks(steps=[0])
+    still = msgspec.structs.replace(
+        still, tasks=[msgspec.structs.replace(task, predicted=task.predicted[:1]) for task in still.tasks]
+    )
+    store.write(tmp_path, builders.outcome(trial, {"transductive": np.full((1, 8), 99.0)}, "return", examples=still))
+    with style.drawing("test"):
+        looks = style.looks(["told", "walker"])
+        groups = configurations.collect(store.records(tmp_path), tmp_path)
+        assert "told" in trajectories(groups, looks)[1]
+        walker = builders.trial("walker", "field", budget=Budget(test_tasks=8, test_steps=1))
+        cells = {"transductive": np.arange(16.0).reshape(2, 8)}
+        store.write(tmp_path, builders.outcome(walker, cells, "return", examples=walks()))
+        words = trajectories(configurations.collect(store.records(tmp_path), tmp_path), looks)[1]
+    assert "walker" in words
+    assert "told" not in words

@@ -7,6 +7,7 @@ import statistics as plain
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree.ElementTree import fromstring
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from metabench.report.collect import configurations
 from metabench.report.figures import catalogue, encoding, style
 from metabench.report.figures.convergence import norms
 from metabench.report.figures.scores import Kind
+from metabench.report.page import inline_svg
 from tests import builders
 
 KINDS = catalogue.kinds()
@@ -336,6 +338,7 @@ FIGURE = """
 from metabench.report.figures import style
 from metabench.report.figures.convergence import norms
 from metabench.report.figures.scores import Kind
+from metabench.report.page import inline_svg
 
 
 def draw(groups, looks):
@@ -361,6 +364,28 @@ def test_a_figure_is_added_by_its_file_alone(known, tmp_path, monkeypatch):
     assert (picture.file, picture.section) == ("toys-stranger", "7 Other")
     assert picture.alternative == f"A stranger on toys: {len(known)} algorithms."
     assert b"<svg" in picture.content["svg"]
+
+
+@pytest.mark.parametrize(("name", "width"), [("sans", 4.8), ("serif", 3.4)])
+def test_a_style_is_a_font_and_a_width_and_letters_are_shared(known, name, width):
+    looks = style.looks(group.algorithm for group in known)
+    job = catalogue.Job("toys", "toys", known, looks, (), style.STYLES[name])
+    picture = catalogue.picture(kind("scores"), job)
+    assert f'width="{72 * width:g}pt"'.encode() in picture.content["svg"]
+    letters: dict[str, str] = {}
+    element = inline_svg.element(picture.content["svg"], "f1", 'with "quotes" & <', picture.titles, letters)
+    found = fromstring(element)
+    assert found.get("aria-label") == 'with "quotes" & <'
+    assert all(font.startswith(style.STYLES[name].font.replace(" ", "")) for font in letters)
+    shapes = {fromstring(shape).get("id") for shape in letters.values()}
+    own = {each.get("id") for each in found.iter() if each.get("id")}
+    used = {each.get("href").removeprefix("#") for each in found.iter("use")}
+    assert used <= own | shapes
+    assert all(each.startswith("f1-") for each in own)
+    assert not {style.INK, style.GRID} & {word.strip(";") for word in element.split()}
+    points = [each.text for each in found.iter("title") if "accuracy" in (each.text or "")]
+    assert len(points) == (2 + 3) * len(known), "of each algorithm the seeds, the mean and the ends of its interval"
+    assert all(re.fullmatch(r"accuracy [\d.]+%", point) for point in points), "a row is no value"
 
 
 def test_convergence_is_drawn_where_norms_are_known():

@@ -288,6 +288,8 @@ def test_figures_come_in_the_formats_that_are_asked_for(tmp_path, form):
     assert f"--formats {form}" in (tmp_path / "report.md").read_text("utf-8")
     with pytest.raises(UserError, match="Unknown format of figures 'gif'"):
         write_report(results, tmp_path, formats=["gif"])
+    with pytest.raises(UserError, match="Unknown style of figures 'serf'"):
+        write_report(results, tmp_path, style="serf")
 
 
 def test_nothing_to_report_and_nowhere_to_write(results, tmp_path):

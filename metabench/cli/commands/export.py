@@ -19,6 +19,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Where it goes. Default: exports/NAME/FORMAT.")] = None,
 ) -> None:
     """Write settings, curves, times and scores of every trial for other programs."""
+    from metabench.cli.progress import counted
     from metabench.experiments.exports import export as written
     from metabench.experiments.trackers import place
     from metabench.records.packs import opened
@@ -27,4 +28,4 @@ def export(
     root = existing(opened(results))
     folder = out or place(root, to)
     number = written(root, to, folder, tuple(given["plugins"] or ()))
-    say(f"{number} trial{'s' * (number != 1)}: {folder}")
+    say(f"{counted(number)}: {folder}")

@@ -39,13 +39,16 @@ def score(
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(TemporaryDirectory()))
         records = []
+        left_out: dict[str, list[str]] = {}
         for scored in score_folder(
             results, folder, read_options(None, {**given, "algos": algos}), protocol, changed_code
         ):
             if scored.record:
                 records.append(scored.record)
             else:
-                say(f"Left out: {scored.source.trial.id} on {scored.suite}: {scored.reason}")
+                left_out.setdefault(f"on {scored.suite}: {scored.reason}", []).append(scored.source.trial.id)
+        for why, whose in left_out.items():
+            say(f"Left out: {whose[0] if len(whose) == 1 else f'{len(whose)} learners'} {why}")
         if records:
             console.print(results_table(summary_table(records, folder), console.width))
     if out and records:

@@ -9,6 +9,7 @@ import typer
 
 from metabench.cli.commands import app, command, say
 from metabench.cli.commands.results import Results
+from metabench.cli.commands.run import Quiet
 
 
 @app.command()
@@ -17,6 +18,7 @@ def pack(
     out: Annotated[Path | None, typer.Option(help="The file. Default: NAME.zip.")] = None,
 ) -> None:
     """Make one file of results to send: records, scores, the plugins' sources, versions and the command."""
+    from metabench.cli.progress import counted
     from metabench.errors import UserError
     from metabench.experiments.packing import pack as packed
     from metabench.records.store import existing
@@ -25,7 +27,7 @@ def pack(
     if path.suffix != ".zip":
         raise UserError(f"A pack is called something.zip, not '{path}' (--out).")
     number = packed(results, path)
-    say(f"{number} trial{'s' * (number != 1)}: {path}, {path.stat().st_size / 1e6:.1f} MB")
+    say(f"{counted(number)}: {path}, {path.stat().st_size / 1e6:.1f} MB")
     say(f"Who has it: metabench report {path.name}, or metabench rerun {path.name}")
 
 
@@ -34,6 +36,7 @@ def rerun(
     given: dict[str, Any],
     pack: Annotated[Path, typer.Argument(help="A file that `metabench pack` made.")],
     trust: Annotated[bool, typer.Option("--trust", help="Run the plugin files that the pack brings.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Run the trials of a pack again, into a fresh folder; say which versions differ."""
     from metabench.cli.commands.run import finish
@@ -45,7 +48,8 @@ def rerun(
     if not is_pack(pack):
         raise UserError(f"'{pack}' is no pack; `metabench pack results/NAME` makes one.")
     planned = again(pack, read_options(None, given), trust)
-    for notice in planned.notices:
+    for notice in () if quiet else planned.notices:
         say(notice)
-    say(f"Then:    metabench compare {pack} {planned.out}")
-    finish(planned, watch=False)
+    if not quiet:
+        say(f"Then:    metabench compare {pack} {planned.out}")
+    finish(planned, watch=False, quiet=quiet)

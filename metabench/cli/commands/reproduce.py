@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metabench.cli.commands import command, console, say
-from metabench.cli.commands.run import finish
+from metabench.cli.commands.run import finish, show_plan
 from metabench.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def reproduce(
     ] = False,
     against: Annotated[str, typer.Option(help="Published numbers: paper, or a TOML file of them.")] = "paper",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the settings and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the comparison alone.")] = False,
 ) -> None:
     """Make a published number again: its settings, the trials, and ours beside theirs."""
     from metabench.experiments import reproduce as experiments
@@ -39,15 +40,16 @@ def reproduce(
     if not row:
         raise UserError("Name a row of published numbers; `metabench reproduce --list` shows them.")
     made = experiments.reproduction(row, given, against, dry=dry_run)
-    say(f"{made.row.name}: {made.row.numbers[0].source}")
-    for notice in made.planned.notices:
+    if not quiet:
+        say(f"{made.row.name}: {made.row.numbers[0].source}")
+    for notice in () if quiet else made.planned.notices:
         say(notice)
     if dry_run:
         show_settings(made)
         return
     failed = False
     try:
-        finish(made.planned, watch=False)
+        finish(made.planned, watch=False, quiet=quiet)
     except typer.Exit as ended:  # some trial failed; what there is can be compared
         failed = bool(ended.exit_code)
     compare(made)
@@ -75,10 +77,9 @@ def table(found: Iterable[Listed]) -> None:
 
 def show_settings(made: Reproduction) -> None:
     """What would be run."""
-    trials = made.planned.trials
-    for name, value in trials[0].settings().items():
+    for name, value in made.planned.trials[0].settings().items():
         say(f"  {name} = {value}")
-    say(f"{len(trials)} trials, {len(made.planned.pending)} of them to run, into {made.planned.out}.")
+    show_plan(made.planned)
 
 
 def compare(made: Reproduction) -> None:

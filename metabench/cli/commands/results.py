@@ -28,6 +28,7 @@ def report(
         str | None, typer.Option(help="Published numbers beside ours: paper, or a TOML file of them.")
     ] = None,
     formats: Annotated[str, typer.Option(help="Of the files in figures/. Default: svg,pdf,png.")] = "",
+    style: Annotated[str, typer.Option(help="Of figures: sans, or serif and as wide as a paper's column.")] = "sans",
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
@@ -36,7 +37,7 @@ def report(
     from metabench.report.collect.merge import title
 
     with working("drawing figures"), warnings.catch_warnings(action="ignore", category=DamageWarning):  # notes say so
-        built = build_report(results, against, formats=[form for form in formats.split(",") if form])
+        built = build_report(results, against, formats=[form for form in formats.split(",") if form], style=style)
     for note in built.notes:
         say(f"Note: {note}")
     if built.transfer:

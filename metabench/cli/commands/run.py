@@ -15,12 +15,15 @@ SHOWN = 10
 """Failed trials that are listed at the end of a run."""
 
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")]
+
+
 @command("run")
 def run(
     given: dict[str, Any],
     config: Annotated[Path | None, typer.Option(help="A TOML file with these options.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show the scores so far below the bars.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")] = False,
+    quiet: Quiet = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials and stop.")] = False,
     write_trials: Annotated[
         Path | None, typer.Option(help="With --dry-run: a folder for one file per trial, for `metabench worker`.")

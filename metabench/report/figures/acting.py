@@ -45,11 +45,11 @@ def experience(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
 
 def trajectories(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
     """A row for each algorithm and task, a column for each inner step: the goal, and where policies went."""
-    members = paths_of(groups)[:ALGORITHMS]
-    members = [member for member in members if member.steps == members[0].steps]
+    members = paths_of(groups)
     if not members:
         return None
-    steps, metric = members[0].steps, groups[0].metric
+    steps, metric = max((member.steps for member in members), key=len), groups[0].metric  # one may not adapt at all
+    members = [member for member in members if member.steps == steps][:ALGORITHMS]
     rows = [(member, number) for member in members for number in range(min(TASKS, len(member.tasks)))]
     figure, panels = style.panels(len(rows), len(steps), 0.98 * len(rows) + 0.3, share_x="all", share_y="all")
     words = []

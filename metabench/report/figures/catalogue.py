@@ -70,6 +70,7 @@ class Job(NamedTuple):
     looks: Looks
     formats: tuple[str, ...] = tuple(encoding.FORMATS)
     """Those that are wanted as files; the page needs svg besides."""
+    dress: style.Dress = style.STYLES["sans"]
     others: Sequence[Configuration] = ()
     """Scored configurations of other suites, for what is trained on one suite and tested on another."""
 
@@ -109,7 +110,7 @@ def brief(words: str, most: int = 220) -> str:
 def picture(kind: Kind, job: Job) -> Picture | None:
     """The figure of one sort; None where there is nothing of it to show."""
     file = f"{job.slug}-{kind.name}"
-    with style.drawing(file):
+    with style.drawing(file, job.dress):
         standing_out = style.strong(job.groups)
         looks = {name: replace(look, pale=name not in standing_out) for name, look in job.looks.items()}
         drawn = kind.draw([*job.groups, *job.others] if kind.across else job.groups, looks)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -30,9 +30,21 @@ MAX_STRONG, FIRST = 8, 5
 """Algorithms up to which all are drawn strong; how many of the best are beyond that."""
 PALE = ("#fbafe4", "#ece133")
 """Colors of the palette that are lost on white paper."""
-WIDTH = 4.8
-"""Inches; small, so that a phone shows it without shrinking the letters."""
 
+
+class Dress(NamedTuple):
+    """What is not alike in all reports."""
+
+    font: str
+    width: float
+    """Inches."""
+
+
+STYLES = {"sans": Dress("DejaVu Sans", 4.8), "serif": Dress("DejaVu Serif", 3.4)}
+"""The page's, small, so that a phone shows it without shrinking the letters; and a paper's, as wide as a column."""
+
+NAMES = "names"
+"""The gid of an axis of names, where a place is no value."""
 LINE = 0.17
 """Inches a line of the legend takes."""
 SMALL = 8
@@ -44,7 +56,6 @@ LOOK = {
     "grid.color": GRID,
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
-    "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.labelsize": 9,
     "xtick.labelsize": 8,
@@ -107,11 +118,12 @@ def shade(color: str, steps: int) -> str:
 
 
 @contextmanager
-def drawing(salt: str) -> Iterator[None]:
+def drawing(salt: str, dress: Dress = STYLES["sans"]) -> Iterator[None]:
     """Matplotlib's settings for one figure, and the caller's own again afterwards."""
+    own = {"svg.hashsalt": salt, "font.family": dress.font, "figure.figsize": (dress.width, 3.0)}
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        sns.set_theme(context="paper", style="whitegrid", rc={**LOOK, "svg.hashsalt": salt})
+        sns.set_theme(context="paper", style="whitegrid", rc=LOOK | own)
         yield
 
 
@@ -126,7 +138,7 @@ def panels(
     heights: Sequence[float] | None = None,
 ) -> tuple[Figure, Any]:  # fmt: skip
     """An empty figure of `height` inches, and its axes [rows, columns]; `heights` of rows that differ."""
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(mpl.rcParams["figure.figsize"][0], height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=share_x, sharey=share_y, height_ratios=heights)
     for panel in axes.flat:
         sns.despine(ax=panel)
@@ -140,6 +152,7 @@ def title(axes: Axes, text: str) -> None:
 def name_rows(axes: Axes, names: Sequence[str], width: int = 24) -> None:
     """A row for each name, from the top down, without lines between them."""
     axes.set_yticks(range(len(names)), [wrap(name, width) for name in names])
+    axes.yaxis.set_gid(NAMES)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, FuncFormatter
+from matplotlib.ticker import FuncFormatter
 
 from metabench.report.figures import style
 from metabench.report.figures.style import Look
@@ -90,7 +90,7 @@ def described(axes: Axes, place: np.ndarray, named: bool) -> str:
 def reading(axis: Any, value: float, named: bool) -> str:
     """A value as its axis would write it; nothing on an axis of names."""
     formatter = axis.get_major_formatter()
-    if isinstance(formatter, FixedFormatter):
+    if axis.get_gid() == style.NAMES:
         return ""
     share = isinstance(formatter, FuncFormatter) and formatter.func is style.percent
     name = f"{axis.get_label_text().partition(chr(10))[0]} " if named else ""

@@ -11,8 +11,8 @@ from metabench.report.figures import style
 THEMED = {style.INK: "currentColor", style.GRID: "var(--grid)", style.PAPER: "var(--paper)"}
 NOT_SHOWN = ("metadata", "style")
 """Who made it, and how lines are joined: that is in page.css."""
-FONT, SHORT = "DejaVuSans-", "D-"
-"""Matplotlib calls a letter by its font and number."""
+FONTS, SHORT = ("DejaVuSans-", "DejaVuSerif-"), "D-"
+"""Matplotlib calls a letter by its font and number; a page has one font."""
 
 
 def element(
@@ -53,10 +53,10 @@ def clean(parent: Element, letters: dict[str, str]) -> None:
     for child in list(parent):
         clean(child, letters)
         gid = child.get("id", "")
-        if gid.startswith(FONT):
-            child.set("id", gid.replace(FONT, SHORT))
+        if gid.startswith(FONTS):
+            child.set("id", SHORT + gid.rpartition("-")[2])
             letters.setdefault(gid, tostring(child, encoding="unicode"))
-        if gid.startswith(FONT) or child.tag in NOT_SHOWN or (child.tag == "defs" and not len(child)):
+        if gid.startswith(FONTS) or child.tag in NOT_SHOWN or (child.tag == "defs" and not len(child)):
             parent.remove(child)
 
 
@@ -90,8 +90,8 @@ def number(word: str) -> str:
 def refer(value: str, numbers: Mapping[str, str]) -> str:
     """`#id` or `url(#id)` by its id on the page; a color as it is."""
     name = value.removeprefix("url(").removeprefix("#").removesuffix(")")
-    if name.startswith(FONT):
-        return value.replace(FONT, SHORT)
+    if name.startswith(FONTS):
+        return f"#{SHORT}{name.rpartition('-')[2]}"
     return value.replace(name, numbers[name]) if name in numbers else value
 
 

@@ -124,13 +124,17 @@ class Page:
 
 
 def sections(
-    groups: Sequence[Configuration], table: pd.DataFrame, formats: tuple[str, ...], gaps: Sequence[transfer.Gap]
+    groups: Sequence[Configuration],
+    table: pd.DataFrame,
+    gaps: Sequence[transfer.Gap],
+    formats: tuple[str, ...],
+    dress: style.Dress,
 ) -> tuple[Section, ...]:
     """Every suite, from the summary table, best first, and its figures in that order."""
     looks = style.looks(group.algorithm for group in groups)
     by_suite = grouped((group.suite, group) for group in best_first(groups))
     jobs = [
-        Job(suite, slug, scored(by_suite[suite]), looks, formats, transfer.counterparts(suite, gaps))
+        Job(suite, slug, scored(by_suite[suite]), looks, formats, dress, transfer.counterparts(suite, gaps))
         for suite, slug in slugs(by_suite).items()
     ]
     return tuple(section(job, by_suite[job.suite], table, drawn) for job, drawn in zip(jobs, draw(jobs)))
