@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def answer(connection: Connection) -> None:
         os.chdir(folder)
         sys.path[:] = [*filter(None, path)]
         sys.argv[1:] = arguments
-        with redirect_stdout(output):
+        with redirect_stdout(output), redirect_stderr(io.StringIO()):
             other_processes.main()
     except BaseException:
         error = traceback.format_exc().strip().splitlines()[-1]

@@ -23,7 +23,7 @@ from scipy import stats
 from metabench.report import formatting
 from metabench.report.build import Report, build_report
 
-pytestmark = pytest.mark.xdist_group("every number")  # what it looks at is made once
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every number")]  # what it looks at is made once
 
 ROOT = Path(__file__).parents[2]
 OTHER = {"papers", "papers-navigation", "estimators", "cheetah"}

@@ -13,6 +13,8 @@ from metabench.records.trials import Budget
 from tests.cli_helpers import refused
 from tests.malformed import brief, tries
 
+pytestmark = pytest.mark.slow  # all together
+
 HUGE = 10**30
 nan, inf = float("nan"), float("inf")
 

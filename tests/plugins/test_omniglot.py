@@ -16,7 +16,7 @@ from metabench.api import DataError
 from metabench.engine.seeds import random_generator
 from metabench_plugins.suites.omniglot import ARCHIVES, COUNTS, HELD_OUT, URL, characters, omniglot, small
 
-pytestmark = pytest.mark.xdist_group("omniglot")  # its drawings are read once
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("omniglot")]  # its drawings are read once
 
 HELD_OUT_SIZES = (41, 22, 22, 40, 17)
 
@@ -80,7 +80,6 @@ def test_the_background_split_tests_on_the_evaluation_alphabets():
     assert {name.split("/")[1] for name in suite.groups("validation")} == set(HELD_OUT)
 
 
-@pytest.mark.slow
 def test_rotations_are_four_classes_of_one_character():
     turned, plain = omniglot(), omniglot(rotations=False)
     assert turned.pool().classes == 4 * plain.pool().classes == 4 * 822

@@ -35,7 +35,7 @@ from metabench.report.statistics import intervals
 from tests import builders
 from tests.builders import failure
 
-pytestmark = pytest.mark.xdist_group("one report")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one report")]
 
 HOSTILE = 'the plugin said <script>alert("x")</script> | $x_1$ `no`'
 TASKS = 60
@@ -251,7 +251,6 @@ sys.exit("torch" in sys.modules)
 """
 
 
-@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes_and_no_torch_is_imported(results, report, tmp_path):
     """In another process, where strings have other hashes and nothing was drawn before."""
     again = tmp_path / "elsewhere"

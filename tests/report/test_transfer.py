@@ -80,6 +80,7 @@ def test_a_shifted_target_is_compared_with_the_plain_one(tmp_path):
     assert (gap.near.suite, gap.far.suite, gap.kind) == ("a", "a:a+rotate=30", "shift")
 
 
+@pytest.mark.slow
 def test_a_report_has_the_gap_as_table_figure_and_text(tmp_path):
     for each in near_and_far(validate="target"):
         store.write(tmp_path, each)

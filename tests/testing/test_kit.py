@@ -218,6 +218,7 @@ def register_algorithms():
 """
 
 
+@pytest.mark.slow  # it starts the other processes
 def test_a_kit_in_which_nothing_applies_does_not_pass(here, tmp_path):
     (tmp_path / "refuses.py").write_text(REFUSES, encoding="utf-8")
     result = here("check", "refuses", "--plugin", "refuses.py")

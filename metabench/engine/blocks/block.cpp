@@ -51,28 +51,38 @@ struct Backward {
   const T *g, *gz, *out, *top;  // gz: a gradient by z that comes from elsewhere, or null
   const unsigned char* place;
   const T *z, *gamma, *mean, *r, *x, *w;
-  T *dz, *dx, *dw, *dgamma, *dbeta;  // dz and dx may be null
+  T *dx, *dw, *dgamma, *dbeta;  // dx may be null
 };
+
+// Of `spread_slopes`, which makes z's gradient: that is quicker made again than kept.
+static std::vector<T> slope_coefficients(const Norm& s, const T* gamma, const T* mean, const T* r, const T* dgamma,
+                                         const T* dbeta) {
+  const long c = s.c;
+  const double rows = (double)s.n * s.pixels();
+  std::vector<T> k(3 * c);
+  for (long j = 0; j < c; j++) {
+    double scale = (double)gamma[j] * r[j], along = dgamma[j] / rows * r[j];
+    k[j] = scale, k[2 * c + j] = -scale * along;
+    k[c + j] = scale * (along * mean[j] - dbeta[j] / rows);
+  }
+  return k;
+}
 
 extern "C" void block_backward(const Backward* a, double, double slope) {
   Norm s = a->sizes.norm(slope);
   const long c = s.c, out_row = (long)s.ph() * s.pw() * c;
-  const double rows = (double)s.n * s.pixels();
   std::vector<double> s1(c), s2(c);
-  std::vector<T> k(3 * c);
   BY_CHANNELS(sum_slopes, s, a->g, a->out, s.pool ? a->top : a->z, s1.data(), s2.data());
   for (long j = 0; j < c; j++) {
-    double r = a->r[j], scale = a->gamma[j] * r, along = (s2[j] - a->mean[j] * s1[j]) * r;
-    a->dgamma[j] = along, a->dbeta[j] = s1[j];
-    k[j] = scale, k[2 * c + j] = -scale * along / rows * r;
-    k[c + j] = -scale * s1[j] / rows + scale * along / rows * r * a->mean[j];
+    a->dgamma[j] = (s2[j] - a->mean[j] * s1[j]) * a->r[j], a->dbeta[j] = s1[j];
   }
+  const auto k = slope_coefficients(s, a->gamma, a->mean, a->r, a->dgamma, a->dbeta);
   const T* w = a->dx ? flipped(s, a->w) : nullptr;
   WeightGradient dw(s, a->dw);
   for (int b = 0, by = piece(s); b < s.n; b += by) {
     Norm some = s.images(std::min(by, s.n - b));
     const T* z = a->z + b * s.row();
-    T* dz = a->dz ? a->dz + b * s.row() : workspace(SLOPES, by * s.row());
+    T* dz = workspace(SLOPES, by * s.row());
     const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
     BY_CHANNELS(spread_slopes, some, a->g + b * out_row, a->out + b * out_row, place, z, dz, k.data());
     if (a->gz)
@@ -88,7 +98,7 @@ struct Second {
   const T *ux, *uw, *ugamma, *ubeta;  // cotangents of dx, dw, dgamma, dbeta: any may be null
   const T *g, *out;
   const unsigned char* place;
-  const T *z, *gamma, *mean, *r, *dgamma, *dbeta, *dz, *x, *w;
+  const T *z, *gamma, *mean, *r, *dgamma, *dbeta, *x, *w;
   T *of_z, *of_g, *of_gamma, *of_x, *of_w;  // of_x goes with uw, of_w with ux; else null
 };
 
@@ -130,10 +140,18 @@ extern "C" void block_second(const Second* a, double, double slope) {
     k[6 * c + j] = -gamma * r * m1 + (a->ubeta ? a->ubeta[j] : 0) - g_xh * r * mean;
   }
   BY_CHANNELS(spread_second, s, u, a->z, a->g, a->out, a->place, a->of_z, a->of_g, k.data());
-  if (a->of_x) convolved(s, a->dz, flipped(s, a->uw), nullptr, nullptr, a->of_x, true);
-  if (a->of_w) {
-    WeightGradient of_w(s, a->of_w);
-    of_w.add(s, a->ux, a->dz);
-    of_w.finish();
+  if (!a->of_x && !a->of_w) return;
+  const T* turned_uw = a->of_x ? flipped(s, a->uw) : nullptr;
+  WeightGradient of_w(s, a->of_w);
+  const auto again = slope_coefficients(s, a->gamma, a->mean, a->r, a->dgamma, a->dbeta);
+  for (int b = 0, by = piece(s); b < s.n; b += by) {
+    Norm some = s.images(std::min(by, s.n - b));
+    T* dz = workspace(SLOPES, by * s.row());
+    const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
+    BY_CHANNELS(spread_slopes, some, a->g + b * out_row, a->out + b * out_row, place, a->z + b * s.row(), dz,
+                again.data());
+    if (a->of_x) convolved(some, dz, turned_uw, nullptr, nullptr, a->of_x + b * s.input(), true);
+    if (a->of_w) of_w.add(some, a->ux + b * s.input(), dz);
   }
+  of_w.finish();
 }

@@ -62,7 +62,7 @@ class Block(Function):
             rest = [None if each is None else each.detach() for each in rest]
             found = Slopes.apply(g, x, w, gamma, z, ctx, rest)  # type: ignore[no-untyped-call]
         else:
-            found = slopes(ctx, nhwc(g), gz, z, rest, None)
+            found = slopes(ctx, nhwc(g), gz, z, rest)
         dx, dw, dgamma, dbeta = found
         dbias = torch.zeros_like(dbeta) if ctx.biased and ctx.needs_input_grad[2] else None
         return dx, dw, dbias, dgamma, dbeta, None, None
@@ -77,36 +77,36 @@ class Slopes(Function):
     ) -> Any:
         ctx.sizes, ctx.settings, ctx.blocks = block.sizes, block.settings, block.blocks
         ctx.of_input = block.needs_input_grad[0]
-        dz, raw_g = torch.empty_like(z), nhwc(g)
-        found = slopes(block, raw_g, None, z, rest, dz)
-        ctx.save_for_backward(raw_g, z, *rest, dz, *found[2:])
+        raw_g = nhwc(g)
+        found = slopes(block, raw_g, None, z, rest)
+        ctx.save_for_backward(raw_g, z, *rest, *found[2:])
         ctx.set_materialize_grads(False)
         return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, ux: Tensor | None, uw: Tensor | None, ugamma: Tensor | None, ubeta: Tensor | None) -> Any:
-        g, z, x, w, gamma, y, _, place, mean, r, dz, dgamma, dbeta = ctx.saved_tensors
+        g, z, x, w, gamma, y, _, place, mean, r, dgamma, dbeta = ctx.saved_tensors
         n, ih, iw, i, _, _, o, *_ = ctx.sizes
         of_z, of_g, of_gamma = torch.empty_like(z), image(y.shape, z.dtype), torch.empty_like(gamma)
         of_x = image((n, i, ih, iw), z.dtype) if ctx.of_input and uw is not None else None
         of_w = kernel((o, i, 3, 3), z.dtype) if ux is not None else None
         call(
             ctx, "second", nhwc(ux), hwio(uw), flat(ugamma), flat(ubeta), g, y, place, z, gamma, mean, r, dgamma,
-            dbeta, dz, x, w, of_z, of_g, of_gamma, of_x, of_w,
+            dbeta, x, w, of_z, of_g, of_gamma, of_x, of_w,
         )  # fmt: skip
         return of_g, of_x, of_w, of_gamma, of_z, None, None
 
 
 def slopes(
-    ctx: Any, g: Tensor | None, gz: Tensor | None, z: Tensor, rest: list[Any], dz: Tensor | None
+    ctx: Any, g: Tensor | None, gz: Tensor | None, z: Tensor, rest: list[Any]
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-    """The gradients by input (where it is needed), weights, scale and shift; that by z goes into `dz`."""
+    """The gradients by input (where it is needed), weights, scale and shift."""
     x, w, gamma, y, top, place, mean, r = rest
     n, ih, iw, i, _, _, o, *_ = ctx.sizes
     dx = image((n, i, ih, iw), z.dtype) if ctx.needs_input_grad[0] else None
     dw, dgamma, dbeta = kernel((o, i, 3, 3), z.dtype), torch.empty_like(gamma), torch.empty_like(gamma)
-    call(ctx, "backward", g, flat(gz), y, top, place, z, gamma, mean, r, x, w, dz, dx, dw, dgamma, dbeta)
+    call(ctx, "backward", g, flat(gz), y, top, place, z, gamma, mean, r, x, w, dx, dw, dgamma, dbeta)
     return dx, dw, dgamma, dbeta
 
 

@@ -225,17 +225,17 @@ static void convolved(const Shape& s, const T* x, const T* w, const T* x2, const
     convolve(s, x, w, x2, w2, out, flipped);
 }
 
-// The gradient by the weights by the quicker way, of some images after the other.
+// The gradient by the weights by the quicker way, of some images after the other; `to` null: there is to be none.
 struct WeightGradient {
   Shape s;
   T *to, *sums;
   WeightGradient(const Shape& s, T* to) : s(s), to(to), sums(in_tiles(s) ? workspace(SUMS, 16L * s.ic * s.c) : to) {
-    memset(sums, 0, sizeof(T) * (in_tiles(s) ? 16L * s.ic * s.c : s.weights()));
+    if (to) memset(sums, 0, sizeof(T) * (in_tiles(s) ? 16L * s.ic * s.c : s.weights()));
   }
   void add(const Shape& some, const T* x, const T* z) {
     (in_tiles(s) ? add_tile_gradient : add_weight_gradient)(some, x, z, sums);
   }
   void finish() {
-    if (in_tiles(s)) give_weights(s, sums, to);
+    if (to && in_tiles(s)) give_weights(s, sums, to);
   }
 };
