@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +21,6 @@ class FaultError(ValueError):
     def __init__(self, place: int, message: str) -> None:
         super().__init__(message)
         self.place = place
-
-
-def digest_of(place: Path) -> str:
-    """Of the file's bytes."""
-    with open(place, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_csv(place: Path) -> pd.DataFrame:

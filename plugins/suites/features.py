@@ -24,8 +24,7 @@ from metabench.api import (
     split_by_hash,
 )
 from metabench_plugins.suites.backbones import mlp
-from metabench_plugins.suites.csv_file import digest_of
-from metabench_plugins.suites.own_data import ALIASES, SPLITS, given_split, locate, members, plain
+from metabench_plugins.suites.own_data import ALIASES, SPLITS, digest_of, given_split, locate, members, plain
 
 Scale = Literal["train", "unit", "none"]
 LARGEST = 1e30

@@ -29,6 +29,12 @@ def locate(path: str) -> Path:
     raise ValueError(f"there is no {looked}; give the path, or with --data the folder that it is in")
 
 
+def digest_of(place: Path) -> str:
+    """Of the file's bytes."""
+    with open(place, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def plain(name: str) -> str:
     """A name in the one normal form in which names are compared: letters with accents are written in two ways."""
     return unicodedata.normalize("NFC", name)

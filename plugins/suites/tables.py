@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from metabench.api import split_by_hash
-from metabench_plugins.suites.csv_file import FaultError, digest_of, line_of, read_csv
-from metabench_plugins.suites.own_data import ALIASES, SPLITS, locate, plain
+from metabench_plugins.suites.csv_file import FaultError, line_of, read_csv
+from metabench_plugins.suites.own_data import ALIASES, SPLITS, digest_of, locate, plain
 
 LARGEST = 1e100
 """Beyond, sums of squares would overflow."""

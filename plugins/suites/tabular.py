@@ -24,7 +24,6 @@ from metabench.api import (
 )
 from metabench_plugins.suites.backbones import mlp
 from metabench_plugins.suites.sinusoid import mean_squared_error
-from metabench_plugins.suites.tables import Columns, read_table
 
 
 def tabular(
@@ -61,6 +60,8 @@ def tabular(
     """
     if not path:
         raise ValueError("path must name a CSV file: --set tabular.path=FILE.csv")
+    from metabench_plugins.suites.tables import Columns, read_table  # pandas, which no other suite waits for
+
     columns = Columns(task, target, split, tuple(features))
     load = functools.cache(functools.partial(read_table, path, columns, kind, shots + queries))
     classify = kind == "classification" or (kind == "auto" and bool(load().classes))
