@@ -84,21 +84,21 @@ def here(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory) -> Path:
+def common_folder(tmp_path_factory) -> Path:
     """A folder of all workers of pytest."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def warm_processes(shared):
+def warm_processes(common_folder):
     """What the kit has other processes compute, those of tests.warm_processes do."""
-    with patch.object(other_processes, "said_elsewhere", partial(said_warmly, shared)):
+    with patch.object(other_processes, "said_elsewhere", partial(said_warmly, common_folder)):
         yield
 
 
 @pytest.fixture(scope="session")
-def elsewhere(shared):
+def elsewhere(common_folder):
     """`elsewhere(kind)(name)` is what two other processes compute of an installed algorithm or suite.
 
     Both processes compute all of a kind, once for all workers of pytest. Of suites, those that download nothing, or
@@ -106,7 +106,7 @@ def elsewhere(shared):
     """
 
     def computed(kind: str):
-        path = shared / f"digests-{kind}.json"
+        path = common_folder / f"digests-{kind}.json"
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 installed = load_registry()
