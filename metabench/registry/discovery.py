@@ -106,8 +106,8 @@ class Registry(NamedTuple):
 
     def of(self, kind: str) -> Mapping[str, Entry]:
         """The algorithms, the suites, the trackers or the figures."""
-        by_kind = {"suite": self.suites, "tracker": self.trackers, "figure": self.figures}
-        return by_kind.get(kind, self.algorithms)
+        entries: Mapping[str, Entry] = getattr(self, f"{kind}s")
+        return entries
 
     def get(self, kind: str, name: str) -> Entry:
         """The entry of that name; raises UserError with the nearest one and the plugins that failed."""
@@ -203,14 +203,10 @@ def add(registry: Registry, manager: pluggy.PluginManager, found: Found) -> Regi
         return registry._replace(plugins=(*registry.plugins, plugin))
     names = tuple(entry.name for entry in entries)
     plugin = Plugin(found.name, found.source, found.version, names, file=found.file)
-    return Registry(
-        registry.algorithms | {e.name: e for e in entries if e.kind == "algorithm"},
-        registry.suites | {e.name: e for e in entries if e.kind == "suite"},
-        (*registry.plugins, plugin),
-        {**registry.recipes, **recipes},
-        {**registry.trackers, **{e.name: e for e in entries if e.kind == "tracker"}},
-        {**registry.figures, **{e.name: e for e in entries if e.kind == "figure"}},
-    )
+    known: dict[str, Any] = {
+        f"{kind}s": {**registry.of(kind), **{e.name: e for e in entries if e.kind == kind}} for kind in KINDS
+    }
+    return registry._replace(plugins=(*registry.plugins, plugin), recipes={**registry.recipes, **recipes}, **known)
 
 
 def registered(module: Any, hook: str) -> Any:

@@ -56,8 +56,7 @@ def ways(case: SuiteCase) -> None:
     Remedy: number the classes of a task from 0, and build the model for as many.
     """
     case = case.tested
-    count = case.suite.ways
-    if count is None:
+    if (count := case.suite.ways) is None:
         return
     problem, at = case.problem(), where(case.suite.sample)
     task = first_of(to_device_dtype(case.tasks("test", 1), "cpu"))
@@ -86,9 +85,8 @@ def judges(case: SuiteCase) -> None:
     """
     case = case.tested
     problem = case.problem()
-    task = first_of(to_device_dtype(case.tasks("test", 1), "cpu"))
     weights = problem.init()
-    query = case.met(problem, task.query)
+    query = case.met(problem, first_of(to_device_dtype(case.tasks("test", 1), "cpu")).query)
     values = {"loss": problem.loss(weights, query)}
     values |= case.suite.metrics(lambda x: problem.apply(weights, x), query)
     at = where(case.suite.metrics, case.suite.loss)
