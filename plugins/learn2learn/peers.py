@@ -185,7 +185,8 @@ def register_recipes() -> PackageRecipes:
         ("sinusoid", "*"): {"l2l-metasgd": one_step, "l2l-metacurvature": one_step},
         ("omniglot", "*"): {"l2l-metasgd": {"inner_lr": 0.1, "inner_steps": 1, **one_step}},
         ("mini-imagenet", "*"): {
-            "l2l-metasgd": {"inner_lr": 0.01, "inner_steps": 1, **one_step},
+            "l2l-metasgd": {"inner_steps": 1, **one_step},
             "l2l-metacurvature": {"test_steps": 5},
         },
+        ("mini-imagenet", "paper"): {"l2l-metasgd": {"inner_lr": 0.01}},
     }

@@ -54,6 +54,7 @@ def test_the_readme_has_every_number_of_three_seeds_with_its_verdict(rows):
 def test_the_command_finds_its_trials_finished(registry):
     """So a reader's `metabench reproduce` compares at once, and a change of settings would be seen here."""
     known = {record.trial.id for record in store.records(RESULTS)}
-    for words in ("finn sinusoid maml", "finn sinusoid finetune", "maml omniglot 5w1s mlp", "maml omniglot 5w5s mlp"):
+    omniglot = ("maml omniglot 5w1s", "maml omniglot 5w1s mlp", "maml omniglot 5w5s mlp")
+    for words in ("finn sinusoid maml", "finn sinusoid finetune", *omniglot):
         made = reproduce.reproduction(words, {"seeds": 3, "out": str(RESULTS)}, dry=True)
         assert {trial.id for trial in made.planned.trials} <= known
