@@ -315,6 +315,11 @@ def test_findings_say_who_leads_and_what_it_would_take(three, tmp_path):
     assert row["would take"].endswith(" seeds, or more than 10,000 tasks")
 
 
+def test_of_two_that_are_alike_neither_is_called_separated(tmp_path):
+    alike = findings.findings(gathered(tmp_path, *made({"a": 0.5, "c": 0.5001}))).found
+    assert re.search(r"has the best mean; [ac] is not separated from it\.", alike[0])
+
+
 def test_findings_warn_of_too_few_seeds(tmp_path):
     alone = findings.findings(gathered(tmp_path / "one", *made({"a": 0.5, "c": 0.7}, seeds=1))).found
     assert "%) is significantly better than a, −" in alone[0]

@@ -59,9 +59,8 @@ def headline(members: Sequence[Configuration], behind: Sequence[Behind]) -> str:
         points = " points" if formatting.is_share(second.metric) else ""
         return f"{best} is significantly better than {whom}, {gap}{points}."
     if len(close) == len(others):
-        return (
-            f"{best} has the best mean; {'none of the others' if len(others) > 1 else close[0]} is separated from it."
-        )
+        whom = "none of the others is" if len(others) > 1 else f"{close[0]} is not"
+        return f"{best} has the best mean; {whom} separated from it."
     verb = "is" if len(close) == 1 else "are"
     names = formatting.listed(close) if len(close) <= MAX_LISTED else formatting.shortened(close)
     return f"{best} has the best mean; {names} {verb} not separated from it, the others are."
