@@ -26,8 +26,9 @@ from metabench.report.build import Report, build_report
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every number")]  # what it looks at is made once
 
 ROOT = Path(__file__).parents[2]
-OTHER = {"papers", "papers-navigation", "estimators", "cheetah"}
-"""Several problems of one suite, or one algorithm; test_papers.py holds what is shown of published numbers."""
+OTHER = {"papers", "papers-navigation", "estimators", "cheetah", "crossing"}
+"""Several problems of one suite, one algorithm, or one seed; test_papers.py holds what is shown of published numbers,
+and test_crossing_page.py the gaps."""
 RESULTS = sorted({folder.name for folder in ROOT.glob("results/*")} - OTHER)
 ALPHA = 0.05
 MOST_TASKS = 10**4
