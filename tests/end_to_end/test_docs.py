@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
@@ -22,6 +23,21 @@ def test_links_lead_somewhere(page):
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")) if "://" not in link]
     targets = [page.parent / link.split("#")[0] if link[0] != "#" else page for link in links]
     assert [str(t) for t in targets if not t.exists()] == []
+
+
+def shown() -> list[str]:
+    """Each `metabench run` and `metabench reproduce` of the pages that needs nothing of the reader's own."""
+    texts = [page.read_text("utf-8").replace("\\\n", " ") for page in PAGES if page.suffix == ".md"]
+    found = [line for text in texts for line in re.findall(r"^ *metabench ((?:run|reproduce) .*)$", text, flags=re.M)]
+    own = re.compile(r"\.py|\.csv|\.toml|path=|HOST|\.\.\.|--dry-run|--list")
+    return sorted({" ".join(line.split("#")[0].split()) for line in found if not own.search(line)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", shown())
+def test_what_the_pages_run_can_be_planned(here, line):
+    ran = here(*shlex.split(line), "--dry-run")
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
