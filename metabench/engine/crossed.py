@@ -52,7 +52,7 @@ def usable(record: Record, run: TrialRun, alone: Trial) -> bool:
     if record.status != "ok" or (run.execution.deterministic and not record.provenance.deterministic):
         return False
     now, then = code_digests(code_now(run.registry, [alone]), alone), record.provenance.digests
-    if (now.algorithm, now.suite) != (then.algorithm, then.suite) or then.data is None:
+    if None in (then.algorithm, then.suite, then.data) or changes(record, now):
         return False
     with streams_kept():
         suite = build_suite(run.registry, alone)

@@ -99,6 +99,8 @@ class BatchedLearner:
             return
         strategy = self.for_one_task if leading_axis(support) == 1 else self.strategy
         fast = strategy.map(lambda batch: inner.start(meta, batch), support)
+        if strategy is self.for_one_task:  # a view of the weights, which later updates change in place
+            fast = map_tree(torch.clone, fast)
         yield AdaptedBatch(self, fast)
         for i in range(steps):
             fast = strategy.map(lambda one, batch, i=i: inner.step(meta, one, batch, i), fast, support)

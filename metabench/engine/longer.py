@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from metabench.api import Suite
+from metabench.api.trees import map_tree
 from metabench.engine.build import build_algorithm
 from metabench.engine.checkpointing import Checkpoints, Saved
 from metabench.engine.learner import BatchedLearner, as_learner
@@ -65,7 +66,7 @@ def uses_progress(run: TrialRun, suite: Suite) -> bool:
                 learner.update(tasks, progress)
             elif learner.trainable:
                 learner.outer.rates(progress)
-                learner.direction(tasks, progress)
+                learner.direction(map_tree(lambda leaf: leaf[:1], tasks), progress)
     except Exception:  # what it cannot do without, or a fault that the training will meet too
         return True
     return False

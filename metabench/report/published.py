@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -83,14 +83,22 @@ def same_problem(group: Configuration, number: Number) -> bool:
     trial = group.records[0].trial
     if trial.suite != number.suite or trial.algorithm not in number.algorithms or group.metric != number.metric:
         return False
-    parameters = trial.suite_parameters
-    if parameters.get("test_shots") and "test_shots" not in number.setting:
-        parameters = {**parameters, "shots": parameters["test_shots"]}
+    parameters = tested(trial.suite_parameters, number)
     return all(
         name in parameters and any(alike(parameters[name], value) for value in values)
         for name, wanted in number.setting.items()
         for values in [wanted if isinstance(wanted, list) else [wanted]]
     )
+
+
+def tested(parameters: Mapping[str, Any], number: Number) -> dict[str, Any]:
+    """Of a suite, or of each of two: with the shots and ways of the test where these are its own."""
+    own = {
+        name.replace("test_", ""): value
+        for name, value in parameters.items()
+        if name.rpartition(".")[2] in ("test_shots", "test_ways") and value and name not in number.setting
+    }
+    return {**parameters, **own}
 
 
 def is_nearest(group: Configuration, groups: Iterable[Configuration], number: Number) -> bool:
@@ -108,11 +116,13 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
     wanted = (number.ours | number.protocol).get(STEPS, reached)
     steps = min(reached, wanted) if isinstance(wanted, int) else reached
     here = facts(group) | {STEPS: steps}
-    for name in ("weights", "train_ways", "test_ways", "augment"):  # what a source that does without need not deny
-        if here.get(name) and name not in number.protocol.keys() | number.setting.keys():
+    for name in here:  # what a source that does without need not deny
+        of_suite = name.rpartition(".")[2] in ("weights", "train_ways", "test_ways", "augment")
+        if of_suite and here[name] and name not in number.protocol.keys() | number.setting.keys():
             number = number._replace(protocol={**number.protocol, name: "nothing said of it"})
     unlike = [name for name in sorted(number.protocol) if not alike(here.get(name), number.protocol[name])]
-    unlike += [name for name in sorted(stand_ins(number)) if not alike(here.get(name), number.ours[name])]
+    ours_is = [name for name, value in sorted(number.ours.items()) if value != "" and name not in unlike]
+    unlike += [name for name in ours_is if not alike(here.get(name), number.ours[name])]
     stated = {name for other in book.numbers if other.suite == number.suite for name in other.protocol}
     ours = interval(stack({seed: scores[steps] for seed, scores in group.steps.items()}))
     half = interval_half(number)
@@ -141,11 +151,6 @@ def beside(group: Configuration, number: Number, book: PublishedResults) -> Besi
 def interval_half(number: Number) -> float | None:
     """Half of the number's 95% interval; None where what its source gives is another spread, or nothing."""
     return number.half if number.spread.startswith("95%") else None
-
-
-def stand_ins(number: Number) -> list[str]:
-    """What the source does not say, and its row says for it."""
-    return [name for name, value in number.ours.items() if name not in number.protocol and value != ""]
 
 
 def hinders(name: str, here: dict[str, Any], number: Number) -> bool:

@@ -30,8 +30,12 @@ def alike(ours: Any, theirs: Any) -> bool:
 
 def difference(name: str, here: dict[str, Any], number: Number) -> Unlike:
     """Of one setting."""
-    ours, said = words(here[name]) if name in here else "no setting", name in number.protocol
-    return Unlike(name, ours, words((number.protocol if said else number.ours)[name]), said)
+    ours = words(here[name]) if name in here else "no setting"
+    if name not in number.protocol:
+        return Unlike(name, ours, words(number.ours[name]), said=False)
+    there = words(number.protocol[name])
+    same = alike(here.get(name), number.protocol[name])
+    return Unlike(name, ours, f"{there} (which is {words(number.ours[name])} in our units)" if same else there)
 
 
 def words(value: Any) -> str:

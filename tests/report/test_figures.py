@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import statistics as plain
 import sys
@@ -13,6 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
 
 from metabench.records import store
 from metabench.records.record import Example, Examples, Outcome, Record
@@ -20,7 +23,7 @@ from metabench.records.trials import Budget
 from metabench.report import figures
 from metabench.report.analysis import speed
 from metabench.report.collect import configurations
-from metabench.report.figures import catalogue, encoding, style
+from metabench.report.figures import catalogue, encoding, style, tooltips
 from metabench.report.figures.convergence import norms
 from metabench.report.figures.scores import Kind
 from metabench.report.page import inline_svg
@@ -401,3 +404,24 @@ def test_convergence_is_drawn_where_norms_are_known():
     updates, values = norms(SimpleNamespace(scored_records=records))
     assert updates.tolist() == [10, 20]
     assert values.tolist() == [[4.0, 2.0], [8.0, 6.0]]
+
+
+def test_what_xml_has_no_place_for_ends_no_page():
+    figure = Figure()
+    figure.subplots().set_title("a\x01b\ufffe & <")
+    assert "</svg>" in inline_svg.element(encoding.encoded(figure, "svg"), "f1", "words", {}, {})
+
+
+def test_pixels_know_how_many_are_an_inch():
+    figure = Figure(figsize=(2, 1), dpi=150)
+    with Image.open(io.BytesIO(encoding.encoded(figure, "png"))) as image:
+        inches = np.array(image.size) / image.info["dpi"]
+    assert inches == pytest.approx([2, 1], rel=0.01)
+
+
+def test_a_place_among_names_has_no_number_and_what_stands_behind_the_numbers_its_name():
+    axis = Figure().subplots().xaxis
+    axis.set_ticks([0, 1], labels=["sgd", "adam"])
+    assert tooltips.reading(axis, 1.0, named=False) == ""
+    axis.set_ticks([0, 1_000, 1_100], labels=["0", "1,000", "never"])
+    assert [tooltips.reading(axis, at, named=False) for at in (500.0, 1_100.0)] == ["500", "never"]

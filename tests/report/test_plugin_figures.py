@@ -30,7 +30,7 @@ def nothing(scores):
 
 @hookimpl
 def register_figures():
-    return {"hardest-task": hardest, "broken": broken, "nothing": nothing}
+    return {"hardest-task": hardest, "scores": hardest, "broken": broken, "nothing": nothing}
 '''
 
 
@@ -52,14 +52,15 @@ def test_a_plugin_adds_a_figure(folder, tmp_path, monkeypatch, kind):
     monkeypatch.setenv("METABENCH_PLUGINS", str(tmp_path / "mine.py"))
     with pytest.warns(UserWarning, match="Figure 'broken' is left out on toys: RuntimeError: no figure today"):
         report = build_report([folder], formats=["svg"])
-    picture = report.figures["toys-hardest-task"]
+    picture = report.figures["toys-plugin-hardest-task"]
     assert (picture.title, picture.caption) == ("Hardest task", "The worst task of each seed.")
     assert picture.words == "b from 0.4 to 0.5; a from 0.2 to 0.3"
     assert sorted(each[1:] for each in picture.titles.values() if len(each) > 1) == [
         ["seed 0, worst accuracy 20.00%", "seed 1, worst accuracy 30.00%"],
         ["seed 0, worst accuracy 40.00%", "seed 1, worst accuracy 50.00%"],
     ]
-    assert "toys-nothing" not in report.figures
+    assert report.figures["toys-scores"].words != report.figures["toys-plugin-scores"].words == picture.words
+    assert "toys-plugin-nothing" not in report.figures
     assert "Hardest task" in report.files["index.html"].decode()
 
 

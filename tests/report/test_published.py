@@ -98,6 +98,29 @@ def test_more_shots_and_fewer_ways_are_easier():
         assert value < found.get((*who, 5, shots), 1.0) or ways == 5
 
 
+def test_another_value_than_what_the_row_takes_for_the_source_s_gets_no_verdict(tmp_path):
+    """The paper's 0.4 is 2.0 in our units: neither 0.4 nor 1.0 is a reproduction."""
+    (number,) = [
+        each for each in BOOK.numbers if each.suite == "omniglot" and each.protocol.get("inner_lr") == 0.4
+        and "conv" in each.setting["model"] and each.algorithms[0] == "maml" and each.setting["shots"] == 1
+    ]  # fmt: skip
+    hindered = [published.hinders("inner_lr", {"inner_lr": rate}, number) for rate in (0.4, 1.0, 2.0)]
+    assert hindered == [True, True, False]
+    (row,) = published.against(gathered(tmp_path, outcome("maml", "omniglot", OMNIGLOT)), BOOK)
+    assert "inner_lr" in row.reason
+
+
+def test_of_two_suites_the_shots_of_the_test_count():
+    (number,) = [
+        each for each in BOOK.numbers
+        if each.suite == "omniglot:emnist" and each.algorithms == ("maml",) and each.setting["emnist.shots"] == 5
+    ]  # fmt: skip
+    found = published.tested(
+        {"emnist.shots": 1, "emnist.test_shots": 5, "emnist.test_ways": 0, "emnist.ways": 5}, number
+    )
+    assert (found["emnist.shots"], found["emnist.ways"]) == (5, 5)
+
+
 def test_the_registered_names_are_those_of_the_file(registry):
     """What is installed and has a number is found under its own name; settings are parameters of the suite."""
     names = {name for number in BOOK.numbers for name in number.algorithms}
@@ -116,6 +139,7 @@ def test_the_differences_are_listed_and_the_rest_is_not(tmp_path):
         "queries: 15 here, 1 there",
         "split: background here, random there",
         "updates: 300 here, 60000 there",
+        "inner_lr: 0.4 here, 0.4 (which is 2.0 in our units) there",
     )
     assert row.gap == pytest.approx(row.score - 0.987)
     assert row.gap_ci95 == pytest.approx(np.hypot(row.ci95, 0.004))

@@ -66,6 +66,7 @@ class Queue:
             return self.reclaimed.popleft()
         if time.monotonic() < self.next_try:
             return None
+        busy = False
         for _ in range(len(self.waiting)):
             trial = self.waiting.popleft()
             if trial.id in self.after:
@@ -76,17 +77,20 @@ class Queue:
                 return trial
             if verdict is Claim.BUSY:
                 self.waiting.append(trial)
-            else:  # it needs no run: another driver finished it
-                self.on_end(trial)
-        self.next_try = time.monotonic() + RETRY_LOCKED_S
+                busy = True
+            elif self.on_end(trial):  # it needs no run: another driver finished it, and others may begin
+                return self.take()
+        if busy:
+            self.next_try = time.monotonic() + RETRY_LOCKED_S
         return None
 
-    def on_end(self, trial: Trial) -> None:
-        """A trial has a record: those that wait for it may begin."""
+    def on_end(self, trial: Trial) -> bool:
+        """A trial has a record: those that wait for it may begin. Whether any did."""
         before = len(self.after)
         self.after = {name: first for name, first in self.after.items() if first != trial.id}
-        if len(self.after) < before:
-            self.next_try = 0.0
+        freed = len(self.after) < before
+        self.next_try = 0.0 if freed else self.next_try
+        return freed
 
     def on_checkpoint(self, trial: Trial, update: int) -> None:
         """Note a checkpoint: a new one resets the death counter."""

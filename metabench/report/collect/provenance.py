@@ -114,11 +114,12 @@ def mixtures(records: Iterable[Record]) -> list[str]:
 def busy(records: Iterable[Record]) -> list[str]:
     """A sentence where trials ran beside more work than the machine has cores for."""
     known = [(each.load, each.cores) for record in records if (each := record.provenance).load and each.cores]
-    crowded = [max(load) for load, cores in known if max(load) > BUSY * cores]
+    crowded = [(max(load), cores) for load, cores in known if max(load) > BUSY * cores]
     if not crowded:
         return []
     which = f"{len(crowded)} of {formatting.count(len(known), 'trial')} ran"
-    return [f"{which} on a busy machine (load up to {max(crowded):.0f} on {known[0][1]} cores): times are too long."]
+    load, cores = max(crowded)
+    return [f"{which} on a busy machine (load up to {load:.0f} on {cores} cores): times may be too long."]
 
 
 def compared_in(field: Field, label: Label) -> str:

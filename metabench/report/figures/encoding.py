@@ -34,5 +34,6 @@ def encoded(figure: Figure, form: str) -> bytes:
         return buffer.getvalue()
     small = io.BytesIO()
     with Image.open(buffer) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+        palette = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        palette.save(small, "PNG", optimize=True, dpi=image.info["dpi"])
     return small.getvalue()

@@ -25,7 +25,7 @@ SECTION = "7 Figures of plugins"
 def plugin_kinds() -> list[Kind]:
     """A kind for each figure that a plugin registers: its caption is its factory's description."""
     return [
-        Kind(SECTION, name, name.replace("-", " ").capitalize(), partial(attempted, name, entry.factory),
+        Kind(SECTION, f"plugin-{name}", name.replace("-", " ").capitalize(), partial(attempted, name, entry.factory),
              entry.description.partition("\n")[0])
         for name, entry in sorted(registered_figures().items())
     ]  # fmt: skip

@@ -32,7 +32,7 @@ def to_target(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
         for index, unit in enumerate(("seconds of meta-updates", "meta-updates")):
             axes = panels[index, column]
             costs = [[(hit.train_seconds, hit.update)[index] if hit else None for hit in seeds] for seeds in hits]
-            longest = max(speed.spent(group)[index] for group in members)
+            longest = max(speed.spent(group)[index] for group in members) or 1.0
             rows(axes, [(group, looks[group.algorithm]) for group in members], costs, longest)
             axes.set_xlabel(unit if column == len(goals) // 2 else "", fontsize=style.SMALL)
         goal = formatting.score(target, members[0].metric)

@@ -43,8 +43,6 @@ class Dress(NamedTuple):
 STYLES = {"sans": Dress("DejaVu Sans", 4.8), "serif": Dress("DejaVu Serif", 3.4)}
 """The page's, small, so that a phone shows it without shrinking the letters; and a paper's, as wide as a column."""
 
-NAMES = "names"
-"""The gid of an axis of names, where a place is no value."""
 LINE = 0.17
 """Inches a line of the legend takes."""
 SMALL = 8
@@ -152,7 +150,6 @@ def title(axes: Axes, text: str) -> None:
 def name_rows(axes: Axes, names: Sequence[str], width: int = 24) -> None:
     """A row for each name, from the top down, without lines between them."""
     axes.set_yticks(range(len(names)), [wrap(name, width) for name in names])
-    axes.yaxis.set_gid(NAMES)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
 

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from metabench.report.figures import style
 from metabench.report.figures.style import Look
@@ -87,11 +87,20 @@ def described(axes: Axes, place: np.ndarray, named: bool) -> str:
     return ", ".join(filter(None, (reading(axes.xaxis, place[0], named), reading(axes.yaxis, place[1], named))))
 
 
+def is_number(text: str) -> bool:
+    """Whether a tick's text is a number as axes write it."""
+    return text.strip("−%").replace(",", "").replace(".", "").isdigit()
+
+
 def reading(axis: Any, value: float, named: bool) -> str:
     """A value as its axis would write it; nothing on an axis of names."""
     formatter = axis.get_major_formatter()
-    if axis.get_gid() == style.NAMES:
+    ticks = axis.get_majorticklocs() if isinstance(axis.get_major_locator(), FixedLocator) else []
+    names = {at: text for at, text in zip(ticks, formatter.format_ticks(ticks)) if not is_number(text)}
+    if names and len(names) == len(ticks):
         return ""
     share = isinstance(formatter, FuncFormatter) and formatter.func is style.percent
     name = f"{axis.get_label_text().partition(chr(10))[0]} " if named else ""
+    if value in names:  # such as "never" behind the numbers
+        return f"{name}{names[value]}"
     return f"{name}{100 * value:.2f}%" if share else f"{name}{value:,.4g}"

@@ -19,7 +19,7 @@ def element(
     svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequence[str]], letters: dict[str, str]
 ) -> str:
     """An `<svg>` whose letters are added to `letters`. `prefix` makes its other ids the page's only ones."""
-    root = fromstring(svg)
+    root = fromstring(legal(svg))
     clean(root, letters)
     numbers: dict[str, str] = {}
     fresh = count()
@@ -40,6 +40,13 @@ def element(
         root.attrib.pop(name, None)
     root.attrib |= {"role": "img", "aria-label": alternative}
     return tostring(root, encoding="unicode").replace(" />", "/>")
+
+
+def legal(svg: bytes) -> bytes:
+    """Without what XML has no place for: matplotlib writes each text as a comment, whatever is in it."""
+    for character in "\ufffe\uffff":
+        svg = svg.replace(character.encode(), b"")
+    return svg.translate(None, bytes({*range(32)} - {*b"\t\n\r"}))
 
 
 def clean(parent: Element, letters: dict[str, str]) -> None:
