@@ -24,6 +24,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from metabench.testing import other_processes
+from tests.waiting import HANG
 
 CODE = "from tests.warm_processes import serve; serve()"
 
@@ -31,7 +32,8 @@ CODE = "from tests.warm_processes import serve; serve()"
 def said_warmly(shared: Path, arguments: list[str]) -> list[str]:
     """As other_processes.said_elsewhere; `shared` is a folder of all of pytest's workers."""
     asked = [ask(address, arguments) for address in addresses(shared)]
-    answers = [connection.recv() for connection in asked]
+    answers = [connection.recv() for connection in asked if connection.poll(HANG)]
+    assert len(answers) == len(asked), "another process says nothing"
     for _, error in answers:
         if error:
             raise RuntimeError(f"another process ended with {error}")

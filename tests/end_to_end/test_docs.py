@@ -40,6 +40,10 @@ def test_what_the_pages_run_can_be_planned(here, line):
     assert ran.returncode == 0, ran.stderr
 
 
+def test_the_pages_have_commands():
+    assert len(shown()) > 20
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_are_there(page):
     named = re.findall(r"`((?:metabench|plugins|tests|tools|benchmarks|docs)/[\w./-]+)`", page.read_text("utf-8"))

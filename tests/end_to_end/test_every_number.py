@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every number")]  # what
 ROOT = Path(__file__).parents[2]
 OTHER = {"papers", "papers-navigation", "estimators", "cheetah", "crossing"}
 """Several problems of one suite, one algorithm, or one seed; test_papers.py holds what is shown of published numbers,
-and test_crossing_page.py the gaps."""
+and test_crossing_page.py and test_acting_page.py what their pages say."""
 RESULTS = sorted({folder.name for folder in ROOT.glob("results/*")} - OTHER)
 ALPHA = 0.05
 MOST_TASKS = 10**4

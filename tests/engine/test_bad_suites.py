@@ -17,7 +17,7 @@ from metabench.registry.discovery import load_registry
 from tests.cli_helpers import call, refused
 from tests.malformed import HEAD, with_plugin
 
-pytestmark = pytest.mark.slow  # all together
+pytestmark = pytest.mark.slow  # quick each, but many
 
 TINY = ("--updates", "2", "--validations", "1", "--validation-tasks", "4", "--test-tasks", "6", "--test-steps", "1")
 

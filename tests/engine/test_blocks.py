@@ -71,6 +71,7 @@ def both(module: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor], list[t
 
 def close(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
     """To 1e-11 of the largest: small elements are sums of large ones, and have their rounding."""
+    assert all(a.isfinite().all() for a in one)
     pairs = zip(one, other, strict=True)
     return all(torch.allclose(a, b, rtol=0, atol=1e-10 + 1e-11 * float(a.detach().abs().max())) for a, b in pairs)
 

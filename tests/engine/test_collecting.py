@@ -17,6 +17,7 @@ from metabench.errors import NotApplicableError
 from metabench.registry.discovery import load_registry
 from metabench_plugins.algorithms.maml import maml
 from metabench_plugins.suites.navigation import navigation
+from tests.waiting import HANG
 
 REGISTRY = load_registry()
 small = partial(navigation, horizon=6, trajectories=5, width=8, activation="tanh", done="goal")
@@ -106,7 +107,7 @@ def test_two_threads_share_the_policies_of_a_meta_batch_and_change_no_bit():
     suite = navigation(horizon=2, trajectories=2, width=4)
     made, tasks = maml(build_problem(suite, 0)), suite.sample("train", 20, torch.Generator().manual_seed(0))
     alone, shared = (as_learner(made, "vectorised", threads, suite=suite) for threads in (1, 2))
-    usual, both = shared.task_meta_grad, Barrier(2, timeout=30)
+    usual, both = shared.task_meta_grad, Barrier(2, timeout=HANG)
 
     def once_both_are_there(*given):
         both.wait()

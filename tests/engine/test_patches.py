@@ -82,7 +82,7 @@ def test_a_step_and_its_derivative_agree_with_the_layers_own(stride: int) -> Non
     torch.testing.assert_close(mine, vmap(grad(adapted), (None, 0, 0))(weights, x, y))
 
 
-def test_what_is_no_plain_convolution_and_what_is_switched_off_runs_itself() -> None:
+def test_what_is_no_plain_convolution_and_what_is_switched_off_runs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(1, 2, 3, dilation=2), nn.Conv2d(1, 2, 3, padding="same")]
     layers += [nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")]
     assert all(type(patched(layer)) is nn.Conv2d for layer in layers)
@@ -91,3 +91,7 @@ def test_what_is_no_plain_convolution_and_what_is_switched_off_runs_itself() -> 
         assert quick_layers("cuda") is quick
         assert quick_layers("cpu") is fuse
         patches.ENABLED.reset(token)
+    apply, used = Patches.apply, list[bool]()
+    monkeypatch.setattr(Patches, "apply", lambda *args: used.append(True) or apply(*args))
+    vmap(patched(nn.Conv2d(1, 2, 3)))(torch.randn(2, 3, 1, 5, 5))
+    assert used

@@ -13,7 +13,7 @@ from metabench.records.trials import Budget
 from tests.cli_helpers import refused
 from tests.malformed import brief, tries
 
-pytestmark = pytest.mark.slow  # all together
+pytestmark = pytest.mark.slow  # quick each, but many
 
 HUGE = 10**30
 nan, inf = float("nan"), float("inf")
