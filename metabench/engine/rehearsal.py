@@ -8,7 +8,7 @@ from torch import Tensor
 from metabench.api import Learner, Predict, Suite, Task
 from metabench.api.autodiff import watched
 from metabench.api.collecting import collected
-from metabench.api.trees import map_tree
+from metabench.api.trees import flatten, map_tree
 from metabench.engine.evaluate import score
 from metabench.engine.guards import close, copy_of, same
 from metabench.engine.learner import BatchedLearner, adapt_fully
@@ -55,8 +55,9 @@ def rehearse(learner: Learner, suite: Suite, tasks: Task, who: str) -> None:
 
 def validation_task(suite: Suite, like: Task) -> Task:
     """One, where a training task is and in its dtype."""
-    x = like.support.x
-    return to_device_dtype(suite.sample("validation", 1, random_generator("rehearsal")), str(x.device), x.dtype)
+    leaves = flatten(like)[0]
+    dtype = next((leaf.dtype for leaf in leaves if leaf.is_floating_point()), torch.get_default_dtype())
+    return to_device_dtype(suite.sample("validation", 1, random_generator("rehearsal")), str(leaves[0].device), dtype)
 
 
 def outputs(suite: Suite, predict: Predict, task: Task) -> Tensor:
