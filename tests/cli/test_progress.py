@@ -129,7 +129,7 @@ def test_a_quiet_run_says_nothing_and_json_is_all_there_is(here):
     quiet = here(*asked, "--quiet")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     again = here(*asked)
-    assert "0 trials to run, 1 finished before" in again.stdout
+    assert "0 trials to run, 1 finished before." in again.stdout
     assert json.loads(here("status", "r", "--json").stdout)["counts"] == {"ok": 1}
     (row,) = json.loads(here("results", "r", "--json").stdout)
     assert (row["algorithm"], row["seed"], row["status"]) == ("scratch", 0, "ok")

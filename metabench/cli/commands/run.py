@@ -80,8 +80,8 @@ def finish(planned: Any, watch: bool, quiet: bool = False) -> None:
     skipped = len(planned.trials) - len(planned.pending)
     note = f", {skipped} finished before" if skipped else ""
     if not quiet:
-        where = f"{planned.jobs} at once, on {planned.execution.device}"
-        say(f"{counted(len(planned.pending))} to run{note}, {where}: starting {workers(planned.jobs)}.")
+        how = f", {planned.jobs} at once, on {planned.execution.device}: starting {workers(planned.jobs)}"
+        say(f"{counted(len(planned.pending))} to run{note}{how if planned.pending else ''}.")
     view = RunView(planned.pending, LiveScores(planned.pending) if watch else None, planned.jobs)
     shown = silent() if quiet else live(console, view)
     with stoppable(planned.out) as asked, shown as (on_progress, on_record):
