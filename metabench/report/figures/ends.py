@@ -27,7 +27,7 @@ def label_ends(figure: Figure, axes: Axes) -> None:
         value = y[-1] if len(x) < 2 or abs(x[-1] - right) <= abs(x[0] - right) else y[0]
         place = axes.transAxes.inverted().transform(axes.transData.transform((right, value)))[1]
         if handle.get_alpha() is None and math.isfinite(place):
-            ends[name] = (min(max(float(place), 0.0), 1.0), handle.get_color())
+            ends[name] = (min(max(float(place), 0.0), 1.0), handle)
     line = style.SMALL * 1.2 / 72 / (0.8 * figure.get_figheight())
     order = sorted(ends, key=lambda name: ends[name][0])
     places: list[float] = []
@@ -38,7 +38,8 @@ def label_ends(figure: Figure, axes: Axes) -> None:
     for name, place in zip(order, places):
         axes.annotate(
             style.wrap(name, 22), (1.0, place), (5, 0), xycoords="axes fraction", textcoords="offset points",
-            va="center", fontsize=style.SMALL - 1, color=ends[name][1], annotation_clip=False,
+            va="center", fontsize=style.SMALL - 1, color=ends[name][1].get_color(), gid=ends[name][1].get_gid(),
+            annotation_clip=False,
         )  # fmt: skip
 
 
