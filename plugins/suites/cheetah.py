@@ -197,7 +197,6 @@ def move(data: Any, action: Any) -> float:
     return float((data.qpos[0] - before) / SECONDS)
 
 
-SHARED = {"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "train_lr": 1e-3}
 PAPER = Recipe(
     source=(
         "Finn et al. 2017, arXiv 1703.03400, appendix A.2, and the authors' code: an inner step of 0.1, 20 "
@@ -207,10 +206,10 @@ PAPER = Recipe(
     suite={"horizon": 200},
     budget={"updates": 800, "meta_batch_size": 40, "test_steps": 3, "validations": 8, "validation_tasks": 40},
     algorithms={"reptile": {"inner_steps": 2}},
-    shared=SHARED,
+    shared={"inner_lr": 0.1, "inner_steps": 1, "outer_lr": 1e-3, "train_lr": 1e-3},
 )
 QUICK = Recipe(
-    source=f"{PAPER.source}. Less of everything: 100 updates of 20 tasks, 10 trajectories of 100 steps; rate ours",
+    source=f"{PAPER.source}. Less of everything: 100 updates of 20 tasks, 10 trajectories of 100 steps",
     suite={"trajectories": 10},
     budget={
         "updates": 100,
@@ -221,7 +220,7 @@ QUICK = Recipe(
         "test_tasks": 40,
     },
     algorithms=PAPER.algorithms,
-    shared={**SHARED, "outer_lr": 5e-3, "train_lr": 5e-3},
+    shared=PAPER.shared,
 )
 
 
