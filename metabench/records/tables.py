@@ -13,7 +13,7 @@ WITH_INTERVAL = ("score", "ci95")
 MOST_PLACES = 6
 
 
-class Table(pd.DataFrame):
+class Table(pd.DataFrame):  # type: ignore[misc]  # pandas says nothing of its types
     """A DataFrame in all: its values are not rounded, only what a notebook shows of them."""
 
     @property

@@ -177,7 +177,7 @@ def legend(figure: Figure, axes: Axes) -> None:
         shown = figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
         for handle, *copies in zip(unique.values(), shown.legend_handles, shown.get_texts()):
             owner = next(iter(handle.get_children()), handle)  # of an interval, its marker
-            for copy in copies:
+            for copy in filter(None, copies):
                 copy.set_gid(owner.get_gid())
 
 

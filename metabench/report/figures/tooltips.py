@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -55,7 +54,7 @@ def places(artist: Artist) -> np.ndarray:
     return np.asarray(points, dtype=float).reshape(-1, 2)
 
 
-def described(axes: Axes, place: np.ndarray, named: bool) -> str:
+def described(axes: Any, place: np.ndarray, named: bool) -> str:
     """`meta-updates 300, validation accuracy 61.20%`, or `300, 61.20%`."""
     return ", ".join(filter(None, (reading(axes.xaxis, place[0], named), reading(axes.yaxis, place[1], named))))
 
