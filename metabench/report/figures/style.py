@@ -22,16 +22,27 @@ from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration
 
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
-WINE, OLIVE = "#a03b6d", "#75751f"
+COLORS = (
+    "#56b4e9",
+    "#d55e00",
+    "#75751f",
+    "#de8f05",
+    "#cc78bc",
+    "#029e73",
+    "#949494",
+    "#ca9161",
+    "#a03b6d",
+    "#0173b2",
+)
+"""Seaborn's for the color-blind, and olive and wine in place of two that are lost on white paper."""
 MARKERS, SIGNS = "osD^vPX<>*", "●■◆▲▼✚✖◀▶★"
 MARK = "mark-"
 """What the gid of an algorithm's mark begins with."""
 SALT = 1218091
-"""With it the ten algorithms that are compared most have ten colors, and all of ours another color or marker."""
+"""With it the ten algorithms that are compared most have the ten colors, those of the quick run far from each other, and
+no two of ours have both color and marker alike."""
 MAX_STRONG, FIRST = 8, 5
 """Algorithms up to which all are drawn strong; how many of the best are beyond that."""
-PALE = ("#fbafe4", "#ece133")
-"""Colors of the palette that are lost on white paper."""
 
 
 class Dress(NamedTuple):
@@ -101,11 +112,10 @@ def looks(algorithms: Iterable[str]) -> dict[str, Look]:
 
     Configurations of one algorithm share its color and differ by their markers.
     """
-    colors = [hue for hue in sns.color_palette("colorblind").as_hex() if hue not in PALE] + [OLIVE, WINE]
     found: dict[str, Look] = {}
     for number, name in enumerate(sorted(set(algorithms))):
         hue, marker, *_ = hashlib.sha256(f"{SALT} {name.partition(' (')[0]}".encode()).digest()
-        color = colors[hue % len(colors)]
+        color = COLORS[hue % len(COLORS)]
         taken = [look.marker for look in found.values() if look.color == color]
         markers = [MARKERS[(marker + step) % len(MARKERS)] for step in range(len(MARKERS))]
         found[name] = Look(color, next((each for each in markers if each not in taken), markers[0]), number)
