@@ -19,6 +19,7 @@ from metabench.report import published, write_report
 from metabench.report.collect import configurations
 from metabench.report.statistics.intervals import Interval
 from tests import builders
+from tests.sketches import sketched
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "plugins" / "published.toml"
@@ -261,6 +262,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
 
 
 @pytest.mark.slow
+@sketched()
 def test_the_report_has_them(here, tmp_path):
     store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT | {"split": "back. ground"}))
     index = write_report(tmp_path / "r", tmp_path / "out", str(FILE), ["svg"])

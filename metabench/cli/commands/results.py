@@ -11,6 +11,7 @@ import typer
 
 from metabench.cli.commands import app, command, console, print_json, say, working
 from metabench.errors import UserError, attempt
+from metabench.experiments.options import Options
 from metabench.records.files import DamageWarning
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def clean(
 
 @command("verify")
 def verify(
-    given: dict[str, Any],
+    options: Options,
     results: Results,
     sample: Annotated[int, typer.Option(help="How many trials to run again.", min=1)] = 3,
     jobs: Annotated[int, typer.Option(help="Trials at once.", min=1)] = 1,
@@ -178,10 +179,9 @@ def verify(
     Where another kernel computes than then (see `bits` in the record), within the scores' intervals.
     """
     from metabench.cli.terminal import plain_table
-    from metabench.experiments.read_options import read_options
     from metabench.experiments.verify import verify as compare
 
-    verdicts = list(compare(results, sample, jobs, read_options(None, given)))
+    verdicts = list(compare(results, sample, jobs, options))
     console.print(plain_table(("trial", "result", "what was seen"), verdicts))
     if any(verdict.result == "differs" for verdict in verdicts):
         raise typer.Exit(1)
