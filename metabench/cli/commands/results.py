@@ -33,9 +33,10 @@ def report(
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
-    from metabench.records.columns import PUBLISHED
+    from metabench.records.columns import PUBLISHED, shown_in
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
+    from metabench.report.published import shown
 
     with working("drawing figures"), warnings.catch_warnings(action="ignore", category=DamageWarning):  # notes say so
         built = build_report(results, against, formats=[form for form in formats.split(",") if form], style=style)
@@ -43,9 +44,9 @@ def report(
         say(f"Note: {note}")
     if built.transfer:
         console.print(plain_table(list(built.transfer[0]), (list(row.values()) for row in built.transfer)))
-    if built.published:
-        headings = [column.heading for column in PUBLISHED if not column.shown]
-        console.print(plain_table(headings, ([row[name] for name in headings] for row in built.published)))
+    if built.beside:
+        headings = [column.heading for column in shown_in("terminal", PUBLISHED)]
+        console.print(plain_table(headings, ([row[name] for name in headings] for row in map(shown, built.beside))))
     say(f"Report: {save_report(built, out or Path('reports') / title(results))}")
 
 
