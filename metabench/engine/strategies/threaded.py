@@ -87,7 +87,7 @@ class Threaded(Strategy):
         laid_out = map_tree(self.layout, meta)
         results = self.each(lambda task: direction(laid_out, task, progress), tasks)
         total = next(results)
-        add = torch.add  # a sum of its own: the first result may be a tensor of the direction's
+        add: Callable[..., Tensor] = torch.add  # a sum of its own: the first result may be the direction's tensor
         for result in results:
             total, add = map_tree(add, total, result), torch.Tensor.add_
         count = leading_axis(tasks)
