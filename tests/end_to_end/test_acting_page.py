@@ -51,10 +51,17 @@ def test_estimators(estimator):
 
 
 def test_the_published_protocol():
-    expected = means("papers-navigation")
-    holds(PAGE[PAGE.index("| here, 3 seeds |") + len("| here, 3 seeds |") :], expected)
-    row = next(line for line in README.splitlines() if line.startswith("| [2D navigation]"))
-    holds(row.split("|")[3], expected)
+    for algorithm in ("maml", "maml-trpo"):
+        expected = means("papers-navigation", algorithm=algorithm)
+        start = f"| `{algorithm}`, "
+        holds(
+            next(line for line in PAGE.splitlines() if line.startswith(start)).partition("|")[2].partition("|")[2],
+            expected,
+        )
+        row = next(
+            line for line in README.splitlines() if line.startswith("| [2D navigation]") and f"`{algorithm}`" in line
+        )
+        holds(row.split("|")[3], expected)
 
 
 @pytest.mark.parametrize("goal", ["direction", "velocity"])
