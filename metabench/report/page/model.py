@@ -167,7 +167,8 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
     found = findings.findings(job.groups)
     return Section(
         job.suite, job.slug, cards.card(groups, found) if job.groups else None, found.open, versus,
-        metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures, tuple(notes),
+        metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures,
+        (*notes, *found.basis),
     )  # fmt: skip
 
 
