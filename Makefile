@@ -36,7 +36,7 @@ bench-harness: setup  ## what everything around the engine costs, and how an upd
 
 family: setup  ## every algorithm on four suites, hours: results/family, the table of docs/which-algorithm.md
 	$(BIN)/metabench run --config benchmarks/family.toml
-	$(BIN)/metabench run --config benchmarks/family-colour.toml
+	$(BIN)/metabench run --config benchmarks/family-colour.toml --algos "$$($(BIN)/python -m benchmarks.family --algos)"
 
 chaos: setup  ## kill, starve and hang trials at random; what is left must be what an undisturbed run leaves
 	$(BIN)/python -m tests.end_to_end.chaos

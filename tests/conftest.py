@@ -38,7 +38,10 @@ LARGE = {
 }
 """Suites whose data are large, or the user's own: no test makes other processes read them."""
 torch.set_num_threads(1)
-hypothesis.settings.register_profile("metabench", deadline=None)  # no test of ours is timed
+# No test of ours is timed. The same examples in every run, so that no change fails for one that was always there:
+# `pytest --hypothesis-profile search` looks for others, and prints how to see one again.
+hypothesis.settings.register_profile("metabench", deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("search", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("metabench")
 
 

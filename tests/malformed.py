@@ -21,9 +21,9 @@ SAME = ("--algos=maml,scratch", "--suites=sinusoid", "--seeds=2", "--test-tasks=
 
 
 def tries(number: int) -> settings:
-    """So many examples, the same ones in every run."""
+    """So many examples, however slow they are."""
     quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
-    return settings(max_examples=number, derandomize=True, database=None, suppress_health_check=quiet)
+    return settings(max_examples=number, suppress_health_check=quiet)
 
 
 def brief(value: object) -> str:

@@ -1,7 +1,8 @@
-"""Other processes for the kit, which have imported torch already: one for each PYTHONHASHSEED, for all of pytest.
+"""Other processes that have imported torch already: one for each PYTHONHASHSEED of the kit, for all of pytest.
 
-A process of its own imports torch and its optimizers first, which takes ten times as long as what the kit then asks
-of it. These two have done so, and answer each question by a fork: what one question leaves behind, no other finds.
+A process of its own imports torch and its optimizers first, which takes ten times as long as what is then asked of
+it. These two have done so, and answer each question by a fork: what one question leaves behind, no other finds.
+Real ones of the kit are started by the tests of a stranger's package: tests/cli/test_new.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import secrets
 import signal
 import subprocess
@@ -20,6 +22,7 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -27,17 +30,23 @@ from metabench.testing import other_processes
 from tests.waiting import HANG
 
 CODE = "from tests.warm_processes import serve; serve()"
+KIT = "metabench.testing.other_processes:main"
 
 
 def said_warmly(shared: Path, arguments: list[str]) -> list[str]:
     """As other_processes.said_elsewhere; `shared` is a folder of all of pytest's workers."""
-    asked = [ask(address, arguments) for address in addresses(shared)]
-    answers = [connection.recv() for connection in asked if connection.poll(HANG)]
-    assert len(answers) == len(asked), "another process says nothing"
-    for _, error in answers:
-        if error:
-            raise RuntimeError(f"another process ended with {error}")
-    return [output for output, _ in answers]
+    places = sys.path, os.getcwd(), dict(os.environ)
+    asked = [ask(address, KIT, arguments, *places) for address in addresses(shared)]
+    return [answer_of(connection)[0] for connection in asked]
+
+
+def run_warmly(
+    shared: Path, call: str, arguments: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """What a console script `module:function` prints in a folder, and its exit code; PYTHONPATH goes before ours."""
+    path = [*filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)), *sys.path]
+    output, code = answer_of(ask(addresses(shared)[0], call, arguments, path, str(folder), environment))
+    return subprocess.CompletedProcess([call, *arguments], code, output)
 
 
 def addresses(shared: Path) -> list[tuple[int, str]]:
@@ -65,12 +74,21 @@ def started(seed: str, key: str) -> subprocess.Popen[str]:
     )
 
 
-def ask(address: tuple[int, str], arguments: list[str]) -> Connection:
-    """A connection to a copy of a process, which computes already."""
+def ask(address: tuple[int, str], *question: Any) -> Connection:
+    """A connection to a copy of a process, which computes already; see answer for what it is asked."""
     port, key = address
     connection = Client(("127.0.0.1", port), authkey=key.encode())
-    connection.send((arguments, sys.path, os.getcwd(), dict(os.environ)))
+    connection.send(question)
     return connection
+
+
+def answer_of(connection: Connection) -> tuple[str, int]:
+    """What was printed, and the exit code; RuntimeError for an exception."""
+    assert connection.poll(HANG), "another process says nothing"
+    output, code, error = connection.recv()
+    if error:
+        raise RuntimeError(f"another process ended with {error}")
+    return output, code
 
 
 def serve() -> None:
@@ -99,20 +117,22 @@ def end_with(pytest: int) -> None:
 
 
 def answer(connection: Connection) -> None:
-    """In a copy: what is printed, or the last line of what goes wrong."""
-    output, error = io.StringIO(), ""
+    """In a copy: what a function prints, both streams in one; its exit code; or the last line of what goes wrong."""
+    output, code, error = io.StringIO(), 0, ""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        arguments, path, folder, environment = connection.recv()
+        call, arguments, path, folder, environment = connection.recv()
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
         sys.path[:] = [*filter(None, path)]
         sys.argv[1:] = arguments
-        with redirect_stdout(output), redirect_stderr(io.StringIO()):
-            other_processes.main()
+        with redirect_stdout(output), redirect_stderr(output):
+            code = pkgutil.resolve_name(call)() or 0
+    except SystemExit as ended:
+        code = ended.code or 0
     except BaseException:
         error = traceback.format_exc().strip().splitlines()[-1]
     finally:
-        connection.send((output.getvalue(), error))
+        connection.send((output.getvalue(), code, error))
         os._exit(0)

@@ -66,9 +66,14 @@ def trained_apart(suite: Suite, given: Mapping[str, int], make: Callable[[int], 
 
 
 def as_tested(suite: Suite) -> Suite:
-    """The suite as its validation and test tasks have it, in training too: with `test_ways` for its `ways`."""
-    if suite.test_ways is None or suite.test_model is None:
+    """The suite as its validation and test tasks have it, in training too: with `test_ways` for its `ways`.
+
+    Raises ValueError where it lacks the model for so many.
+    """
+    if suite.test_ways is None:
         return suite
+    if suite.test_model is None:
+        raise ValueError(f"test_ways is {suite.test_ways}, and test_model, the model for so many classes, is missing")
     tasks = suite.sample
 
     def sample(split: str, n: int, generator: Generator) -> Task:

@@ -96,7 +96,7 @@ def shifted(suite: Suite, kind: str, severity: float, on: Literal["support", "qu
         raise ValueError(
             f"a shift is one of {', '.join(SHIFTS)} on support, query or both, not {kind}={severity}@{on}"
         )
-    low, high = RANGES[kind]
+    _, low, high = SHIFTED[kind]
     if not low <= severity <= high:
         raise ValueError(f"the severity of '{kind}' must be from {low:g} to {high:g}, not {severity:g}")
     change, pool = functools.partial(changed, kind, severity), suite.pool
@@ -177,20 +177,13 @@ def coarsen(images: Tensor, factor: float, generator: Generator) -> Tensor:
     return F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)
 
 
-SHIFTS: Mapping[str, Transform] = {
-    "rotate": rotate,
-    "blur": blur,
-    "invert": invert,
-    "noise": noise,
-    "contrast": contrast,
-    "coarsen": coarsen,
+SHIFTED: Mapping[str, tuple[Transform, float, float]] = {
+    "rotate": (rotate, -180.0, 180.0),
+    "blur": (blur, 0.0, 100.0),
+    "invert": (invert, 0.0, 1.0),
+    "noise": (noise, 0.0, 10.0),
+    "contrast": (contrast, 0.0, 10.0),
+    "coarsen": (coarsen, 1.0, 100.0),
 }
-RANGES = {
-    "rotate": (-180.0, 180.0),
-    "blur": (0.0, 100.0),
-    "invert": (0.0, 1.0),
-    "noise": (0.0, 10.0),
-    "contrast": (0.0, 10.0),
-    "coarsen": (1.0, 100.0),
-}
-"""Of severities: what they are says records.domains.SHIFTS."""
+"""With the least and the greatest severity: what it is says records.domains.SHIFTS."""
+SHIFTS = {kind: transform for kind, (transform, _, _) in SHIFTED.items()}

@@ -56,6 +56,7 @@ def assembled(
     suite = with_own(suite, own, plain)
     for shift in entry.shifts:
         suite = shifted(suite, *shift)
+    as_tested(suite)  # raises where it lacks what its test needs
     return suite
 
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 
 from metabench.api import Learner
-from metabench.engine.environment import version_of
 from metabench.engine.measure import peak_memory_mb, timed
 from metabench.engine.seeds import random_state
 from metabench.engine.state import TrialRun, TrialState
 from metabench.errors import one_line
 from metabench.records.checkpoints import Header, opened, sealed
 from metabench.records.files import DamagedError
+from metabench.records.provenance import version_of
 
 
 class Saved(NamedTuple):

@@ -7,7 +7,6 @@ import msgspec
 from metabench.api import Learner
 from metabench.engine.build import build_suite
 from metabench.engine.digests import code_digests, code_now, data_digests
-from metabench.engine.environment import version_of
 from metabench.engine.kept_state import read_state, restore
 from metabench.engine.learner import BatchedLearner
 from metabench.engine.seeds import streams_kept
@@ -16,6 +15,7 @@ from metabench.errors import UserError, one_line
 from metabench.records import store
 from metabench.records.files import DamagedError
 from metabench.records.matching import changes
+from metabench.records.provenance import version_of
 from metabench.records.record import Record
 from metabench.records.trials import Trial
 

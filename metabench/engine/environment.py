@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from metabench.records.provenance import Provenance
+from metabench.records.provenance import Provenance, version_of
 
 
 def environment(device: str) -> Provenance:
@@ -46,14 +45,6 @@ def bits(device: str, deterministic: bool, strategy: str, layers: str) -> str:
     where = "this GPU model" if device.startswith("cuda") else "this CPU model"
     strategy = f"{strategy or 'unknown'} ({layers})" if layers else strategy or "unknown"
     return f"the same with these versions, strategy {strategy} and {where}"
-
-
-def version_of(distribution: str) -> str:
-    """The installed version, or an empty string."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 @cache

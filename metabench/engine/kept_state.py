@@ -11,10 +11,10 @@ from torch import Tensor
 
 from metabench.api import EDITION, Learner
 from metabench.api.trees import map_tree
-from metabench.engine.environment import version_of
 from metabench.engine.learner import BatchedLearner
 from metabench.engine.state import TrialRun, TrialState
 from metabench.errors import UserError, one_line
+from metabench.records.provenance import version_of
 
 STATE_VERSION = 1
 

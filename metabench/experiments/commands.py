@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from metabench.experiments.option_rows import Row
-from metabench.experiments.option_values import read_value
 from metabench.experiments.options import Options, rows
+from metabench.records.domains import read_value
 
 
 def command_of(options: Options) -> str:

@@ -35,15 +35,19 @@ def make_execution(options: Options, device: str, threads: int, plugins: tuple[P
     )
 
 
-def plan_execution(options: Options, trials: int, registry: Registry) -> tuple[Execution, int]:
+def plan_execution(
+    options: Options, trials: int, registry: Registry, training: int | None = None
+) -> tuple[Execution, int]:
     """How each trial is computed on this machine, and how many at once: never more threads than cores.
 
-    Imports torch. Raises UserError for a device that cannot be used.
+    `training` are those of the trials that train, where others wait for them: unless the user says how many run at
+    once, the cores are theirs. Imports torch. Raises UserError for a device that cannot be used.
     """
     device = usable_device(options)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     devices = device_count() if device == "cuda" and not options.scheduler else 1
-    jobs = min(options.jobs or (cores if device == "cpu" else devices), max(trials, 1))
+    usual = min(cores if device == "cpu" else devices, training or trials)
+    jobs = max(1, min(options.jobs or usual, trials))
     execution = make_execution(options, device, max(1, cores // jobs), registry.files)
     return msgspec.structs.replace(execution, devices=devices), jobs
 

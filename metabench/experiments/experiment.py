@@ -48,10 +48,8 @@ class Experiment(NamedTuple):
 
     @property
     def after(self) -> dict[str, str]:
-        """By trial id that of a pending trial with the same training, whose state it takes where that is kept."""
-        ids = {trial.id for trial in self.pending} if self.execution.keep_state else set()
-        alone = {trial.id: trial.trained_alone for trial in self.pending}
-        return {name: first.id for name, first in alone.items() if first is not None and first.id in ids}
+        """See waiting."""
+        return waiting(self.pending, self.execution.keep_state)
 
     def outcomes(
         self,
@@ -97,6 +95,13 @@ class Experiment(NamedTuple):
             locks.release_all()
 
 
+def waiting(pending: tuple[Trial, ...], keep_state: bool) -> dict[str, str]:
+    """By trial id that of a pending trial with the same training, whose state it takes where that is kept."""
+    ids = {trial.id for trial in pending} if keep_state else set()
+    alone = {trial.id: trial.trained_alone for trial in pending}
+    return {name: first.id for name, first in alone.items() if first is not None and first.id in ids}
+
+
 def experiment(options: Options, dry: bool = False) -> Experiment:
     """Check everything that can be checked before the first trial starts; raises UserError.
 
@@ -130,7 +135,8 @@ def planned(
     stale = outdated(out, [trial for trial in trials if trial.id not in left], builder, with_data=not dry)
     again = stale.records if options.rerun_changed else {}
     pending = tuple(trial for trial in trials if trial.id in left or trial.id in again)
-    execution, jobs = plan_execution(options, len(pending), registry)
+    training = len(pending) - len(waiting(pending, options.keep_state))
+    execution, jobs = plan_execution(options, len(pending), registry, training)
     execution = msgspec.structs.replace(execution, code=code_now(registry, pending))
     if not dry:
         store.ensure_writable(out)

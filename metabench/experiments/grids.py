@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, get_args, get_origin
 import msgspec
 
 from metabench.errors import UserError
-from metabench.experiments.option_values import read_value
 from metabench.experiments.options import Options
+from metabench.records.domains import read_value
 from metabench.registry.discovery import Entry
 from metabench.registry.parameters import Parameter, shown
 

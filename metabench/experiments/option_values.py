@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metabench.errors import UserError
+from metabench.records.domains import read_value
 from metabench.units import seconds_of
 
 MAX_SEEDS = 10_000
@@ -75,14 +75,6 @@ def read_setting(text: str) -> tuple[str, Any]:
     if not found:
         raise UserError(f"Cannot read --set '{text}'. It looks like --set NAME.inner_lr=0.1.")
     return found[1], read_value(found[4])
-
-
-def read_value(text: str) -> Any:
-    """What a text is as JSON, or else the text itself."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):  # no JSON; or numbers too long, lists too deep to be meant
-        return text
 
 
 def check_seeds(seeds: int | tuple[int, ...]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from metabench.records import packs, requests, store
 from metabench.records.domains import parts
 from metabench.records.files import write_atomically
 from metabench.records.plugin_files import PluginFile
+from metabench.records.provenance import version_of
 from metabench.records.trials import Trial
 
 if TYPE_CHECKING:
@@ -54,13 +54,7 @@ def pack(root: Path, out: Path) -> int:
 
 def versions() -> dict[str, str]:
     """Of what scores may depend on, here."""
-    known = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            known[name] = version(name)
-        except PackageNotFoundError:
-            known[name] = "none"
-    return known
+    return {"python": platform.python_version(), **{name: version_of(name) or "none" for name in PACKAGES}}
 
 
 def laid_out(file: PluginFile) -> Iterator[tuple[str, bytes]]:

@@ -76,6 +76,7 @@ def as_text(value: Any) -> str:
 READERS: tuple[Place, ...] = ("summary", "page", "report.md")
 PAGE: tuple[Place, ...] = ("summary", "page")
 """Of what report.md has no room for."""
+TABLES: tuple[Place, ...] = ("page", "report.md", "terminal")
 
 COLUMNS: tuple[Column, ...] = (
     Column("trial_id", of_record("trial.id"), heading="trial", shown=("trials",),
@@ -169,19 +170,19 @@ COLUMNS: tuple[Column, ...] = (
 """In the order in which readers see them."""
 
 PUBLISHED: tuple[Column, ...] = (
-    Column("suite", heading="suite"),
-    Column("algorithm", heading="algorithm", format="qualified", beside="protocol"),
-    Column("test_steps", heading="steps"),
-    Column("score", heading="ours", format="score", beside="ci95"),
-    Column("published", heading="published", format="score", beside="published_half"),
-    Column("gap", heading="gap", format="difference", beside="gap_ci95"),
-    Column("verdict", heading="verdict", format="explained", beside="reason"),
-    Column("differences", heading="differences"),
-    Column("effects", heading="effects", shown=PAGE),
-    Column("source", heading="source", shown=READERS),
-    Column("note", heading="note", shown=PAGE),
+    Column("suite", heading="suite", shown=TABLES),
+    Column("algorithm", heading="algorithm", format="qualified", beside="protocol", shown=TABLES),
+    Column("test_steps", heading="steps", shown=TABLES),
+    Column("score", heading="ours", format="score", beside="ci95", shown=TABLES),
+    Column("published", heading="published", format="score", beside="published_half", shown=TABLES),
+    Column("gap", heading="gap", format="difference", beside="gap_ci95", shown=TABLES),
+    Column("verdict", heading="verdict", format="explained", beside="reason", shown=TABLES),
+    Column("differences", heading="differences", shown=TABLES),
+    Column("source", heading="source", shown=("page", "report.md")),
+    Column("effects", heading="effects"),
+    Column("note", heading="note"),
 )
-"""What readers see of `report.published.Beside`."""
+"""What readers see of `report.published.Beside`; the page folds what is shown nowhere into the source."""
 
 TRANSFER: tuple[Column, ...] = (
     Column("suite", heading="suite"),

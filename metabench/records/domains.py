@@ -6,6 +6,7 @@ of a suite, with what is changed for this domain alone: `+rotate=30` (see SHIFTS
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -97,6 +98,14 @@ def domain(name: str) -> Domain:
     if not NAME.fullmatch(suite) or "".join(f"+{key}={value}" for key, value in changes) != rest:
         raise ValueError(f"{name!r} is no name of a suite, as `omniglot` and `omniglot+rotate=30` are")
     return Domain(name, suite, changes)
+
+
+def read_value(text: str) -> Any:
+    """What a text is as JSON, or else the text itself: a parameter as it is typed."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # no JSON; or numbers too long, lists too deep to be meant
+        return text
 
 
 def own_parameters(parameters: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def load(root: str | Path, columns: Iterable[Column] = COLUMNS) -> DataFrame:
     """One row per trial, and per protocol where a trial was tested under both.
 
     Warns where trials that should match were computed from other code or data: see the column `digests`.
+    A notebook shows its numbers with the digits that they deserve; they themselves are exact.
     """
     return trial_table(matched(opened(root)), columns)
 
@@ -66,12 +67,14 @@ def trial_table(found: Iterable[Record], columns: Iterable[Column] = COLUMNS) ->
     """See load: of these records."""
     import pandas as pd
 
+    from metabench.records.tables import Table
+
     shown = in_order(columns)
     pairs = [(row, parameters_of(record.trial)) for record in found for row in record_rows(record, shown)]
     frame = pd.DataFrame([row for row, _ in pairs], columns=None if pairs else [column.name for column in shown])
     names = dict.fromkeys(name for _, own in pairs for name in own)
     own = {name: one_type(pd.Series([values.get(name) for _, values in pairs], dtype=object)) for name in names}
-    frame = pd.concat([frame, pd.DataFrame(own)], axis=1) if own else frame
+    frame = Table(pd.concat([frame, pd.DataFrame(own)], axis=1) if own else frame)
     return frame if "digests" not in frame or frame["digests"].any() else frame.drop(columns="digests")
 
 
@@ -114,8 +117,10 @@ def task_table(root: str | Path, found: Iterable[Record]) -> DataFrame:
     """See load_tasks: of these records, which are those of a folder."""
     import pandas as pd
 
+    from metabench.records.tables import Table
+
     frames = [frame for record in found if len(frame := task_rows(record.trial, scores(root, record)))]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS))
+    return Table(pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(TASK_COLUMNS)))
 
 
 def task_rows(trial: Trial, found: Scores) -> DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
+
 import msgspec
 
 
@@ -88,3 +90,11 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What went wrong and was survived: with a checkpoint, or at a validation."""
     plugins: PluginOrigins = PluginOrigins()
     digests: Digests = Digests()
+
+
+def version_of(distribution: str) -> str:
+    """The installed version, or an empty string."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import Any, ClassVar, Literal, get_args
 
 import msgspec
@@ -28,11 +29,15 @@ def identity(part: Trial | Budget | Tuning) -> dict[str, Any]:
     fields go by their names on disk.
     """
     hashed = {}
-    for field in msgspec.structs.fields(part):
+    for field in fields_of(type(part)):
         value, name = getattr(part, field.name), field.encode_name
         if name in part.first_fields or (value != field.default and field.name not in NOT_HASHED):
             hashed[name] = identity(value) if isinstance(value, Budget | Tuning) else msgspec.to_builtins(value)
     return hashed
+
+
+fields_of = cache(msgspec.structs.fields)
+"""A struct's fields; msgspec looks them up anew each time, and ids are asked for thousands of times."""
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from metabench.errors import UserError
-from metabench.records.domains import Domain, domains
+from metabench.records.domains import Domain, domains, read_value
 from metabench.registry.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def read_name(name: str) -> tuple[Domain, ...]:
 
 def changed(entry: Entry, domain: Domain) -> Entry:
     """A suite of which some parameters are given: it has the others. Raises UserError."""
-    fixed = {name: read(text) for name, text in domain.parameters.items()}
+    fixed = {name: read_value(text) for name, text in domain.parameters.items()}
     values = entry.resolve(fixed)
     for name in fixed:
         if entry.parameters[name].later:
@@ -64,11 +63,3 @@ def changed(entry: Entry, domain: Domain) -> Entry:
         parameters={name: parameter for name, parameter in entry.parameters.items() if name not in fixed},
         shifts=domain.shifts,
     )
-
-
-def read(text: str) -> Any:
-    """A value as `--set` has it: JSON, or else a text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

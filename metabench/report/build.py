@@ -24,11 +24,12 @@ from metabench.report.collect.merge import merge, name_of
 from metabench.report.figures.catalogue import Picture, Pictures
 from metabench.report.figures.encoding import FORMATS
 from metabench.report.figures.style import STYLES
-from metabench.report.page import model, trial_details
+from metabench.report.page import compared, model, trial_details
 from metabench.report.page.matrices import matrix
 from metabench.report.page.model import Page
 from metabench.report.page.reading import reading
 from metabench.report.page.render import render
+from metabench.report.published import Beside
 
 
 class Report(NamedTuple):
@@ -38,8 +39,8 @@ class Report(NamedTuple):
     """Relative path -> content."""
     notes: tuple[str, ...]
     """What the reader should know before believing a comparison: mixtures, trials that are in two folders."""
-    published: list[dict[str, str]]
-    """Our numbers beside published ones, as a reader sees them; see published.shown."""
+    beside: tuple[Beside, ...]
+    """Our numbers beside published ones."""
     tables: dict[str, pd.DataFrame]
     """What tables/ has as CSV, by name."""
     transfer: list[dict[str, str]]
@@ -99,7 +100,7 @@ def build_report(
         raise UserError(f"There is nothing to report in '{folders[0]}'. {' '.join(skipped_pairs(records))}")
     everything = collect(fit, merged.roots)
     groups = sweeps.chosen_of(everything)
-    beside = published.against(groups, book) if book else []
+    beside = tuple(published.against(groups, book)) if book else ()
     cautions = [
         *mismatches(fit), *tuning.cautions(groups), *sweeps.cautions(groups), *provenance.busy(fit), *merged.notes,
     ]  # fmt: skip
@@ -109,7 +110,7 @@ def build_report(
     tables = {"summary": summary(groups, columns), "trials": trials(records, columns)}
     tables |= statistics_tables.tables(groups) | speed.tables(groups)
     tables |= transfer.tables(gaps := transfer.gaps(groups))
-    tables |= sweeps.tables(groups) | {"settings": model.settings(groups)}
+    tables |= sweeps.tables(groups) | {"settings": compared.settings(groups)}
     tables["provenance"] = pd.DataFrame(facts := provenance.provenance(fit))
     if book:
         tables["published"] = published.frame(beside)
@@ -127,11 +128,10 @@ def build_report(
         sections=model.sections(groups, tables["summary"], gaps, wanted, STYLES[style]),
         reading=reading(fit),
         transfer=transfer.shown(gaps),
-        published=[published.shown(row) for row in beside],
-        unlike=tuple(row.differences for row in beside),
-        failures=model.failed(everything),
-        suites=model.suites(groups),
-        settings=model.compared(groups),
+        beside=beside,
+        failures=compared.failed(everything),
+        suites=compared.suites(groups),
+        settings=compared.configurations(groups),
         tuning=tuning.lines(groups),
         provenance=facts,
         trials=trial_details.encoded(fit, columns),
@@ -140,7 +140,7 @@ def build_report(
     )
     files = render(page) | {f"tables/{name}.csv": formatting.csv(table) for name, table in tables.items()}
     drawn = {picture.file: picture for section in page.sections for picture in section.pictures}
-    return Report(files, (*cautions, *page.left_out, *mixtures), page.published, tables, page.transfer, drawn)
+    return Report(files, (*cautions, *page.left_out, *mixtures), beside, tables, page.transfer, drawn)
 
 
 def command(roots: Iterable[Path], against: str | None, formats: Sequence[str], style: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from markupsafe import Markup
 
 from metabench.records.columns import Column, Format
+from metabench.records.digits import places
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -60,10 +61,10 @@ def writer(half: float | None, metric: str) -> Callable[[float], str]:
     times = 100 if is_share(metric) else 1
     if not known(half) or half <= 0 or math.isinf(half):
         return percent if times == 100 else decimal
-    places = max(0, 1 - math.floor(math.log10(times * half)))
-    if times == 1 and places > MOST_PLACES:
+    decimals = places(times * half)
+    if times == 1 and decimals > MOST_PLACES:
         return lambda value: f"{value:.2g}"
-    return lambda value: f"{round(times * value, 9):.{min(places, 2) if times == 100 else places}f}"
+    return lambda value: f"{round(times * value, 9):.{min(decimals, 2) if times == 100 else decimals}f}"
 
 
 def percent(value: float) -> str:
@@ -95,8 +96,8 @@ def timing(value: float | None, spread: float | None) -> str:
 def rounded(value: float, digits: int) -> str:
     """So many digits, without a power of ten."""
     near = float(f"{value:.{digits - 1}e}")  # 9.96 has two digits as 10, not as 10.0
-    places = digits - 1 - math.floor(math.log10(abs(near))) if near else 0
-    return f"{near:,.{max(places, 0)}f}"
+    decimals = digits - 1 - math.floor(math.log10(abs(near))) if near else 0
+    return f"{near:,.{max(decimals, 0)}f}"
 
 
 def known(value: float | None) -> TypeGuard[float]:

@@ -142,10 +142,18 @@ def require_equal(seen: Tree, expected: Tree, tolerance: float, words: tuple[str
         raise FailureError(f"{words[0]} differ by up to {absolute:.3g} (allowed: {tolerance:g})", words[1])
 
 
-def digests_of(elsewhere: Elsewhere, label: str) -> tuple[str, str]:
-    """What two other processes computed; raises RuntimeError with the exception that one met."""
-    first, second = elsewhere()
-    for found in (first, second):
+def require_same_elsewhere(elsewhere: Elsewhere | None, label: str, at: str) -> str:
+    """The digest that two other processes computed; raises FailureError where they differ, at `at`.
+
+    Raises RuntimeError with the exception that one met.
+    """
+    if elsewhere is None:
+        raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
+    both = elsewhere()
+    for found in both:
         if "error" in found:
             raise RuntimeError(f"in another process: {found['error']}")
-    return first[label], second[label]
+    mine, other = (found[label] for found in both)
+    if mine != other:
+        raise FailureError(f"digests {mine} and {other}", f"the order of a set, or `hash`, decides something{at}")
+    return mine

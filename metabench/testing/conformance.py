@@ -21,10 +21,7 @@ from metabench.testing import (
 from metabench.testing.cases import Case, Elsewhere
 from metabench.testing.checks import Check, Kit, Result
 from metabench.testing.other_processes import by_name
-from metabench.testing.pytest_kit import kit
 from metabench.testing.toy_suites import TOYS
-
-__all__ = ["Result", "check_algorithm", "check_plugin", "check_suite", "explain", "kit"]
 
 Reasons = Mapping[str, str]
 """Checks that are expected to fail, and why."""

@@ -18,7 +18,14 @@ from metabench.api import Algorithm, Learner
 from metabench.api.trees import flatten
 from metabench.engine.problem import build_problem
 from metabench.errors import NotApplicableError
-from metabench.testing.cases import Case, after_updates, digests_of, plugin_functions, predictions, require_equal
+from metabench.testing.cases import (
+    Case,
+    after_updates,
+    plugin_functions,
+    predictions,
+    require_equal,
+    require_same_elsewhere,
+)
 from metabench.testing.checks import LIBRARIES, OURS, TORCH, Check, FailureError, where
 
 ROUNDS = 2
@@ -71,15 +78,8 @@ def other_process(case: Case) -> None:
     Typical causes: the order of a `set`, `hash(text)`, `id(...)`, the time, a temporary file's name.
     Remedy: `sorted(...)` a set before its order matters; `hashlib` for a hash that stays.
     """
-    if case.elsewhere is None:
-        raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
-    mine, other = digests_of(case.elsewhere, case.label)
-    if mine == other == REFUSED:
+    if require_same_elsewhere(case.elsewhere, case.label, where(case.factory)) == REFUSED:
         raise NotApplicableError("the algorithm does not take the problem")
-    if mine != other:
-        raise FailureError(
-            f"digests {mine} and {other}", f"the order of a set, or `hash`, decides something{where(case.factory)}"
-        )
 
 
 def digest(case: Case) -> str:

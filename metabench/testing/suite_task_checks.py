@@ -15,9 +15,8 @@ from metabench.api.collecting import collected
 from metabench.api.trees import flatten, map_tree
 from metabench.engine.problem import build_problem
 from metabench.engine.seeds import random_generator, seed_everything
-from metabench.errors import NotApplicableError
 from metabench.registry.discovery import Registry
-from metabench.testing.cases import Elsewhere, digests_of, require_equal
+from metabench.testing.cases import Elsewhere, require_equal, require_same_elsewhere
 from metabench.testing.checks import Check, FailureError, where
 
 SPLITS = ("train", "validation", "test")
@@ -141,14 +140,7 @@ def other_process(case: SuiteCase) -> None:
     Typical causes: classes in the order of a `set` or of `os.listdir`, `hash(text)`, the time.
     Remedy: `sorted(...)`.
     """
-    if case.elsewhere is None:
-        raise NotApplicableError("it is not a registered plugin, which another process could load by its name")
-    mine, other = digests_of(case.elsewhere, "")
-    if mine != other:
-        raise FailureError(
-            f"digests {mine} and {other}",
-            f"the order of a set, or `hash`, decides something{where(case.suite.sample)}",
-        )
+    require_same_elsewhere(case.elsewhere, "", where(case.suite.sample))
 
 
 def query_apart(case: SuiteCase) -> None:

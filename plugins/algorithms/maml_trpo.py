@@ -76,8 +76,12 @@ def maml_trpo(
     return TrustRegion(problem, inner_lr, inner_steps, Region(divergence, cg_steps, damping, backtracks, shrink))
 
 
+CHUNK = 4
+"""Tasks that are batched at once in an update, so that what a layer gives for them stays in the processor's cache."""
+
+
 class TrustRegion:
-    """A Learner: see maml_trpo. All tasks are batched by vmap."""
+    """A Learner: see maml_trpo. Tasks are batched by vmap."""
 
     trainable = True
     collects = True
@@ -97,7 +101,7 @@ class TrustRegion:
             predict = partial(self.inner.predict, meta, unroll(self.inner, meta, task.support, self.inner_steps))
             return self.criterion(predict, task.query), predict(task.query.x.flatten(0, 1))
 
-        losses, outputs = torch.vmap(one)(met)
+        losses, outputs = torch.vmap(one, chunk_size=CHUNK)(met)
         return losses.mean(), outputs
 
     def update(self, tasks: Task, progress: float) -> Tensor:

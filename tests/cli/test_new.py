@@ -13,7 +13,8 @@ import pytest
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin
 from metabench.testing.conformance import ALGORITHM
-from tests.cli_helpers import outside
+from tests import cli_helpers
+from tests.warm_processes import run_warmly
 
 pytestmark = pytest.mark.xdist_group("a stranger's package")
 
@@ -96,49 +97,46 @@ def test_the_templates_are_linted_like_our_own_code():
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory):
-    """A package that `metabench new` wrote, installed by pip; the environment in which it is."""
+def stranger(tmp_path_factory, common_folder):
+    """`metabench`, or another console script, in an environment in which pip installed what `metabench new` wrote."""
     folder = tmp_path_factory.mktemp("stranger")
-    python = (sys.executable, "-m")
-    main = "from metabench.cli.main import main; main()"
-    subprocess.run([sys.executable, "-c", main, "new", "algorithm", "far-away", "--package"], cwd=folder, check=True)
+    assert not cli_helpers.call(folder, "new", "algorithm", "far-away", "--package").returncode
     site = folder / "site"
     install = ("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(site))
-    done = subprocess.run([*python, *install, str(folder / "far-away")], capture_output=True, encoding="utf-8")
+    words = [sys.executable, "-m", *install, str(folder / "far-away")]
+    done = subprocess.run(words, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
-    return folder, outside(PYTHONPATH=str(site), COLUMNS="160")
 
+    def call(*words: str, script: str = "metabench.cli.main:main") -> subprocess.CompletedProcess[str]:
+        environment = cli_helpers.outside(PYTHONPATH=str(site), COLUMNS="160")
+        return run_warmly(common_folder, script, list(words), folder, environment)
 
-def call(stranger, *words):
-    folder, environment = stranger
-    return subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, encoding="utf-8"
-    )
-
-
-CLI = ("-c", "from metabench.cli.main import main; main()")
+    return folder, call
 
 
 @pytest.mark.slow
 def test_a_stranger_is_found(stranger):
-    assert "far-away" in call(stranger, *CLI, "list").stdout
-    row = next(line for line in call(stranger, *CLI, "plugins").stdout.splitlines() if "far-away" in line)
+    _, call = stranger
+    assert "far-away" in call("list").stdout
+    row = next(line for line in call("plugins").stdout.splitlines() if "far-away" in line)
     assert "metabench-far-away 0.1.0" in row
     assert "far_away" in row
 
 
 @pytest.mark.slow
 def test_a_strangers_own_tests_pass(stranger):
-    result = call(stranger, "-m", "pytest", "-q", "-p", "no:cacheprovider", "far-away/tests")
+    _, call = stranger
+    result = call("-q", "-p", "no:cacheprovider", "far-away/tests", script="pytest:console_main")
     assert result.returncode == 0, result.stdout
     assert f"{len(ALGORITHM)} passed" in result.stdout
 
 
 @pytest.mark.slow
 def test_a_stranger_is_run(stranger):
+    folder, call = stranger
     size = "--updates 2 --validations 1 --validation-tasks 4 --test-tasks 6 --test-steps 1 --seeds 1".split()
-    result = call(stranger, *CLI, "run", "--algos", "far-away", "--suites", "sinusoid", *size, "--out", "results")
-    assert result.returncode == 0, result.stdout + result.stderr
+    result = call("run", "--algos", "far-away", "--suites", "sinusoid", *size, "--out", "results")
+    assert result.returncode == 0, result.stdout
     assert "far-away" in result.stdout
-    record = next((stranger[0] / "results").glob("*/record.json")).read_text(encoding="utf-8")
+    record = next((folder / "results").glob("*/record.json")).read_text(encoding="utf-8")
     assert "metabench-far-away 0.1.0" in record

@@ -22,6 +22,7 @@ from scipy import stats
 
 from metabench.report import formatting
 from metabench.report.build import Report, build_report
+from tests.sketches import sketched
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("every number")]  # what it looks at is made once
 
@@ -417,7 +418,8 @@ class Seen(NamedTuple):
 
 @pytest.fixture(scope="module", params=RESULTS)
 def seen(request) -> Seen:
-    report = build_report([ROOT / "results" / request.param], formats=["svg"])
+    with sketched():
+        report = build_report([ROOT / "results" / request.param], formats=["svg"])
     folders: dict[str, list[Path]] = {}
     for file in ROOT.glob(f"results/{request.param}/*/record.json"):
         folders.setdefault(json.loads(file.read_text(encoding="utf-8"))["trial"]["suite"], []).append(file.parent)

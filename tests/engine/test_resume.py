@@ -83,7 +83,7 @@ LEARNERS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("algorithm", "suite", "strategy"), LEARNERS, ids="-".join)
+@pytest.mark.parametrize(("algorithm", "suite", "strategy"), LEARNERS)
 def test_resumed_equals_uninterrupted(registry, algorithm, suite, strategy):
     trial = trial_of(registry, algorithm, suite)
     keeper = InMemory()

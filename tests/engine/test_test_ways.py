@@ -13,9 +13,12 @@ from metabench.engine.guards import same
 from metabench.engine.learner import adapt_fully, as_learner
 from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
+from metabench.errors import UserError
 from metabench.records.trials import Budget, Execution
 from metabench.testing.conformance import check_suite
 from metabench.testing.suite_task_checks import SuiteCase
+from metabench.testing.toy_suites import lines
+from tests import builders
 from tests.engine.test_resume import trial_of
 
 BUDGET = Budget(updates=4, meta_batch_size=2, validations=1, validation_tasks=4, test_tasks=8, test_steps=1)
@@ -78,6 +81,14 @@ def test_two_suites_are_crossed_where_their_tests_have_the_same_ways(registry, t
     assert cross(one, one).test_ways == 5
     with pytest.raises(ValueError, match="test_ways is 5 here and None there"):
         cross(one, other)
+
+
+def test_a_suite_without_the_model_for_its_test_is_refused(registry):
+    entry = registry.get("suite", "sinusoid")
+    mine = entry._replace(name="mine", factory=lambda: lines()._replace(test_ways=3), parameters={})
+    registry = registry._replace(suites={"mine": mine})
+    with pytest.raises(UserError, match="^Suite 'mine': test_ways is 3, and test_model, the model for so many"):
+        build_suite(registry, builders.trial(suite="mine"))
 
 
 def test_classes_are_numbered_anew_among_those_of_the_test(registry, trial):

@@ -50,6 +50,15 @@ def test_every_cuda_device_gets_a_trial(registry, monkeypatch):
     assert (jobs, placed(alone, 2)) == (3, alone)
 
 
+def test_where_trials_wait_for_others_the_cores_are_theirs_that_train(registry, monkeypatch):
+    monkeypatch.setattr(execution.os, "sched_getaffinity", lambda process: range(8), raising=False)
+    asked = Options(device="cpu"), Options(device="cpu", jobs=2)
+    planned = [execution.plan_execution(options, 3, registry, training=1) for options in asked]
+    assert [(jobs, how.threads) for how, jobs in planned] == [(1, 8), (2, 4)]
+    how, jobs = execution.plan_execution(asked[0], 3, registry)
+    assert (jobs, how.threads) == (3, 2)
+
+
 @pytest.mark.parametrize("name", ["vectorised", "threaded"])
 @pytest.mark.parametrize("switch", [False, True])
 def test_verify_computes_a_trial_as_its_record_says(name, switch):

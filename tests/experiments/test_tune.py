@@ -28,6 +28,7 @@ from metabench.records.trials import Budget, Trial
 from metabench.report.build import build_report
 from metabench.report.collect.labels import labels
 from tests import builders
+from tests.sketches import sketched
 from tests.waiting import HANG, wait_for
 
 SPACE = {
@@ -429,7 +430,8 @@ def test_the_report_says_who_was_tuned_and_warns(recipe, registry, tmp_path):
     options = Options(algos=("maml", "scratch"), suites=("sinusoid",), seeds=2, recipe=str(recipe), test_steps=1)
     trials = plan_trials(options, registry)
     written(tmp_path / "r", trials)
-    report = build_report([tmp_path / "r"], formats=["svg"])
+    with sketched():
+        report = build_report([tmp_path / "r"], formats=["svg"])
     digest = read_recipe(recipe).hash
     line = (
         f"maml: 30 trials of 300 updates on validation tasks (best mse there 0.500; recipe {digest}); "
@@ -446,7 +448,8 @@ def test_the_report_says_who_was_tuned_and_warns(recipe, registry, tmp_path):
 def test_a_report_without_tuning_has_no_word_of_it(registry, tmp_path):
     options = Options(algos=("maml", "scratch"), suites=("sinusoid",), seeds=1, test_steps=1)
     written(tmp_path / "r", plan_trials(options, registry))
-    report = build_report([tmp_path / "r"], formats=["svg"])
+    with sketched():
+        report = build_report([tmp_path / "r"], formats=["svg"])
     assert "uning" not in report.files["report.md"].decode()
     assert not any("Caution" in note for note in report.notes)
 
@@ -487,7 +490,7 @@ TUNE = (
 
 
 @pytest.mark.slow
-def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(here, metabench, tmp_path):
+def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(here, tmp_path):
     (tmp_path / "probe.py").write_text(PROBE, encoding="utf-8")
     command = [sys.executable, "-c", "from metabench.cli.main import main; main()", *TUNE]
     process = subprocess.Popen(
@@ -499,21 +502,19 @@ def test_no_test_task_is_drawn_and_a_killed_tuning_goes_on_to_the_same_end(here,
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "t" / "tuned.toml").exists()
-    again = metabench(*TUNE)
+    again = here(*TUNE)
     assert again.returncode == 0, again.stdout + again.stderr
     files = sorted(path.parent.name for path in (tmp_path / "t").glob("*/record.json"))
     assert len(files) == 14
     (tmp_path / "t" / "tuned.toml").rename(tmp_path / "first.toml")
     replayed = here(*TUNE)
     assert "14 candidates on validation tasks, 14 finished before" in replayed.stdout
-    whole = metabench(*TUNE[:-1], "u", "--jobs", "1")
+    whole = here(*TUNE[:-1], "u", "--jobs", "1")
     assert whole.returncode == 0, whole.stdout + whole.stderr
     first, second, third = ((tmp_path / name).read_bytes() for name in ("first.toml", "t/tuned.toml", "u/tuned.toml"))
     assert first == second == third
     assert sorted(path.parent.name for path in (tmp_path / "u").glob("*/record.json")) == files
-    tested = metabench(
-        "run", "--plugin", "probe.py", "--recipe", "first.toml", "--suites", "probe", "--algos", "maml"
-    )
+    tested = here("run", "--plugin", "probe.py", "--recipe", "first.toml", "--suites", "probe", "--algos", "maml")
     assert "a test task was asked for" in tested.stdout  # so the probe would have seen one
     nothing = here("report", "t")
     assert nothing.returncode == 2

@@ -21,7 +21,7 @@ from metabench_plugins.algorithms.l2f import l2f
 from metabench_plugins.algorithms.leo import leo
 from metabench_plugins.algorithms.maml import maml
 from metabench_plugins.algorithms.nearest import nearest
-from metabench_plugins.algorithms.networks import run
+from metabench_plugins.algorithms.networks import draw_layers, means, run
 from metabench_plugins.algorithms.sharpmaml import sharpmaml
 from metabench_plugins.algorithms.unicorn import unicorn
 
@@ -88,6 +88,21 @@ def test_l2f_shrinks_each_tensor_by_a_share_that_its_task_sets_and_without_it_is
     usual = maml(problem, inner_lr=0.1)
     seen = unroll(made.inner, meta, task.support, 3)
     torch.testing.assert_close(seen, unroll(usual.inner, weights, task.support, 3))
+
+
+@pytest.mark.parametrize(("factory", "key"), [(alfa, "network"), (l2f, "attenuator")])
+def test_the_outer_gradient_does_not_go_through_the_means_of_gradients_that_are_read(factory, key):
+    problem, task = given(lines())
+    made, weights = factory(problem, inner_lr=0.1), problem.init()
+    meta, grads = made.init(), means(grad(problem.loss)(weights, task.support))
+    width = len(meta[key][0][1])
+    layers = draw_layers((width,) * 3, random_generator("layers"), grads)
+    layers[0][0][:, : width - len(grads)] = 0  # of weights, which ALFA reads too, nothing is read
+    output = run(layers, nn.functional.pad(grads, (width - len(grads), 0)))
+    constant = [[torch.zeros_like(leaf) for leaf in layer] for layer in layers]
+    constant[-1][1] = output
+    seen, expected = (made.meta_grad(meta | {key: each}, task, 0.0)[1]["weights"] for each in (layers, constant))
+    torch.testing.assert_close(seen, expected)
 
 
 def test_the_first_step_of_unicorn_moves_the_head_alone_and_the_second_the_body_too():

@@ -9,8 +9,12 @@ import pandas as pd
 import pytest
 
 from benchmarks import family
+from metabench.records import store
+from metabench.records.provenance import Digests, Provenance
 from metabench.registry.discovery import load_registry
 from metabench.registry.published import load_published
+from metabench.report.collect.configurations import collect
+from tests.builders import failure, outcome, trial
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = load_registry()
@@ -37,7 +41,7 @@ def test_the_published_numbers_that_the_page_promises_are_those_there_are():
 def test_the_scores_on_the_page_are_those_that_were_measured():
     _, _, rest = family.PAGE.read_text("utf-8").partition(family.BEGIN)
     shown, _, _ = rest.partition(family.END)
-    assert shown.strip() == family.table(pd.read_csv(family.CSV))
+    assert shown.strip() == family.table(family.read_scores())
     assert "| `maml` |" in shown
 
 
@@ -45,3 +49,25 @@ def test_the_costs_on_the_page_are_those_that_were_measured():
     page = family.PAGE.read_text("utf-8")
     assert family.with_costs(page) == page
     assert "| `maml` | initial weights | all weights | second | 1.0 |" in page
+
+
+def test_the_table_asks_for_every_algorithm_of_ours_but_those_for_policies():
+    assert OURS - set(family.algorithms()) == {"maml-trpo", "oracle"}
+
+
+def test_what_is_not_there_and_by_which_code_the_rest_is_stands_under_the_table(tmp_path):
+    trials = [trial(name, "sinusoid", seed) for name in ("maml", "scratch", "new", "odd") for seed in (0, 1)]
+    then = Provenance(git="0123456789ab", digests=Digests(algorithm="then"))
+    for of in trials[:3]:
+        store.write(tmp_path, outcome(of, {"inductive": [[3.0, 4.0], [1.0, 2.0]]}, "mse", provenance=then))
+    store.write(tmp_path, failure(trials[3], "diverged"))
+    for of in trials[6:]:
+        store.write(tmp_path, failure(of, "unfit"))
+    records = {one.trial.id: one for one in store.records(tmp_path)}
+    rows = family.rows(collect(records.values(), tmp_path), trials, records, {"algorithm maml": "now"})
+    found = pd.DataFrame(rows, columns=family.COLUMNS)
+    assert found.set_index("algorithm").seeds.to_dict() == {"maml": 2, "scratch": 1, "new": 0}
+    text = family.table(found)
+    assert "| `scratch` (1 of 2 seeds) | 1.50 ± " in text
+    for remark in ("not run yet: `new`", "`scratch`: 1 diverged", "before a later change: `maml`", "0123456 (3)"):
+        assert remark in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Hashable
 
 import pandas as pd
@@ -48,7 +49,7 @@ def test_every_value_can_be_grouped_by_and_written(frames, tmp_path):
     for frame in frames:
         frame.to_parquet(tmp_path / "frame.parquet")
         back = pd.read_parquet(tmp_path / "frame.parquet")
-        pd.testing.assert_frame_equal(back, frame, check_dtype=False)
+        pd.testing.assert_frame_equal(frame, back, check_dtype=False)
 
 
 def test_what_is_looked_for_comes_first_and_every_column_is_explained(frames):
@@ -61,3 +62,28 @@ def test_what_is_looked_for_comes_first_and_every_column_is_explained(frames):
             known = "." in column or column == "accuracy" or f"* `{column}`: " in text
             assert known, column
         assert ": \n" not in text
+
+
+def test_a_notebook_shows_as_many_digits_as_numbers_deserve(tmp_path):
+    """A score as finely as its interval allows, in what is made of a frame too; the values stay exact."""
+    cells = {"transductive": [[0.5, 0.512345]]}
+    changes = {"train_seconds": 12.3456, "peak_memory_mb": 1234.56}
+    store.write(tmp_path, builders.outcome(builders.trial("maml"), cells, **changes))
+    trials, tasks = metabench.load(tmp_path), metabench.load_tasks(tmp_path)
+    ((score, half),) = trials[["score", "ci95"]].to_numpy()
+    decimals = 1 - math.floor(math.log10(half))
+    for frame in (trials, trials[trials["seed"] == 0].sort_values("score").reset_index(drop=True)):
+        html = frame._repr_html_()
+        assert all(f"<td>{shown}</td>" in html for shown in (f"{score:.{decimals}f}", f"{half:.{decimals}f}", "12.3"))
+        assert f"{score}" not in html
+        assert "<td>1235</td>" in html
+        assert frame["train_seconds"].item() == 12.3456
+    assert "<td>0.512</td>" in tasks._repr_html_()
+    assert "0.512345" in tasks.to_csv()
+
+
+def test_a_long_frame_is_cut_in_a_notebook(tmp_path):
+    store.write(tmp_path, builders.outcome(builders.trial("maml"), {"transductive": [[0.5] * 300]}))
+    html = metabench.load_tasks(tmp_path)._repr_html_()
+    assert html.count("<tr") < 20
+    assert "300 rows" in html

@@ -132,7 +132,7 @@ def test_two_commands_at_once_run_every_trial_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(here, metabench, tmp_path):
+def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(here, tmp_path):
     words = ["--algos", "maml", "--suites", "sinusoid", "--seeds", "1", "--updates", "500", *TINY[2:]]
     assert here("run", *words, "--out", "r", "--dry-run", "--write-trials", "trials").returncode == 0
     (path,) = (tmp_path / "trials").iterdir()
@@ -148,7 +148,7 @@ def test_a_worker_goes_on_where_it_was_stopped_and_verify_finds_the_same(here, m
     status = here("status", "r").stdout
     assert "0 ok" not in status
     assert "interrupted" in status or not (tmp_path / "r" / "plans").exists()
-    done = metabench(*worker)
+    done = here(*worker)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / place).read_text(encoding="utf-8"))
     assert record["provenance"]["resumed"][0] >= 50

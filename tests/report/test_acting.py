@@ -16,6 +16,7 @@ from metabench.report.collect import configurations
 from metabench.report.figures import style
 from metabench.report.figures.acting import experience, trajectories
 from tests import builders
+from tests.sketches import sketched
 
 PER_UPDATE = 2_000
 
@@ -58,7 +59,8 @@ def test_where_there_are_no_environments_there_is_no_such_figure(tmp_path):
 @pytest.mark.parametrize("tasks", [0, 2])
 def test_few_tasks_are_warned_of(tmp_path, tasks):
     written(tmp_path / "results", distinct_tasks=tasks)
-    write_report(tmp_path / "results", tmp_path / "page", formats=["svg"])
+    with sketched():
+        write_report(tmp_path / "results", tmp_path / "page", formats=["svg"])
     text = (tmp_path / "page" / "report.md").read_text(encoding="utf-8")
     assert ("There are 2 tasks in all, the same in training and test" in text) == (tasks == 2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from metabench.records import store
@@ -17,6 +18,7 @@ from metabench.report.collect.provenance import busy, provenance
 from metabench.report.figures import style
 from tests import builders
 
+ROOT = Path(__file__).parents[2]
 QUICK = (
     "maml fomaml reptile anil finetune scratch metasgd protomaml r2d2 protonet metacurvature tnet imaml boil cavia"
 ).split()
@@ -73,15 +75,24 @@ def test_another_inner_rate_explains_other_scores_before_training(tmp_path):
 def test_an_algorithm_looks_the_same_in_every_report():
     names = QUICK
     every = style.looks(names)
-    assert len({(look.hue, look.marker) for look in every.values()}) == len(names)
+    assert len({(look.color, look.marker) for look in every.values()}) == len(names)
     for name in names:
-        assert (style.looks([name])[name].hue, style.looks([name])[name].marker) == (
-            every[name].hue,
+        assert (style.looks([name])[name].color, style.looks([name])[name].marker) == (
+            every[name].color,
             every[name].marker,
         )
     variants = style.looks(["maml (inner_lr=0.1)", "maml (inner_lr=0.2)"]).values()
-    assert len({look.hue for look in variants}) == 1
+    assert len({look.color for look in variants}) == 1
     assert len({look.marker for look in variants}) == 2
+
+
+@pytest.mark.parametrize(
+    "summary", sorted(ROOT.glob("reports/*/tables/summary.csv")), ids=lambda path: path.parts[-3]
+)
+def test_algorithms_of_a_committed_report_hardly_share_colors(summary):
+    """There are ten."""
+    names = {name.partition(" (")[0] for name in pd.read_csv(summary)["algorithm"]}
+    assert len({look.color for look in style.looks(names).values()}) >= min(len(names) - len(names) // 9, 8)
 
 
 def test_a_card_says_of_the_suite_what_is_not_its_default(tmp_path):

@@ -18,6 +18,7 @@ from metabench.report import formatting
 from metabench.report.analysis.summary import POOLED, summary_table
 from metabench.report.build import build_report
 from tests.report.test_report import outcome, trial
+from tests.sketches import sketched
 
 pytestmark = pytest.mark.xdist_group("one report of columns")
 
@@ -35,7 +36,8 @@ def tables(tmp_path_factory) -> dict[str, object]:
     root, columns = tmp_path_factory.mktemp("results"), (*COLUMNS, ADDED)
     for seed in range(2):
         store.write(root, outcome(trial("maml", "glyphs", seed), 0.5))
-    files = build_report([root], None, columns, ["svg"]).files
+    with sketched():
+        files = build_report([root], None, columns, ["svg"]).files
     terminal = summary_table(store.records(root), root, columns)
     return {
         "load": load(root, columns),

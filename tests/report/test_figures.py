@@ -6,6 +6,7 @@ import io
 import re
 import statistics as plain
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree.ElementTree import fromstring
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from PIL import Image
 
 from metabench.records import store
@@ -317,9 +320,16 @@ def _without_curve(record: Record) -> Record:
 
 @pytest.mark.parametrize("each", KINDS, ids=lambda each: each.name)
 def test_the_same_records_give_the_same_figure(each, known):
+    """And whatever has an algorithm's color in it belongs to an algorithm."""
     one, other = draw(each, known), draw(each, known)
     assert (one is None) == (other is None)
-    assert one is None or (one[1:] == other[1:] and one[1])
+    if one:
+        assert one[1:] == other[1:]
+        assert one[1]
+        colors = {look.color for look in style.looks(group.algorithm for group in known).values()}
+        drawn = one[0].findobj(lambda artist: isinstance(artist, Line2D | Text))
+        owned = [artist for artist in drawn if to_hex(artist.get_color()) in colors]
+        assert all(str(artist.get_gid()).startswith(style.MARK) for artist in owned)
 
 
 @pytest.mark.slow
@@ -425,3 +435,12 @@ def test_a_place_among_names_has_no_number_and_what_stands_behind_the_numbers_it
     assert tooltips.reading(axis, 1.0, named=False) == ""
     axis.set_ticks([0, 1_000, 1_100], labels=["0", "1,000", "never"])
     assert [tooltips.reading(axis, at, named=False) for at in (500.0, 1_100.0)] == ["500", "never"]
+
+
+@pytest.mark.parametrize("name", ["scores", "learning", "differences", "distribution"])
+def test_marks_are_their_algorithm_s_whatever_their_color(known, name):
+    looks = style.looks(group.algorithm for group in known)
+    blue = {algorithm: replace(look, color="#0173b2") for algorithm, look in looks.items()}
+    one, other = (catalogue.picture(kind(name), catalogue.Job("toys", "toys", known, each)) for each in (looks, blue))
+    assert one.titles == other.titles
+    assert len({owner for owner, *_ in one.titles.values()}) >= len(looks) - 1, "the best has no difference to itself"

@@ -19,6 +19,7 @@ from metabench.report import published, write_report
 from metabench.report.collect import configurations
 from metabench.report.statistics.intervals import Interval
 from tests import builders
+from tests.sketches import sketched
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "plugins" / "published.toml"
@@ -261,15 +262,18 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(tmp_path, content, message
 
 
 @pytest.mark.slow
+@sketched()
 def test_the_report_has_them(here, tmp_path):
-    store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT))
+    store.write(tmp_path / "r", outcome("maml", "omniglot", OMNIGLOT | {"split": "back. ground"}))
     index = write_report(tmp_path / "r", tmp_path / "out", str(FILE), ["svg"])
     table = (index.parent / "tables" / "published.csv").read_text(encoding="utf-8")
     assert table.count("\n") == 2
-    assert "queries: 15 here, 1 there; split: background here, random there" in table
+    assert "queries: 15 here, 1 there; split: back. ground here, random there" in table
     page, text = (file.read_text(encoding="utf-8") for file in (index, index.parent / "report.md"))
-    assert "queries: 15 here, 1 there; split: background here, random there" in text
+    assert "queries: 15 here, 1 there; split: back. ground here, random there" in text
     assert '<th scope="row">queries</th><td>15</td><td>1</td>' in page
+    assert "<td>back. ground</td><td>random</td>" in page
+    assert "ground here" not in page
     assert all("98.70 ± 0.40%" in each for each in (page, text))
     said = here("report", "r", "--against", str(FILE), "--formats", "svg")
     assert all(heading in said.stdout for heading in ("ours", "published", "differences")), said.stderr

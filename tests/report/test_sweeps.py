@@ -16,6 +16,7 @@ from metabench.report.collect.sweeps import chosen_of, validation
 from metabench.report.figures import style
 from metabench.report.figures.sensitivity import DECADES, places_of, profile, sensitivity
 from tests import builders
+from tests.sketches import sketched
 
 VALIDATED = {0.001: 0.7, 0.01: 0.9, 0.1: 0.8}
 TESTED = {0.001: 0.95, 0.01: 0.6, 0.1: 0.5}
@@ -62,7 +63,8 @@ def test_validation_chooses_and_test_scores_do_not(root):
 
 
 def test_the_report_counts_a_sweep_once_and_says_so(root):
-    report = build_report([root], formats=["svg"])
+    with sketched():
+        report = build_report([root], formats=["svg"])
     assert set(report.tables["summary"]["algorithm"]) == {"mine (inner_lr=0.01)", "other"}
     (said,) = (note for note in report.notes if "swept over" in note)
     assert "3 settings; inner_lr=0.01 has the best validation score (90.00%)" in said

@@ -14,6 +14,7 @@ from metabench.report.build import build_report
 from metabench.report.collect.configurations import collect
 from metabench.report.statistics import cohens_d, difference
 from tests import builders
+from tests.sketches import sketched
 
 TASKS = 30
 LEVEL = np.random.default_rng(0).uniform(0.3, 0.8, TASKS)
@@ -84,7 +85,8 @@ def test_a_shifted_target_is_compared_with_the_plain_one(tmp_path):
 def test_a_report_has_the_gap_as_table_figure_and_text(tmp_path):
     for each in near_and_far(validate="target"):
         store.write(tmp_path, each)
-    built = build_report([tmp_path], formats=("svg",))
+    with sketched():
+        built = build_report([tmp_path], formats=("svg",))
     (row,) = built.tables["transfer"].to_dict("records")
     assert row["gap"] == pytest.approx(row["near"] - row["far"])
     assert row["selection"] == "best on validation (target)"
@@ -106,7 +108,8 @@ def test_cohens_d_is_in_units_of_the_spread():
 def test_calibration_stands_beside_the_score_where_it_was_measured(tmp_path):
     plain = made("a", 0, 0.0, "of a")
     store.write(tmp_path, plain)
-    assert "calibration" not in build_report([tmp_path], formats=("svg",)).tables
+    with sketched():
+        assert "calibration" not in build_report([tmp_path], formats=("svg",)).tables
     for seed in (0, 1):
         one = made("b", seed, 0.0, "of b")
         test = one.record.tests["transductive"]
@@ -116,5 +119,6 @@ def test_calibration_stands_beside_the_score_where_it_was_measured(tmp_path):
             tmp_path,
             msgspec.structs.replace(one, record=msgspec.structs.replace(one.record, tests={"transductive": test})),
         )
-    (row,) = build_report([tmp_path], formats=("svg",)).tables["calibration"].to_dict("records")
+    with sketched():
+        (row,) = build_report([tmp_path], formats=("svg",)).tables["calibration"].to_dict("records")
     assert (row["suite"], row["brier"], row["calibration_error"], row["seeds"]) == ("b", 0.75, 0.1, 2)

@@ -26,6 +26,7 @@ from metabench.testing.suite_task_checks import SuiteCase
 from metabench.testing.toy_suites import clouds, lines
 from tests.cli_helpers import outside
 from tests.testing.zoo import algorithms, matrix, suites
+from tests.warm_processes import run_warmly
 
 ROOT = Path(__file__).resolve().parents[2]
 AUTHORS = """
@@ -120,13 +121,11 @@ def test_expected_failures():
 
 
 @pytest.mark.slow
-def test_one_pytest_test_a_check(tmp_path):
+def test_one_pytest_test_a_check(tmp_path, common_folder):
     (tmp_path / "test_mine.py").write_text(AUTHORS.format(file=str(algorithms.__file__)), encoding="utf-8")
-    words = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
+    words = ["-q", "-rA", "-p", "no:cacheprovider", "test_mine.py"]
     words += ["-k", "state-round-trip or learns or float64-kept or support-trains"]
-    said = subprocess.run(
-        words, cwd=tmp_path, env=outside(COLUMNS="200"), capture_output=True, encoding="utf-8"
-    ).stdout
+    said = run_warmly(common_folder, "pytest:console_main", words, tmp_path, outside(COLUMNS="200")).stdout
     assert "XFAIL test_mine.py::test_state[state-round-trip] - the optimiser is away" in said
     assert "XPASS test_mine.py::test_state[learns]" in said
     assert "PASSED test_mine.py::test_state[float64-kept]" in said

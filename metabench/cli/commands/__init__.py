@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 
 from metabench.experiments.option_rows import Row
-from metabench.experiments.options import rows
+from metabench.experiments.options import Options, rows
+from metabench.experiments.read_options import read_options
 
 app = typer.Typer(
     name="metabench",
@@ -31,18 +32,19 @@ Command = Callable[..., None]
 
 
 def command(name: str) -> Callable[[Command], Command]:
-    """Add a command: a function whose first parameter is the dict of options for `read_options`.
+    """Add a command: a function whose first parameter is `Options`, or the dict that `read_options` makes them of.
 
     Its other parameters are the command's alone. The table of options says which of its rows a command takes.
     """
 
     def add(function: Command) -> Command:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        first, *own = inspect.signature(function, eval_str=True).parameters.values()
         shared = [parameter_of(row, name) for row in rows() if name in row.option.commands.split()]
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
-            function({option.name: values.pop(option.name) for option in shared}, **values)
+            given = {option.name: values.pop(option.name) for option in shared}
+            function(read_options(None, given) if first.annotation is Options else given, **values)
 
         parameters = [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in (*shared, *own)]
         made: Any = run

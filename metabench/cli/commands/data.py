@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from metabench.cli.commands import command, console, say, working
 from metabench.errors import UserError, missing
+from metabench.experiments.options import Options
 from metabench.units import in_bytes
 
 if TYPE_CHECKING:
@@ -18,16 +19,14 @@ if TYPE_CHECKING:
 
 @command("data")
 def data(
-    given: dict[str, Any],
+    options: Options,
     action: Annotated[str, typer.Argument(help="fetch, to download and prepare.", show_default=False)] = "",
     name: Annotated[str, typer.Argument(help="The suite whose data are fetched.", show_default=False)] = "",
 ) -> None:
     """The data of suites: what is here, its size, source and licence; `data fetch NAME` gets them ready for a run."""
-    from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import use_data
     from metabench.registry.data_sets import data_sets
 
-    options = read_options(None, given)
     use_data(options)
     known = {suite: each for each in data_sets() for suite in each.suites}
     if action not in ("", "fetch") or bool(action) != bool(name):
@@ -63,7 +62,7 @@ def free(folder: Path) -> str:
     return f"{in_bytes(shutil.disk_usage(place).free)} are free there"
 
 
-def fetch(options: Any, name: str, facts: DataSet | None) -> None:
+def fetch(options: Options, name: str, facts: DataSet | None) -> None:
     """Download and prepare what a suite needs, having said what it takes. Raises UserError."""
     from metabench.experiments.setup import open_registry, prepare_suite
     from metabench.experiments.suite_builder import SuiteBuilder

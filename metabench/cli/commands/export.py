@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from metabench.cli.commands import command, say
 from metabench.cli.commands.results import Results
+from metabench.experiments.options import Options
 
 
 @command("export")
 def export(
-    given: dict[str, Any],
+    options: Options,
     results: Results,
     to: Annotated[str, typer.Option(help="csv, parquet, tensorboard, mlflow, wandb, or a plugin's tracker.")],
     out: Annotated[Path | None, typer.Option(help="Where it goes. Default: exports/NAME/FORMAT.")] = None,
@@ -27,5 +28,5 @@ def export(
 
     root = existing(opened(results))
     folder = out or place(root, to)
-    number = written(root, to, folder, tuple(given["plugins"] or ()))
+    number = written(root, to, folder, options.plugins)
     say(f"{counted(number)}: {folder}")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from metabench.cli.commands import command, console, print_json, say, working
 from metabench.errors import UserError
+from metabench.experiments.options import Options
 
 if TYPE_CHECKING:
-    from metabench.experiments.options import Options
     from metabench.registry.catalogue import Listed
 
 WIDE = 120
@@ -28,7 +28,7 @@ OPTIONAL = (
 
 @command("list")
 def list_(
-    given: dict[str, Any],
+    options: Options,
     name: Annotated[str, typer.Argument(help="One algorithm or suite, in full.", show_default=False)] = "",
     markdown: Annotated[bool, typer.Option("--markdown", help="As a page: docs/authors/gallery.md.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with every parameter.")] = False,
@@ -36,10 +36,9 @@ def list_(
     """Algorithms and suites, a line each; one by its name in full."""
     from metabench.cli.gallery import gallery
     from metabench.cli.terminal import short_table
-    from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import open_catalogue
 
-    known = open_catalogue(read_options(None, given))
+    known = open_catalogue(options)
     if as_json:
         print_json(known.named(name) if name else (*known.algorithms.values(), *known.suites.values()))
     elif name:
@@ -77,7 +76,7 @@ def show(entry: Listed) -> None:
 
 @command("plugins")
 def plugins(
-    given: dict[str, Any],
+    options: Options,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
@@ -86,7 +85,7 @@ def plugins(
     from metabench.registry.catalogue import read_catalogue
     from metabench.registry.requirements import reason_missing
 
-    known = read_catalogue(tuple(given["plugins"] or ()))
+    known = read_catalogue(options.plugins)
     missing = {entry.plugin: entry.missing for entry in (*known.algorithms.values(), *known.suites.values())}
     if as_json:
         print_json([plugin._asdict() for plugin in known.plugins])
@@ -106,7 +105,7 @@ def plugins(
 
 @command("check")
 def check(
-    given: dict[str, Any],
+    options: Options,
     name: Annotated[str, typer.Argument(help="An algorithm or a suite, or the file of a plugin.")],
     explain: Annotated[
         str | None, typer.Option("--explain", metavar="CHECK", help="Say what a check does, and what breaks it.")
@@ -116,11 +115,9 @@ def check(
     from metabench import testing
     from metabench.cli.terminal import plain_table
     from metabench.errors import missing
-    from metabench.experiments.read_options import read_options
     from metabench.experiments.setup import open_registry, use_data
     from metabench.testing.conformance import kit_of
 
-    options = read_options(None, given)
     if name.endswith(".py"):
         options, name = of_file(options, name)
     for other in options.set.keys() - {name}:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from metabench.cli.commands import app, command, say
 from metabench.cli.commands.results import Results
 from metabench.cli.commands.run import Quiet
+from metabench.experiments.options import Options
 
 
 @app.command()
@@ -33,7 +34,7 @@ def pack(
 
 @command("rerun")
 def rerun(
-    given: dict[str, Any],
+    options: Options,
     pack: Annotated[Path, typer.Argument(help="A file that `metabench pack` made.")],
     trust: Annotated[bool, typer.Option("--trust", help="Run the plugin files that the pack brings.")] = False,
     quiet: Quiet = False,
@@ -42,12 +43,11 @@ def rerun(
     from metabench.cli.commands.run import finish
     from metabench.errors import UserError
     from metabench.experiments.packing import rerun as again
-    from metabench.experiments.read_options import read_options
     from metabench.records.packs import is_pack
 
     if not is_pack(pack):
         raise UserError(f"'{pack}' is no pack; `metabench pack results/NAME` makes one.")
-    planned = again(pack, read_options(None, given), trust)
+    planned = again(pack, options, trust)
     for notice in () if quiet else planned.notices:
         say(notice)
     if not quiet:

@@ -11,6 +11,7 @@ import typer
 
 from metabench.cli.commands import app, command, console, print_json, say, working
 from metabench.errors import UserError, attempt
+from metabench.experiments.options import Options
 from metabench.records.files import DamageWarning
 
 if TYPE_CHECKING:
@@ -32,9 +33,10 @@ def report(
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
     from metabench.cli.terminal import plain_table
-    from metabench.records.columns import PUBLISHED
+    from metabench.records.columns import PUBLISHED, shown_in
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
+    from metabench.report.published import shown
 
     with working("drawing figures"), warnings.catch_warnings(action="ignore", category=DamageWarning):  # notes say so
         built = build_report(results, against, formats=[form for form in formats.split(",") if form], style=style)
@@ -42,9 +44,9 @@ def report(
         say(f"Note: {note}")
     if built.transfer:
         console.print(plain_table(list(built.transfer[0]), (list(row.values()) for row in built.transfer)))
-    if built.published:
-        headings = [column.heading for column in PUBLISHED if not column.shown]
-        console.print(plain_table(headings, ([row[name] for name in headings] for row in built.published)))
+    if built.beside:
+        headings = [column.heading for column in shown_in("terminal", PUBLISHED)]
+        console.print(plain_table(headings, ([row[name] for name in headings] for row in map(shown, built.beside))))
     say(f"Report: {save_report(built, out or Path('reports') / title(results))}")
 
 
@@ -167,7 +169,7 @@ def clean(
 
 @command("verify")
 def verify(
-    given: dict[str, Any],
+    options: Options,
     results: Results,
     sample: Annotated[int, typer.Option(help="How many trials to run again.", min=1)] = 3,
     jobs: Annotated[int, typer.Option(help="Trials at once.", min=1)] = 1,
@@ -177,10 +179,9 @@ def verify(
     Where another kernel computes than then (see `bits` in the record), within the scores' intervals.
     """
     from metabench.cli.terminal import plain_table
-    from metabench.experiments.read_options import read_options
     from metabench.experiments.verify import verify as compare
 
-    verdicts = list(compare(results, sample, jobs, read_options(None, given)))
+    verdicts = list(compare(results, sample, jobs, options))
     console.print(plain_table(("trial", "result", "what was seen"), verdicts))
     if any(verdict.result == "differs" for verdict in verdicts):
         raise typer.Exit(1)

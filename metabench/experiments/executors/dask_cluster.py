@@ -19,6 +19,7 @@ from distributed.utils import silence_logging_cmgr
 from metabench.errors import UserError, attempt
 from metabench.experiments.executors.dask_worker import sees
 from metabench.processes import hidden_main
+from metabench.records.provenance import version_of as installed
 
 log = logging.getLogger(__name__)
 PACKAGES = ("metabench", "torch", "learn2learn")
@@ -178,14 +179,6 @@ class WorkerPool:
             return {}
         answers: dict[str, Any] = self.client.run(function, *arguments, workers=addresses, on_error="return")
         return answers
-
-
-def installed(package: str) -> str:
-    """The version of a package here; empty if there is none."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def minor(version: str) -> list[str]:

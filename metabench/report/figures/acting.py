@@ -59,7 +59,7 @@ def trajectories(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> 
         words.append(f"{member.algorithm} on test task {number + 1} {', '.join(told)}")
         for axes, paths, score in zip(row, task.paths, told):
             for path in paths:
-                axes.plot(*path.T, color=looks[member.algorithm].color, linewidth=0.8, alpha=0.75)
+                axes.plot(*path.T, **looks[member.algorithm].ink, linewidth=0.8, alpha=0.75)
             if task.goal.size:
                 axes.plot(*task.goal, color=style.INK, marker="*", markersize=7, linestyle="")
             axes.annotate(score, (0.03, 0.96), xycoords="axes fraction", va="top", fontsize=6)

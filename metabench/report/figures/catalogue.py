@@ -117,7 +117,7 @@ def picture(kind: Kind, job: Job) -> Picture | None:
         if drawn is None:
             return None
         figure, words = drawn
-        titles = tooltips.tag(figure, job.looks)
+        titles = tooltips.tag(figure, list(job.looks))
         encoding.fixed(figure)
         alternative = f"{kind.title} on {job.suite}: {brief(words)}"
         content = {form: encoding.encoded(figure, form) for form in dict.fromkeys(("svg", *job.formats))}

@@ -165,7 +165,7 @@ def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequenc
     ranking = over_tasks(members)
     joined = together(ranking.names, all_pairs(members))
     for height, (name, mean) in enumerate(zip(ranking.names, ranking.ranks)):
-        axes.scatter(mean, height, s=36, color=looks[name].color, marker=looks[name].marker, zorder=3)
+        axes.scatter(mean, height, s=36, **looks[name].ink, marker=looks[name].marker, zorder=3)
     count = len(ranking.names)
     for place, (first, last) in enumerate(joined):
         x = count * (1.12 + BAR * place)

@@ -17,7 +17,7 @@ from metabench.report.statistics.intervals import Interval
 
 
 def label_ends(figure: Figure, axes: Axes) -> None:
-    """The name of each line at its right end, in its color, apart from the others; of a pale one none."""
+    """The name of each line at its right end, in its color, apart from the others; of pale ones if all have room."""
     handles, names = axes.get_legend_handles_labels()
     ends = {}
     for handle, name in zip(handles, names):
@@ -26,9 +26,11 @@ def label_ends(figure: Figure, axes: Axes) -> None:
         (x, y), right = np.asarray(handle.get_data(), dtype=float), axes.get_xlim()[1]
         value = y[-1] if len(x) < 2 or abs(x[-1] - right) <= abs(x[0] - right) else y[0]
         place = axes.transAxes.inverted().transform(axes.transData.transform((right, value)))[1]
-        if handle.get_alpha() is None and math.isfinite(place):
-            ends[name] = (min(max(float(place), 0.0), 1.0), handle.get_color())
+        if math.isfinite(place):
+            ends[name] = (min(max(float(place), 0.0), 1.0), handle)
     line = style.SMALL * 1.2 / 72 / (0.8 * figure.get_figheight())
+    if line * len(ends) > 1:
+        ends = {name: (place, handle) for name, (place, handle) in ends.items() if handle.get_alpha() is None}
     order = sorted(ends, key=lambda name: ends[name][0])
     places: list[float] = []
     for name in order:
@@ -38,7 +40,8 @@ def label_ends(figure: Figure, axes: Axes) -> None:
     for name, place in zip(order, places):
         axes.annotate(
             style.wrap(name, 22), (1.0, place), (5, 0), xycoords="axes fraction", textcoords="offset points",
-            va="center", fontsize=style.SMALL - 1, color=ends[name][1], annotation_clip=False,
+            va="center", fontsize=style.SMALL - 1, color=ends[name][1].get_color(), gid=ends[name][1].get_gid(),
+            annotation_clip=False,
         )  # fmt: skip
 
 

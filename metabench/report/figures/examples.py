@@ -31,7 +31,7 @@ COLUMNS = 10
 CELL, LINE = 0.33, 0.6
 """Inches that an image takes; the height of a line of predictions beside an image's."""
 WRONG = "#b8351c"
-"""No algorithm's color: the page would take it for one."""
+"""Behind a class that is not the true one."""
 
 
 def curves(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:

@@ -35,7 +35,7 @@ class Kind(NamedTuple):
     name: str
     title: str
     draw: Callable[[Sequence[Configuration], Mapping[str, Look]], Drawn | None]
-    """None where there is nothing of this sort to show."""
+    """None where there is nothing of this sort to show. What is drawn with `look.ink` is that algorithm's mark."""
     caption: str
     across: bool = False
     """Whether it is of this suite beside others, and is given the configurations of all."""
@@ -48,7 +48,7 @@ def scores(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn:
     for height, group in enumerate(groups):
         score, look = group.score(), looks[group.algorithm]
         seeds = [float(values.mean()) for values in group.final.values()]
-        axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, color=look.color, alpha=0.7, linewidths=0)
+        axes.scatter(seeds, [height + 0.24] * len(seeds), s=11, **look.ink, alpha=0.7, linewidths=0)
         drawn = strokes(look, opened=second(group, groups))
         axes.errorbar(score.mean, height, xerr=ends.arms(score, group), capsize=3, markersize=6, **drawn)
         means.append(score.mean)
@@ -102,7 +102,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look], *, by_tim
             note = ("no curve" if group.trained else "not trained") + ("" if values.size else ": test score")
             label = f"{group.algorithm} ({note})"
             alpha = PALE if look.pale else None
-            axes.axhline(level, color=look.color, dashes=(4, 3), linewidth=1.3, label=label, alpha=alpha)
+            axes.axhline(level, **look.ink, dashes=(4, 3), linewidth=1.3, label=label, alpha=alpha)
             means.append(level)
             words.append(f"{label} at {formatting.score(level, group.metric)}")
     axes.set_xlabel("training time (seconds of meta-updates)" if by_time else "meta-updates")
@@ -125,7 +125,7 @@ def line(axes: Axes, places: np.ndarray, values: np.ndarray, look: Look, label: 
     """One series, with its markers where they do not crowd."""
     every = max(1, math.ceil(len(places) / 11))
     sns.lineplot(
-        x=places, y=values, ax=axes, color=look.color, label=label, legend=False, errorbar=None,
+        x=places, y=values, ax=axes, **look.ink, label=label, legend=False, errorbar=None,
         marker=look.marker, markersize=2 if look.pale else 5, markeredgewidth=0, markevery=every,
         linestyle="--" if dashed else "-", linewidth=0.8 if look.pale else 1.6, alpha=PALE if look.pale else None,
     )  # fmt: skip
@@ -134,7 +134,7 @@ def line(axes: Axes, places: np.ndarray, values: np.ndarray, look: Look, label: 
 def band(axes: Axes, places: np.ndarray, low: Values, high: Values, look: Look, *, seeds: int) -> None:
     """From low to high; none around a pale line, or of too few seeds."""
     if not look.pale and seeds >= MIN_SEEDS:
-        axes.fill_between(places, low, high, color=look.color, alpha=0.15, linewidth=0)
+        axes.fill_between(places, low, high, **look.ink, alpha=0.15, linewidth=0)
 
 
 def rings(axes: Axes, group: Configuration, look: Look, *, by_time: bool) -> None:
@@ -143,13 +143,12 @@ def rings(axes: Axes, group: Configuration, look: Look, *, by_time: bool) -> Non
         best = selected_point(record)
         if best and best is not record.curve[-1] and not look.pale:
             x = best.train_seconds if by_time else best.update
-            axes.plot([x], [best.score], color=look.color, marker="o", markersize=7, fillstyle="none", linestyle="")
+            axes.plot([x], [best.score], **look.ink, marker="o", markersize=7, fillstyle="none", linestyle="")
 
 
 def strokes(look: Look, *, opened: bool = False) -> dict[str, Any]:
     """A filled marker, or an open one."""
-    inside = style.PAPER if opened else look.color
-    return {"color": look.color, "fmt": look.marker, "markerfacecolor": inside}
+    return {**look.ink, "fmt": look.marker, "markerfacecolor": style.PAPER if opened else look.color}
 
 
 def name(group: Configuration, groups: Sequence[Configuration]) -> str:

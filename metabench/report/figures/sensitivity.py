@@ -47,7 +47,8 @@ def sensitivity(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> D
             low, high = ([getattr(score, end) for score in scores.values()] for end in ("low", "high"))
             band(axes, at, low, high, look, seeds=min(score.seeds for score in scores.values()))
             line(axes, at, middle, look, label, dashed=second(group, groups))
-            axes.scatter([places[chosen]], [scores[chosen].mean], s=70, facecolors="none", edgecolors=look.color)
+            ring = {"facecolors": "none", "edgecolors": look.color, "gid": look.gid}
+            axes.scatter([places[chosen]], [scores[chosen].mean], s=70, **ring)
             means += list(middle)
             told = (f"{each} {formatting.with_interval(s.mean, s.half, group.metric)}" for each, s in scores.items())
             words.append(f"{label} by {parameter}: {', '.join(told)}")

@@ -55,10 +55,10 @@ def rows(
     for height, ((_, look), seeds) in enumerate(zip(members, costs)):
         hit = [cost for cost in seeds if cost is not None]
         middle = speed.median(seeds)
-        axes.scatter(hit, [height] * len(hit), s=13, color=look.color, marker=look.marker, alpha=0.7, linewidths=0)
-        axes.plot([middle, middle], [height - 0.3, height + 0.3], color=look.color, linewidth=1.8)
+        axes.scatter(hit, [height] * len(hit), s=13, **look.ink, marker=look.marker, alpha=0.7, linewidths=0)
+        axes.plot([middle, middle], [height - 0.3, height + 0.3], **look.ink, linewidth=1.8)
         if missed := len(seeds) - len(hit):
-            axes.scatter([NEVER * longest], [height], s=18, color=look.color, marker="x", linewidths=1.1)
+            axes.scatter([NEVER * longest], [height], s=18, **look.ink, marker="x", linewidths=1.1)
             if missed < len(seeds):
                 place = (NEVER * longest, height)
                 axes.annotate(f"{missed}", place, (4, 0), textcoords="offset points", va="center", fontsize=6)
@@ -86,8 +86,8 @@ def equal_cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dr
             look = looks[group.algorithm]
             seeds = [value(record) for record in speed.validated(group)]
             means.append(speed.mean(seeds))
-            axes.scatter(seeds, [height + 0.24] * len(seeds), s=9, color=look.color, alpha=0.7, linewidths=0)
-            axes.plot([means[-1]], [height], color=look.color, marker=look.marker, markersize=6)
+            axes.scatter(seeds, [height + 0.24] * len(seeds), s=9, **look.ink, alpha=0.7, linewidths=0)
+            axes.plot([means[-1]], [height], **look.ink, marker=look.marker, markersize=6)
             words.append(f"{title} {group.algorithm} {formatting.score(means[-1], group.metric)}")
         style.title(axes, title)
     for axes in panels[0]:
@@ -135,7 +135,7 @@ def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | 
         axes.set_ylabel("")
     for group in members:
         look = looks[group.algorithm]
-        panels[0, 0].plot([], [], color=look.color, marker=look.marker, linestyle="", label=group.algorithm)
+        panels[0, 0].plot([], [], **look.ink, marker=look.marker, linestyle="", label=group.algorithm)
     style.legend(figure, panels[0, 0])
     return figure, "; ".join(words)
 

@@ -22,14 +22,18 @@ from metabench.report import formatting
 from metabench.report.collect.configurations import Configuration
 
 INK, GRID, PAPER = "#262626", "#dedede", "#ffffff"
-WINE, OLIVE = "#a03b6d", "#75751f"
+COLORS = (
+    "#56b4e9", "#d55e00", "#75751f", "#de8f05", "#cc78bc", "#029e73", "#949494", "#ca9161", "#a03b6d", "#0173b2",
+)  # fmt: skip
+"""Seaborn's for the color-blind, and olive and wine in place of two that are lost on white paper."""
 MARKERS, SIGNS = "osD^vPX<>*", "●■◆▲▼✚✖◀▶★"
-SALT = 542
-"""With it the usual algorithms all look different, and those that are often compared have other colors."""
+MARK = "mark-"
+"""What the gid of an algorithm's mark begins with."""
+SALT = 1218091
+"""With it the ten algorithms that are compared most have the ten colors, those of the quick run far from each other,
+and no two of ours have both color and marker alike."""
 MAX_STRONG, FIRST = 8, 5
 """Algorithms up to which all are drawn strong; how many of the best are beyond that."""
-PALE = ("#fbafe4", "#ece133")
-"""Colors of the palette that are lost on white paper."""
 
 
 class Dress(NamedTuple):
@@ -73,10 +77,20 @@ class Look:
 
     color: str
     marker: str
-    hue: str = ""
-    """Its color to the eye."""
+    number: int = 0
+    """Its algorithm's, on the page: whatever is drawn of it belongs to it by this number."""
     pale: bool = False
     """Whether others stand out, and this one is a thin line."""
+
+    @property
+    def gid(self) -> str:
+        """What matplotlib is told of its marks, and writes into an SVG file."""
+        return f"{MARK}{self.number}"
+
+    @property
+    def ink(self) -> dict[str, Any]:
+        """Arguments for whatever is drawn of it: its color, and that it is its."""
+        return {"color": self.color, "gid": self.gid}
 
     @property
     def sign(self) -> str:
@@ -87,18 +101,15 @@ class Look:
 def looks(algorithms: Iterable[str]) -> dict[str, Look]:
     """A look for each label: by its name alone, so the same in every report, in ten colors that the color-blind see.
 
-    Configurations of one algorithm share its color and differ by their markers. To the eye, that is: a color that
-    comes again is a shade off, so that it belongs to one label.
+    Configurations of one algorithm share its color and differ by their markers.
     """
-    colors = [hue for hue in sns.color_palette("colorblind").as_hex() if hue not in PALE] + [OLIVE, WINE]
     found: dict[str, Look] = {}
-    for name in sorted(set(algorithms)):
-        color, marker, *_ = hashlib.sha256(f"{SALT} {name.partition(' (')[0]}".encode()).digest()
-        hue = colors[color % len(colors)]
-        taken = [look.marker for look in found.values() if look.hue == hue]
+    for number, name in enumerate(sorted(set(algorithms))):
+        hue, marker, *_ = hashlib.sha256(f"{SALT} {name.partition(' (')[0]}".encode()).digest()
+        color = COLORS[hue % len(COLORS)]
+        taken = [look.marker for look in found.values() if look.color == color]
         markers = [MARKERS[(marker + step) % len(MARKERS)] for step in range(len(MARKERS))]
-        free = next((each for each in markers if each not in taken), markers[0])
-        found[name] = Look(shade(hue, len(taken)), free, hue)
+        found[name] = Look(color, next((each for each in markers if each not in taken), markers[0]), number)
     return found
 
 
@@ -107,12 +118,6 @@ def strong(groups: Sequence[Configuration]) -> set[str]:
     names = list(dict.fromkeys(group.algorithm for group in groups))
     untrained = {group.algorithm for group in groups if not group.trained}
     return set(names) if len(names) <= MAX_STRONG else {*names[:FIRST], *untrained}
-
-
-def shade(color: str, steps: int) -> str:
-    """A color with a little more or less blue in it."""
-    blue = int(color[5:], 16)
-    return f"{color[:5]}{blue + steps if blue < 128 else blue - steps:02x}"
 
 
 @contextmanager
@@ -162,7 +167,7 @@ def fewer_powers(axes: Axes, extremes: Sequence[float]) -> None:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """Below the axes, each name once; the figure grows by what it takes."""
+    """Below the axes, each name once, with what is drawn as its own; the figure grows by what it takes."""
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles))
     if unique:
@@ -170,7 +175,11 @@ def legend(figure: Figure, axes: Axes) -> None:
         wrapped = [wrap(name, 64) for name in unique]
         lines = math.ceil(len(wrapped) / columns) + sum(name.count("\n") for name in wrapped)
         figure.set_figheight(figure.get_figheight() + LINE * (lines - 1))
-        figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
+        shown = figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
+        for handle, *copies in zip(unique.values(), shown.legend_handles, shown.get_texts()):
+            owner = next(iter(handle.get_children()), handle)  # of an interval, its marker
+            for copy in filter(None, copies):
+                copy.set_gid(owner.get_gid())
 
 
 def wrap(name: str, width: int) -> str:

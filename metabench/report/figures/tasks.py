@@ -42,7 +42,7 @@ def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> 
     positive = axes.get_xscale() == "log"
     for height, (group, scores) in enumerate(zip(groups, values)):
         shown = scores[scores > 0] if positive else scores
-        violin(axes, height, shown, looks[group.algorithm].color, opened=second(group, groups))
+        violin(axes, height, shown, looks[group.algorithm], opened=second(group, groups))
     if positive:
         low, high = np.quantile(pooled[pooled > 0], [0.005, 0.995])
         axes.set_xlim(low / 1.5, high * 1.5)
@@ -55,18 +55,18 @@ def distribution(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> 
     return figure, "; ".join(words)
 
 
-def violin(axes: Axes, height: int, scores: Array, color: str, *, opened: bool) -> None:
+def violin(axes: Axes, height: int, scores: Array, look: Look, *, opened: bool) -> None:
     """One, by seaborn, smoothed on the axis's scale; its quartiles as a bar and a dot, which are not smoothed."""
     if len(scores) > 1 and scores.std() > 1e-9 * (1 + abs(scores.mean())):
         frame = pd.DataFrame({"score": scores, "row": height})
         sns.violinplot(
             frame, x="score", y="row", ax=axes, orient="h", native_scale=True, cut=0, inner=None, width=0.75,
-            color=color, saturation=1, linewidth=0.8, linecolor=color, gridsize=80,
+            **look.ink, saturation=1, linewidth=0.8, linecolor=look.color, gridsize=80,
             fill=not opened, alpha=None if opened else 0.45,
         )  # fmt: skip
     low, middle, high = np.quantile(scores, QUARTERS) if len(scores) else (math.nan,) * 3
-    axes.plot([low, high], [height, height], color=color, linewidth=2.4, solid_capstyle="butt")
-    axes.plot([middle], [height], color=color, marker="o", markersize=5, markerfacecolor=style.PAPER)
+    axes.plot([low, high], [height, height], **look.ink, linewidth=2.4, solid_capstyle="butt")
+    axes.plot([middle], [height], **look.ink, marker="o", markersize=5, markerfacecolor=style.PAPER)
 
 
 def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | None:
@@ -83,7 +83,7 @@ def pairs(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn |
         mine, others = common(best, rival)
         chosen = style.thinned(len(mine), POINTS)
         look = looks[rival.algorithm]
-        dots = {"color": look.color, "marker": look.marker, "alpha": 0.45, "linewidths": 0}
+        dots = {**look.ink, "marker": look.marker, "alpha": 0.45, "linewidths": 0}
         axes.scatter(others[chosen], mine[chosen], s=9, **dots)
         shown += [*mine[chosen], *others[chosen]]
         words.append(compared(best, rival, mine, others))
@@ -134,7 +134,7 @@ def protocols(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
     for height, (label, (transductive, inductive)) in enumerate(both.items()):
         look, scores = looks[label], (transductive.score(), inductive.score())
         places = (height - 0.13, height + 0.13)
-        axes.plot([score.mean for score in scores], places, color=look.color, linewidth=1.0, alpha=0.6)
+        axes.plot([score.mean for score in scores], places, **look.ink, linewidth=1.0, alpha=0.6)
         for opened, place, score in zip((False, True), places, scores):
             drawn = strokes(look, opened=opened)
             axes.errorbar(score.mean, place, xerr=ends.arms(score, groups[0]), capsize=2, markersize=6, **drawn)

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from metabench.records.columns import Column
 from metabench.records.record import Record
-from metabench.records.trials import Part
 from metabench.report import formatting
 from metabench.report.analysis import cards, findings, transfer
 from metabench.report.analysis.cards import Card
 from metabench.report.analysis.pairs import best_first, contests
 from metabench.report.collect import grouped
-from metabench.report.collect.configurations import Configuration, shortfalls
-from metabench.report.collect.labels import pairs, slugs, text
+from metabench.report.collect.configurations import Configuration
+from metabench.report.collect.labels import slugs
 from metabench.report.figures import style
 from metabench.report.figures.catalogue import Job, Picture, draw
 from metabench.report.page.matrices import Rows, Versus, against
-from metabench.report.unlike import Unlike
+from metabench.report.published import Beside
 
 SHOWN = "1"
 """What the section of a figure begins with if the page shows it at once; others are folded."""
@@ -32,8 +31,6 @@ ALWAYS = ("algorithm", "score", "standing", "behind")
 class Entry(NamedTuple):
     """An algorithm in the legend of a suite."""
 
-    number: int
-    """Of its marks in the figures."""
     name: str
     look: style.Look
     strong: bool
@@ -99,9 +96,8 @@ class Page:
     reading: tuple[tuple[str, str], ...]
     transfer: Rows
     """The transfer gap of what was trained on one suite and tested on another."""
-    published: Rows
-    unlike: tuple[tuple[Unlike, ...], ...]
-    """Of each published number: the settings in which ours is not like it."""
+    beside: tuple[Beside, ...]
+    """Our numbers beside published ones."""
     failures: Rows
     suites: Rows
     settings: Rows
@@ -158,10 +154,9 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
         )
     if any(row["ok"] < row["seeds"] for row in rows):
         notes.append("Scores are over the seeds that did not fail; the others are listed under failed trials.")
-    numbered = {name: index for index, name in enumerate(job.looks)}
     here = dict.fromkeys(group.algorithm for group in job.groups)
     strong = style.strong(job.groups)
-    legend = tuple(Entry(numbered[name], name, job.looks[name], name in strong) for name in here)
+    legend = tuple(Entry(name, job.looks[name], name in strong) for name in here)
     several = contests(job.groups)
     versus = tuple(against(protocol if len(several) > 1 else "", of) for (_, protocol), of in several.items())
     found = findings.findings(job.groups)
@@ -183,55 +178,3 @@ def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     ended = "all ok" if good == len(records) else f"{good:,} ok"
     trials = formatting.count(len(records), "trial")
     return f"{trials} ({ended}): {algorithms} on {of_suites}, {seeds}, {of_tasks} test tasks."
-
-
-def failed(groups: Sequence[Configuration]) -> Rows:
-    """The trials without a score, and why."""
-    return [
-        {"suite": group.suite, "algorithm": group.algorithm, "seed": record.trial.seed,
-         "status": "no scores" if record.status == "ok" else record.status, "reason": reason}
-        for group, record, reason in shortfalls(groups)
-    ]  # fmt: skip
-
-
-def suites(groups: Sequence[Configuration]) -> Rows:
-    """Each suite's parameters, and the settings that all its trials have in common."""
-    trials = {group.suite: group.records[0].trial for group in groups}
-    common = alike(groups)
-    return [
-        {"suite": suite, "parameters": pairs(trial.settings("suite")), "settings of all": pairs(common[suite])}
-        for suite, trial in trials.items()
-    ]
-
-
-def settings(groups: Sequence[Configuration]) -> pd.DataFrame:
-    """tables/settings.csv: every setting of every configuration, one a row."""
-    trials = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
-    parts: tuple[Part, ...] = ("suite", "algorithm", "trial")
-    rows = [
-        (suite, algorithm, part, name, text(value))
-        for (suite, algorithm), trial in trials.items()
-        for part in parts
-        for name, value in trial.settings(part).items()
-    ]
-    return pd.DataFrame(rows, columns=["suite", "algorithm", "of", "setting", "value"])
-
-
-def alike(groups: Sequence[Configuration]) -> dict[str, dict[str, Any]]:
-    """By suite: what all its trials have of budget, protocol, precision, tuning."""
-    of_suite = grouped((group.suite, group.records[0].trial.settings("trial")) for group in groups)
-    return {
-        suite: {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
-        for suite, (first, *others) in of_suite.items()
-    }
-
-
-def compared(groups: Sequence[Configuration]) -> Rows:
-    """Each configuration's parameters, and those settings in which a suite's trials differ."""
-    trials = {(group.suite, group.algorithm): group.records[0].trial for group in groups}
-    common = alike(groups)
-    return [
-        {"suite": suite, "algorithm": algorithm, "parameters": pairs(trial.settings("algorithm")),
-         "settings": pairs({k: v for k, v in trial.settings("trial").items() if k not in common[suite]})}
-        for (suite, algorithm), trial in trials.items()
-    ]  # fmt: skip

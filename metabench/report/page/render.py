@@ -11,11 +11,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from metabench.records.columns import of_trials, shown_in
+from metabench.records.columns import PUBLISHED, of_trials, shown_in
 from metabench.report import formatting
 from metabench.report.figures.catalogue import Picture
 from metabench.report.page import inline_svg, latex
 from metabench.report.page.model import ALWAYS, Page
+from metabench.report.published import shown
 
 TEMPLATES = Path(__file__).parent / "templates"
 BRIEF = ("Interval", "Behind the best", "Tasks seen")
@@ -82,7 +83,9 @@ def templates(**options: Any) -> jinja2.Environment:
         **options,
     )
     environment.filters |= {name: getattr(formatting, name) for name in ("text", "heading", "exact")}
-    environment.globals |= {"shown_in": shown_in, "of_trials": of_trials, "always": ALWAYS}
+    published = [column.heading for column in shown_in("report.md", PUBLISHED)]
+    environment.filters["beside"] = shown
+    environment.globals |= {"shown_in": shown_in, "of_trials": of_trials, "always": ALWAYS, "published": published}
     return environment
 
 
