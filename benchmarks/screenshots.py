@@ -43,6 +43,7 @@ def pictures(chromium: Any, report: Path, out: Path) -> Iterator[str]:
 def opened(chromium: Any, report: Path, width: int, scheme: str) -> Any:
     """A tab with the page in it."""
     tab = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab.set_default_timeout(0)  # a busy machine is no reason to stop
     tab.goto((report / "index.html").resolve().as_uri())
     return tab
 

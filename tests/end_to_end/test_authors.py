@@ -12,7 +12,7 @@ from metabench.errors import UserError
 from metabench.registry.catalogue import read_catalogue
 from metabench.registry.discovery import load_registry
 from metabench.testing import check_plugin, kit
-from tests.blocks import blocks, commands
+from tests.blocks import blocks, commands, on_few_tasks
 
 pytestmark = pytest.mark.xdist_group("authors")
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("words", SHELL, ids=" ".join)
 def test_the_tutorials_commands(here, folder, words):
-    result = here(*words, cwd=folder)
+    result = here(*on_few_tasks(words), cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "failed" not in result.stdout
 
@@ -72,7 +72,7 @@ def test_the_plugins_of_the_hook_pages(here, tmp_path, page):
     calls = [words for kind, text in found if kind == "sh" for words in commands(text)]
     assert calls[0][0] == "check"
     for words in calls:
-        result = here(*words)
+        result = here(*on_few_tasks(words))
         assert result.returncode == 0, result.stdout + result.stderr
 
 

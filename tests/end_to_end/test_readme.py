@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import metabench
-from tests.blocks import blocks, commands
+from tests.blocks import blocks, commands, on_few_tasks
 from tests.waiting import HANG
 
 pytestmark = pytest.mark.xdist_group("readme")
@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_commands(here, folder, words):
-    result = here(*words, cwd=folder)
+    result = here(*on_few_tasks(words), cwd=folder)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "failed" not in result.stdout
 
@@ -43,7 +43,10 @@ def test_the_plugin_is_short():
 @pytest.mark.slow
 @pytest.mark.parametrize("guard", [False, True])
 def test_the_snippet_is_a_script_with_and_without_a_guard(folder, guard):
-    lines = ["print('begins')", *NOTEBOOK.replace("results/notebook", f"results/{guard}").splitlines()]
+    short = NOTEBOOK.replace("updates=50", "updates=50, test_tasks=30").replace(
+        "results/notebook", f"results/{guard}"
+    )
+    lines = ["print('begins')", *short.splitlines()]
     if guard:
         lines = ["def main():", *(f"    {line}" for line in lines), "if __name__ == '__main__':", "    main()"]
     script = folder / f"script_{guard}.py"
