@@ -34,7 +34,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
-from metabench.report.statistics.moderation import NO_PRIOR, Array, Prior
+from metabench.report.statistics.moderation import NO_PRIOR, Prior
+from metabench.report.statistics.moderation import Array as Array
 
 LEVEL = 0.95
 LEAST_P = 1e-100
