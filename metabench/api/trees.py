@@ -25,11 +25,22 @@ def is_flat(tree: Tree) -> bool:
     return type(tree) is dict and all(isinstance(leaf, Tensor) for leaf in tree.values())
 
 
+def is_tuple(kind: type) -> bool:
+    """Whether it is that of tuples, or of named ones, such as a Task and a Batch."""
+    return kind is tuple or (issubclass(kind, tuple) and hasattr(kind, "_make"))
+
+
 def map_tree(function: Callable[..., Any], tree: Shaped, *rest: Tree) -> Shaped:
     """`function` of the leaves of one tree, or of several of one shape, leaf by leaf: a tree of that shape."""
     first: Any = tree
+    kind: Any = type(first)
     if is_flat(first) and all(is_flat(other) and other.keys() == first.keys() for other in rest):
         mapped: Any = {name: function(leaf, *(other[name] for other in rest)) for name, leaf in first.items()}
+    elif isinstance(first, Tensor) and all(isinstance(other, Tensor) for other in rest):
+        mapped = function(first, *rest)
+    elif is_tuple(kind) and all(type(other) is kind and len(other) == len(first) for other in rest):
+        parts = [map_tree(function, *part) for part in zip(first, *rest)]
+        mapped = tuple(parts) if kind is tuple else kind._make(parts)
     else:
         mapped = tree_map(function, tree, *rest)
     return mapped  # type: ignore[no-any-return]

@@ -48,6 +48,8 @@ class OuterLoop:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.optimizer.step()
+        for leaf in self.leaves:
+            leaf.grad = None  # else it would be in memory beside the next one
 
     def moments(self) -> list[Tensor]:
         """The optimiser's own tensors, leaf by leaf; none before its first step."""

@@ -86,15 +86,20 @@ def problem_around(
     layers = layers_of(module, partial(forward, x=inputs), suite.head)
     if precision == "bf16":
         normalise_in_full(module)
-    initial = {name: weight.detach().clone() for name, weight in module.named_parameters() if weight.requires_grad}
+    initial = {name: weight.detach() for name, weight in module.named_parameters() if weight.requires_grad}
     device, dtype = next(iter(initial.values())).device, next(iter(initial.values())).dtype
-    per_thread = threading.local()  # weights are swapped in place: one module a thread
+    per_thread = threading.local()
     quick = quick_layers(device.type)  # as this thread says, for all of them
-    per_thread.module = FunctionalModule(quick(copy.deepcopy(module)))
+
+    def own() -> FunctionalModule:
+        """This thread's own, since weights are swapped in place; those that it was built with are in memory once."""
+        return FunctionalModule(quick(copy.deepcopy(module, {id(weight): weight for weight in module.parameters()})))
+
+    per_thread.module = own()
 
     def apply(params: Params, x: Tensor) -> Tensor:
         if not hasattr(per_thread, "module"):
-            per_thread.module = FunctionalModule(quick(copy.deepcopy(module)))
+            per_thread.module = own()
         if precision != "bf16":
             outputs: Tensor = per_thread.module(params, x)
             return outputs

@@ -16,7 +16,7 @@ from metabench.api.autodiff import grad
 from metabench.api.trees import flatten, map_tree
 from metabench.engine.blocks import build
 from metabench.engine.blocks.build import NoBlocksError, load_blocks
-from metabench.engine.blocks.function import Block, Settings
+from metabench.engine.blocks.function import Block, Chain, Settings
 from metabench.engine.blocks.fuse import fuse, running, weights_dtype
 from metabench.engine.learner import BatchedLearner, adapt_fully
 from metabench.engine.problem import build_problem
@@ -85,7 +85,7 @@ def test_derivatives_are_those_of_finite_differences(shape, stride, pool, slope,
     inputs = [each.detach().requires_grad_() for each in inputs]
 
     def block(x, w, gamma, beta):
-        return Block.apply(x, w, None, gamma, beta, Settings(stride, pool, 1e-3, slope), BLOCKS)[0]
+        return Block.apply(x, w, None, gamma, beta, Settings(stride, pool, 1e-3, slope), BLOCKS, Chain())[0]
 
     assert torch.autograd.gradcheck(block, inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(block, inputs, fast_mode=True)
@@ -134,6 +134,27 @@ def test_where_channels_fill_vectors_it_goes_by_tiles_and_is_the_same(height, wi
     plain, block, used = both(module, torch.randn(n, 2 * FILTERS, height, width))
     assert close(plain, block)
     assert used
+
+
+def test_kernels_of_one_pixel_and_weights_that_fill_no_cache():
+    """As in residual networks: a shortcut without an activation; so many weights that small images go by tiles."""
+    torch.manual_seed(0)
+    shortcut = [nn.Conv2d(5, 33 * FILTERS, 1), nn.BatchNorm2d(33 * FILTERS, track_running_stats=False)]
+    plain, block, used = both(nn.Sequential(*shortcut, *layers(33 * FILTERS, filters=256)), torch.randn(3, 5, 4, 5))
+    assert close(plain, block)
+    assert used
+
+
+def test_between_blocks_outputs_are_made_again_and_not_kept():
+    module = fuse(nn.Sequential(*layers(1, pool=True), *layers(FILTERS), nn.Identity(), *layers(FILTERS)).double())
+    with running(BLOCKS):
+        out = module(torch.randn(2, 1, 8, 8, dtype=torch.float64))
+    kept, node = [], out.grad_fn
+    while node is not None:
+        if hasattr(node, "settings"):
+            kept.append(node.saved_tensors[0].untyped_storage().nbytes() > 0)
+        node = node.next_functions[0][0]
+    assert kept == [True, False, True]  # after a layer of another kind its output is kept; and the input is
 
 
 def test_what_is_not_a_number_passes_through():
@@ -384,9 +405,8 @@ def test_the_record_says_what_ran():
     assert "strategy vectorised and" in bits("lines")
 
 
-def test_the_rule_looks_for_convolutions_that_fill_vectors_and_stay_in_the_cache():
+def test_the_rule_looks_for_convolutions_that_fill_vectors():
     one, wide = torch.zeros(16, 1, 3, 3), torch.zeros(512, 512, 3, 3)
-    assert weights_dtype({"a": one}) == torch.float32
-    assert weights_dtype({"a": one, "b": wide}) is None
+    assert weights_dtype({"a": one}) == weights_dtype({"a": one[:15], "b": wide}) == torch.float32
     assert weights_dtype({"a": one[:15], "b": torch.zeros(16, 16, 1, 1), "c": torch.zeros(16)}) is None
     assert (by_rule({"a": one}), by_rule({"a": one}, plain_layers=True)) == ("threaded", "vectorised")

@@ -1,17 +1,22 @@
-// Convolution 3x3, BatchNorm on the batch, ReLU (or leaky) and perhaps maximum pooling by 2 as one block: its value,
+// Convolution 3x3 or 1x1, BatchNorm on the batch, ReLU (or leaky) and perhaps maximum pooling by 2 as one block: its value,
 // its gradient and the gradient of its gradient. function.py calls these three, one thread a call; each takes its
 // tensors and sizes as one array of 64-bit words, in the order of its struct. A few images at a time go through all
 // that can be done with them, so that they stay in the cache.
 #include "normalise.h"
 
 struct Sizes {
-  long n, ih, iw, ic, h, w, c, stride, pool;
+  // kind: 1 where it is pooled, plus 2 where the kernel is 1x1, plus 4 where the last fields of the structs are given
+  long n, ih, iw, ic, h, w, c, stride, kind;
   Norm norm(double slope) const {
-    return {{(int)n, (int)ih, (int)iw, (int)ic, (int)h, (int)w, (int)c, (int)stride}, (int)pool, (T)slope};
+    const int kernel = kind & 2 ? 1 : 3;
+    return {{(int)n, (int)ih, (int)iw, (int)ic, (int)h, (int)w, (int)c, (int)stride, kernel}, (int)kind & 1, (T)slope};
   }
 };
 
-static int piece(const Norm& s) { return (int)std::clamp(98304 / s.row(), 1L, (long)s.n); }
+static int piece(const Norm& s) {
+  const long some = wide(s) && in_tiles(s) ? tiles_at_once(s) / count_tiles(s.images(1)) : 0;
+  return (int)std::clamp(std::max(98304 / s.row(), some), 1L, (long)s.n);
+}
 
 static const T* flipped(const Shape& s, const T* w) {  // ready for the gradient by the input
   T* to = workspace(FLIPPED, s.weights());
@@ -25,12 +30,15 @@ struct Forward {
   T *z, *out, *top;
   unsigned char* place;
   T *mean, *r;
+  T* own;  // what outputs are made again of: scale and shift by channel, and the slope
 };
 
 extern "C" void block_forward(const Forward* a, double epsilon, double slope) {
   Norm s = a->sizes.norm(slope);
   std::vector<double> mean(s.c), squares(s.c);
-  std::vector<T> scale(s.c), shift(s.c);
+  std::vector<T> unasked(2 * s.c + 1);
+  T *scale = a->sizes.kind & 4 ? a->own : unasked.data(), *shift = scale + s.c;
+  scale[2 * s.c] = s.slope;
   long seen = 0;
   const T* w = prepared(s, a->w, WEIGHTS);
   for (int b = 0, by = piece(s); b < s.n; b += by) {
@@ -43,8 +51,26 @@ extern "C" void block_forward(const Forward* a, double epsilon, double slope) {
     a->mean[j] = mean[j], a->r[j] = r;
     scale[j] = a->gamma[j] * r, shift[j] = a->beta[j] - a->gamma[j] * r * mean[j];
   }
-  BY_CHANNELS(activate, s, a->z, a->out, a->top, a->place, scale.data(), shift.data());
+  BY_CHANNELS(activate, s, a->z, a->out, a->top, a->place, scale, shift);
 }
+
+// The activation that a block makes again.
+static Before before(const Sizes& sizes, const T* own, const T* z, const T* top, const T* out, std::vector<T>& unit) {
+  const long c = sizes.c;
+  if (sizes.kind & 4) return {sizes.kind & 1 ? top : z, own, own + c};
+  unit.assign(2 * c, T(0)), std::fill_n(unit.begin(), c, T(1));
+  return {out, unit.data(), unit.data() + c};
+}
+
+// A block's input: x, or where `source` is given what it is an activation of.
+struct Input {
+  const T *x, *source;
+  Input(const Sizes& sizes, const T* x, const T* source) : x(x), source(sizes.kind & 4 ? source : nullptr) {}
+  const T* piece(const Shape& some, long first) const {
+    const T* at = x + first * some.input();
+    return source ? made_again({at, source, source + some.ic}, source[2 * some.ic], some) : at;
+  }
+};
 
 struct Backward {
   Sizes sizes;
@@ -52,6 +78,7 @@ struct Backward {
   const unsigned char* place;
   const T *z, *gamma, *mean, *r, *x, *w;
   T *dx, *dw, *dgamma, *dbeta;  // dx may be null
+  const T *own, *source;        // see Forward and Input
 };
 
 // Of `spread_slopes`, which makes z's gradient: that is quicker made again than kept.
@@ -72,7 +99,10 @@ extern "C" void block_backward(const Backward* a, double, double slope) {
   Norm s = a->sizes.norm(slope);
   const long c = s.c, out_row = (long)s.ph() * s.pw() * c;
   std::vector<double> s1(c), s2(c);
-  BY_CHANNELS(sum_slopes, s, a->g, a->out, s.pool ? a->top : a->z, s1.data(), s2.data());
+  std::vector<T> unit;
+  const Before y = before(a->sizes, a->own, a->z, a->top, a->out, unit);
+  const Input input(a->sizes, a->x, a->source);
+  BY_CHANNELS(sum_slopes, s, a->g, y, s.pool ? a->top : a->z, s1.data(), s2.data());
   for (long j = 0; j < c; j++) {
     a->dgamma[j] = (s2[j] - a->mean[j] * s1[j]) * a->r[j], a->dbeta[j] = s1[j];
   }
@@ -84,11 +114,11 @@ extern "C" void block_backward(const Backward* a, double, double slope) {
     const T* z = a->z + b * s.row();
     T* dz = workspace(SLOPES, by * s.row());
     const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
-    BY_CHANNELS(spread_slopes, some, a->g + b * out_row, a->out + b * out_row, place, z, dz, k.data());
+    BY_CHANNELS(spread_slopes, some, a->g + b * out_row, y.from(b * out_row), place, z, dz, k.data());
     if (a->gz)
       for (long i = 0, m = some.n * s.row(); i < m; i++) dz[i] += a->gz[b * s.row() + i];
     if (w) convolved(some, dz, w, nullptr, nullptr, a->dx + b * s.input(), true);
-    dw.add(some, a->x + b * s.input(), dz);
+    dw.add(some, input.piece(some, b), dz);
   }
   dw.finish();
 }
@@ -100,6 +130,7 @@ struct Second {
   const unsigned char* place;
   const T *z, *gamma, *mean, *r, *dgamma, *dbeta, *x, *w;
   T *of_z, *of_g, *of_gamma, *of_x, *of_w;  // of_x goes with uw, of_w with ux; else null
+  const T *own, *source, *top;              // see Forward and Input
 };
 
 extern "C" void block_second(const Second* a, double, double slope) {
@@ -107,13 +138,16 @@ extern "C" void block_second(const Second* a, double, double slope) {
   const long c = s.c;
   const double rows = (double)s.n * s.pixels();
   const long out_row = (long)s.ph() * s.pw() * c;
+  std::vector<T> unit;
+  const Before y = before(a->sizes, a->own, a->z, a->sizes.kind & 4 ? a->top : nullptr, a->out, unit);
+  const Input input(a->sizes, a->x, a->source);
   T* u = workspace(ALONG, s.n * s.row());  // along ux and uw, z moves so
   const T *w = prepared(s, a->w, WEIGHTS), *uw = prepared(s, a->uw, OTHER_WEIGHTS);
   std::vector<double> t(3 * c);
   std::vector<T> k(7 * c);
   for (int b = 0, by = piece(s); b < s.n; b += by) {
     Norm some = s.images(std::min(by, s.n - b));
-    const T *x = a->x + b * s.input(), *ux = a->ux ? a->ux + b * s.input() : nullptr;
+    const T *x = uw ? input.piece(some, b) : nullptr, *ux = a->ux ? a->ux + b * s.input() : nullptr;
     T* along = u + b * s.row();
     if (ux && uw)
       convolved(some, ux, w, x, uw, along, false);
@@ -124,7 +158,7 @@ extern "C" void block_second(const Second* a, double, double slope) {
     else
       memset(along, 0, sizeof(T) * some.n * s.row());
     const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
-    BY_CHANNELS(sum_second, some, along, a->z + b * s.row(), a->mean, a->g + b * out_row, a->out + b * out_row, place,
+    BY_CHANNELS(sum_second, some, along, a->z + b * s.row(), a->mean, a->g + b * out_row, y.from(b * out_row), place,
                 t.data());
   }
   for (long j = 0; j < c; j++) {
@@ -139,7 +173,7 @@ extern "C" void block_second(const Second* a, double, double slope) {
     k[4 * c + j] = gamma * r, k[5 * c + j] = g_xh * r;
     k[6 * c + j] = -gamma * r * m1 + (a->ubeta ? a->ubeta[j] : 0) - g_xh * r * mean;
   }
-  BY_CHANNELS(spread_second, s, u, a->z, a->g, a->out, a->place, a->of_z, a->of_g, k.data());
+  BY_CHANNELS(spread_second, s, u, a->z, a->g, y, a->place, a->of_z, a->of_g, k.data());
   if (!a->of_x && !a->of_w) return;
   const T* turned_uw = a->of_x ? flipped(s, a->uw) : nullptr;
   WeightGradient of_w(s, a->of_w);
@@ -148,7 +182,7 @@ extern "C" void block_second(const Second* a, double, double slope) {
     Norm some = s.images(std::min(by, s.n - b));
     T* dz = workspace(SLOPES, by * s.row());
     const unsigned char* place = s.pool ? a->place + b * out_row : nullptr;
-    BY_CHANNELS(spread_slopes, some, a->g + b * out_row, a->out + b * out_row, place, a->z + b * s.row(), dz,
+    BY_CHANNELS(spread_slopes, some, a->g + b * out_row, y.from(b * out_row), place, a->z + b * s.row(), dz,
                 again.data());
     if (a->of_x) convolved(some, dz, turned_uw, nullptr, nullptr, a->of_x + b * s.input(), true);
     if (a->of_w) of_w.add(some, a->ux + b * s.input(), dz);

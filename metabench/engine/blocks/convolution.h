@@ -1,4 +1,5 @@
-// Direct 3x3 convolutions with padding 1 and stride 1 or 2: images (n, h, w, c) in memory, weights (3, 3, in, out).
+// Direct convolutions, 3x3 with padding 1 and stride 1 or 2, or 1x1: images (n, h, w, c) in memory, weights
+// (3, 3, in, out) or (in, out).
 //
 // Output pixels are grouped by which taps fall inside the image (at most 9 groups), so that nothing is padded and no
 // patches are copied; a tile of some pixels x some vectors of channels stays in registers while all taps are added.
@@ -25,11 +26,11 @@ INLINE Vector load(const T* from) { return *(const Unaligned*)from; }
 INLINE void store(T* to, Vector value) { *(Unaligned*)to = value; }
 
 struct Shape {  // of a convolution's input (n, ih, iw, ic) and output (n, h, w, c)
-  int n, ih, iw, ic, h, w, c, stride;
+  int n, ih, iw, ic, h, w, c, stride, kernel;  // 3, with padding 1; or 1, with stride 1
   long pixels() const { return (long)h * w; }
   long row() const { return pixels() * c; }        // one output image
   long input() const { return (long)ih * iw * ic; }  // one input image
-  long weights() const { return 9L * ic * c; }
+  long weights() const { return (long)kernel * kernel * ic * c; }
 };
 
 // Coordinates of the output that meet the same taps: `taps` of them from `first` on, and where each begins to read.
@@ -39,11 +40,14 @@ struct Group {
 };
 
 // Along one axis. `flipped`: for the gradient by the input, the taps in the order in which `flip` packs them.
-static std::vector<Group> groups(int out, int in, int stride, bool flipped) {
+static std::vector<Group> groups(int out, int in, const Shape& s, bool flipped) {
   std::vector<Group> found;
+  const int stride = s.stride;
   for (int o = 0; o < out; o++) {
     int low, high, first;
-    if (!flipped) {
+    if (s.kernel == 1) {
+      low = o, high = o + 1, first = 0;
+    } else if (!flipped) {
       int begin = o * stride - 1;
       low = std::max(begin, 0), high = std::min(begin + 3, in), first = low - begin;
     } else if (stride == 1) {  // packed 2, 1, 0
@@ -152,7 +156,7 @@ static void convolve(const Shape& s, const T* x, const T* w, const T* x2, const 
   constexpr int BATCH = 96;
   const T* in[BATCH];
   T* to[BATCH];
-  auto across_rows = groups(h, ih, s.stride, flipped), across_columns = groups(wide, iw, s.stride, flipped);
+  auto across_rows = groups(h, ih, s, flipped), across_columns = groups(wide, iw, s, flipped);
   for (auto& rows : across_rows)
     for (auto& columns : across_columns) {
       Taps taps;
@@ -160,7 +164,7 @@ static void convolve(const Shape& s, const T* x, const T* w, const T* x2, const 
       for (int source = 0; source < (x2 ? 2 : 1) && columns.taps; source++)
         for (int k = 0; k < rows.taps; k++) {
           taps.offset[taps.count] = (source ? x2 - x : 0) + (long)k * iw * ic;
-          taps.weights[taps.count++] = (source ? w2 : w) + ((rows.first + k) * 3L + columns.first) * ic * c;
+          taps.weights[taps.count++] = (source ? w2 : w) + ((rows.first + k) * (long)s.kernel + columns.first) * ic * c;
         }
       int pixels = 0;
       auto flush = [&] {
@@ -220,14 +224,14 @@ static void outer_tiles(long rows, int pixels, const T* const* x, long row, cons
 static void add_weight_gradient(const Shape& s, const T* x, const T* z, T* to) {
   constexpr int BATCH = 64;
   const T *in[BATCH], *slope[BATCH];
-  auto across_rows = groups(s.h, s.ih, s.stride, false), across_columns = groups(s.w, s.iw, s.stride, false);
+  auto across_rows = groups(s.h, s.ih, s, false), across_columns = groups(s.w, s.iw, s, false);
   for (auto& rows : across_rows)
     for (auto& columns : across_columns) {
       int pixels = 0;
       long depth = (long)columns.taps * s.ic;
       auto flush = [&] {
         for (int k = 0; k < rows.taps; k++) {
-          T* at = to + ((rows.first + k) * 3L + columns.first) * s.ic * s.c;
+          T* at = to + ((rows.first + k) * (long)s.kernel + columns.first) * s.ic * s.c;
           long row = (long)k * s.iw * s.ic;
           across(
               s.c,
@@ -253,10 +257,11 @@ static void add_weight_gradient(const Shape& s, const T* x, const T* z, T* to) {
 static void flip(const Shape& s, const T* w, T* to) {
   const int orders[2][3] = {{2, 1, 0}, {2, 0, 1}};
   const int* order = orders[s.stride == 2];
-  for (int a = 0; a < 3; a++)
-    for (int b = 0; b < 3; b++) {
-      const T* from = w + (order[a] * 3L + order[b]) * s.ic * s.c;
-      T* at = to + (a * 3L + b) * s.ic * s.c;
+  for (int a = 0; a < s.kernel; a++)
+    for (int b = 0; b < s.kernel; b++) {
+      const long taken = s.kernel == 1 ? 0 : order[a] * 3L + order[b];
+      const T* from = w + taken * s.ic * s.c;
+      T* at = to + (a * (long)s.kernel + b) * s.ic * s.c;
       for (int first = 0; first < s.ic; first += 16)  // 16 x out of them are in the cache
         for (int o = 0; o < s.c; o++)
           for (int i = first; i < std::min(first + 16, s.ic); i++) at[(long)o * s.ic + i] = from[(long)i * s.c + o];

@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from metabench.api.trees import Tree, flatten
 from metabench.engine.blocks.build import NAMES, Blocks
-from metabench.engine.blocks.function import Block, Settings
+from metabench.engine.blocks.function import Block, Chain, Settings
 
 CURRENT: ContextVar[Blocks | None] = ContextVar("blocks", default=None)
 
@@ -36,6 +36,7 @@ class Run(NamedTuple):
     slope: float
     """Of the activation below zero; 1 where there is none."""
     pool: bool
+    kernel: int
 
     def settings(self, x: Tensor) -> Settings | None:
         """Of the block for such inputs; None where the layers must run themselves."""
@@ -47,7 +48,7 @@ class Run(NamedTuple):
             return None
         if conv.weight.dtype != x.dtype or n * height * width < 2 or (self.pool and min(height, width) < 2):
             return None
-        return Settings(self.stride, self.pool, norm.eps, self.slope)
+        return Settings(self.stride, self.pool, norm.eps, self.slope, self.kernel)
 
 
 class Fused(nn.Sequential):
@@ -62,24 +63,27 @@ class Fused(nn.Sequential):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         if self.plan is None:
             self.plan = list(runs(list(unnested(self))))
-        in_blocks = False
+        chain = None  # of blocks whose output is x
         for step in self.plan:
             settings = step.settings(x) if isinstance(step, Run) and x.dim() == 4 else None
             if isinstance(step, Run) and settings:
                 conv, norm, *_ = step.layers
                 tensors = (x, conv.weight, conv.bias, norm.weight, norm.bias)
-                x, _ = Block.apply(*tensors, settings, blocks)  # type: ignore[no-untyped-call]
-                in_blocks = blocks.used = True
+                before, between, chain = x, chain is not None, chain or Chain()
+                x, _ = Block.apply(*tensors, settings, blocks, chain)  # type: ignore[no-untyped-call]
+                blocks.used = True
+                if between:  # the graph holds it, and nobody reads it again
+                    before.untyped_storage().resize_(0)
                 continue
-            x, in_blocks = as_layers_leave_it(x, in_blocks), False
+            x, chain = as_layers_leave_it(x, chain), None
             for layer in step.layers if isinstance(step, Run) else (step,):
                 x = layer(x)
-        return as_layers_leave_it(x, in_blocks)
+        return as_layers_leave_it(x, chain)
 
 
-def as_layers_leave_it(x: Tensor, from_block: bool) -> Tensor:
+def as_layers_leave_it(x: Tensor, chain: Chain | None) -> Tensor:
     """A block's output in the usual order in memory: what follows may ask for a view."""
-    return x.contiguous() if from_block else x
+    return x.contiguous() if chain else x
 
 
 def suits(x: Tensor, blocks: Blocks) -> bool:
@@ -119,7 +123,7 @@ def runs(layers: list[nn.Module]) -> Iterator[Run | nn.Module]:
         pool = is_pool(after[0])
         count += pool
         conv: Any = layers[at]
-        yield Run(tuple(layers[at : at + count]), conv.stride[0], slope, pool)
+        yield Run(tuple(layers[at : at + count]), conv.stride[0], slope, pool, conv.kernel_size[0])
         at += count
 
 
@@ -130,12 +134,16 @@ def is_normalised_convolution(layers: list[Any]) -> bool:
     conv, norm = layers
     return (
         (type(conv), type(norm)) == (nn.Conv2d, nn.BatchNorm2d)
-        and (conv.kernel_size, conv.padding, conv.dilation, conv.groups) == ((3, 3), (1, 1), (1, 1), 1)
-        and conv.stride in ((1, 1), (2, 2))
+        and (conv.kernel_size, conv.padding, conv.stride) in KERNELS
+        and (conv.dilation, conv.groups) == ((1, 1), 1)
         and conv.padding_mode == "zeros"
         and norm.affine
         and not norm.track_running_stats
     )
+
+
+KERNELS = [((3, 3), (1, 1), (1, 1)), ((3, 3), (1, 1), (2, 2)), ((1, 1), (0, 0), (1, 1))]
+"""Kernel, padding and stride of the convolutions that a block has."""
 
 
 def is_rectifier(layer: Any) -> bool:
@@ -178,18 +186,14 @@ def fuse(module: nn.Module) -> nn.Module:
     return module
 
 
-LARGEST = 9 * 256 * 256
-"""Weights of one convolution beyond which they do not stay in a core's cache, and torch's kernels are as quick."""
-
-
 def weights_dtype(meta: Tree) -> torch.dtype | None:
     """The dtype of a model's convolutions if blocks are the quicker way for it; else None."""
-    kernels = [leaf for leaf in flatten(meta)[0] if is_kernel(leaf)]
-    if any(leaf.numel() > LARGEST for leaf in kernels):
-        return None
+    kernels = [leaf for leaf in flatten(meta)[0] if is_kernel(leaf) and leaf.shape[2:] == (3, 3)]
     return next((leaf.dtype for leaf in kernels if wide_enough(len(leaf), leaf.dtype)), None)
 
 
 def is_kernel(leaf: Tensor) -> bool:
     """Whether a leaf looks like the weights of a block's convolution, on a CPU."""
-    return leaf.dim() == 4 and leaf.shape[2:] == (3, 3) and leaf.dtype in NAMES and leaf.device.type == "cpu"
+    return (
+        leaf.dim() == 4 and leaf.shape[2:] in ((3, 3), (1, 1)) and leaf.dtype in NAMES and leaf.device.type == "cpu"
+    )

@@ -7,10 +7,10 @@
 #pragma once
 #include "convolution.h"
 
-constexpr int TILES = 48;  // at a time: their 16 matrices stay in the cache, and are whole rows of register tiles
+constexpr int TILES = 192;  // at a time at most
 constexpr long PAD = 64 / sizeof(T);  // between matrices: else they would fall on the same lines of the cache
 
-enum Space { FLIPPED, SLOPES, ALONG, WEIGHTS, OTHER_WEIGHTS, SUMS, SOME_TILES, SPACES };
+enum Space { INPUTS, FLIPPED, SLOPES, ALONG, WEIGHTS, OTHER_WEIGHTS, SUMS, SOME_TILES, SPACES };
 
 static T* workspace(Space which, size_t size) {  // freed with its thread
   static thread_local std::vector<T> kept[SPACES];
@@ -18,13 +18,20 @@ static T* workspace(Space which, size_t size) {  // freed with its thread
   return kept[which].data();
 }
 
+// Whether there are so many weights that they fill no cache: each shall meet many tiles when it is read.
+static bool wide(const Shape& s) { return (long)s.ic * s.c > 256 * 256; }
+
+// Tiles at a time, whole rows of register tiles: their 16 matrices stay in the cache, or one of them where it is wide.
+static int tiles_at_once(const Shape& s) { return wide(s) ? TILES : 48; }
+
 // Whether tiles are the quicker way: channels fill vectors, and not too much of the tiles lies outside.
 static bool in_tiles(const Shape& s) {
-  return s.stride == 1 && s.ic % LANES == 0 && s.c % LANES == 0 && std::min(s.h, s.w) >= 6;
+  return s.kernel == 3 && s.stride == 1 && s.ic % LANES == 0 && s.c % LANES == 0 &&
+         std::min(s.h, s.w) >= (wide(s) ? 4 : 6);
 }
 
 // The shape of the gradient by the input, as a convolution.
-static Shape turned(const Shape& s) { return {s.n, s.h, s.w, s.c, s.ih, s.iw, s.ic, s.stride}; }
+static Shape turned(const Shape& s) { return {s.n, s.h, s.w, s.c, s.ih, s.iw, s.ic, s.stride, s.kernel}; }
 
 // Calls each(number, image, row, column), the last two of the first output, for `count` tiles from `first` on.
 template <class Each>
@@ -41,9 +48,9 @@ INLINE void some_tiles(const Shape& s, long first, int count, Each each) {
 
 static long count_tiles(const Shape& s) { return (long)s.n * ((s.h + 1) / 2) * ((s.w + 1) / 2); }
 
-// B' d B of some tiles: 16 matrices (TILES, channels) of what the images x (n, h, w, channels) hold there.
+// B' d B of some tiles: 16 matrices (tiles, channels) of what the images x (n, h, w, channels) hold there.
 static void take_inputs(const Shape& s, const T* x, long first, int count, const T* zeros, T* to) {
-  const long plane = (long)TILES * s.ic + PAD;
+  const long plane = (long)tiles_at_once(s) * s.ic + PAD;
   some_tiles(s, first, count, [&](int p, long image, int row, int column) {
     const T* at[4][4];
     for (int i = 0; i < 4; i++)
@@ -73,7 +80,7 @@ static void take_inputs(const Shape& s, const T* x, long first, int count, const
 
 // A' m A of some tiles, into the outputs.
 static void give_outputs(const Shape& s, const T* from, long first, int count, T* out) {
-  const long plane = (long)TILES * s.c + PAD;
+  const long plane = (long)tiles_at_once(s) * s.c + PAD;
   some_tiles(s, first, count, [&](int p, long image, int row, int column) {
     T* at = out + ((image * s.h + row) * s.w + column) * s.c;
     const bool right = column + 1 < s.w, below = row + 1 < s.h;
@@ -96,9 +103,9 @@ static void give_outputs(const Shape& s, const T* from, long first, int count, T
   });
 }
 
-// A y A' of some tiles: 16 matrices (TILES, channels) of gradients by the outputs.
+// A y A' of some tiles: 16 matrices (tiles, channels) of gradients by the outputs.
 static void take_slopes(const Shape& s, const T* z, long first, int count, const T* zeros, T* to) {
-  const long plane = (long)TILES * s.c + PAD;
+  const long plane = (long)tiles_at_once(s) * s.c + PAD;
   some_tiles(s, first, count, [&](int p, long image, int row, int column) {
     const T* at = z + ((image * s.h + row) * s.w + column) * s.c;
     const bool right = column + 1 < s.w, below = row + 1 < s.h;
@@ -165,11 +172,12 @@ static void give_weights(const Shape& s, const T* from, T* w) {
 
 // out = the convolution of x with the weights that `take_weights` made u of, plus that of x2 where there is one.
 static void convolve_tiles(const Shape& s, const T* x, const T* u, const T* x2, const T* u2, T* out) {
-  const long inputs = 16 * (TILES * s.ic + PAD), outputs = 16 * (TILES * s.c + PAD), sources = x2 ? 2 : 1;
+  const long some = tiles_at_once(s), sources = x2 ? 2 : 1;
+  const long inputs = 16 * (some * s.ic + PAD), outputs = 16 * (some * s.c + PAD);
   T *v = workspace(SOME_TILES, sources * inputs + outputs), *m = v + sources * inputs;
   const std::vector<T> zeros(s.ic);
-  for (long first = 0, all = count_tiles(s); first < all; first += TILES) {
-    const int count = std::min((long)TILES, all - first);
+  for (long first = 0, all = count_tiles(s); first < all; first += some) {
+    const int count = std::min(some, all - first);
     take_inputs(s, x, first, count, zeros.data(), v);
     if (x2) take_inputs(s, x2, first, count, zeros.data(), v + inputs);
     for (int f = 0; f < 16; f++) {
@@ -186,11 +194,11 @@ static void convolve_tiles(const Shape& s, const T* x, const T* u, const T* x2, 
 
 // Adds to the 16 matrices of which `give_weights` makes the gradient by the weights: see add_weight_gradient.
 static void add_tile_gradient(const Shape& s, const T* x, const T* z, T* sums) {
-  const long inputs = 16 * (TILES * s.ic + PAD), outputs = 16 * (TILES * s.c + PAD);
+  const long some = tiles_at_once(s), inputs = 16 * (some * s.ic + PAD), outputs = 16 * (some * s.c + PAD);
   T *v = workspace(SOME_TILES, inputs + outputs), *slopes = v + inputs;
   const std::vector<T> zeros(std::max(s.ic, s.c));
-  for (long first = 0, all = count_tiles(s); first < all; first += TILES) {
-    const int count = std::min((long)TILES, all - first);
+  for (long first = 0, all = count_tiles(s); first < all; first += some) {
+    const int count = std::min(some, all - first);
     take_inputs(s, x, first, count, zeros.data(), v);
     take_slopes(s, z, first, count, zeros.data(), slopes);
     for (int f = 0; f < 16; f++) {

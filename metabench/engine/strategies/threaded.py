@@ -87,8 +87,9 @@ class Threaded(Strategy):
         laid_out = map_tree(self.layout, meta)
         results = self.each(lambda task: direction(laid_out, task, progress), tasks)
         total = next(results)
+        add: Callable[..., Tensor] = torch.add  # a sum of its own: the first result may be the direction's tensor
         for result in results:
-            total = map_tree(torch.add, total, result)
+            total, add = map_tree(add, total, result), torch.Tensor.add_
         count = leading_axis(tasks)
         loss, direction_mean = map_tree(lambda leaf: leaf / count, total)
         return loss, direction_mean
@@ -169,7 +170,7 @@ def channels_last(leaf: Tensor) -> Tensor:
 
 
 def for_blocks(leaf: Tensor) -> Tensor:
-    """Weights (o, i, 3, 3) in the order 3, 3, i, o in memory, images channels last, other leaves as they are."""
+    """Weights (o, i, k, k) in the order k, k, i, o in memory, images channels last, other leaves as they are."""
     if not is_kernel(leaf):
         return channels_last(leaf)
     out, into, _, width = leaf.shape

@@ -60,6 +60,7 @@ class Section:
 
     def split(self, columns: Sequence[Column]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The columns in which rows differ, and what is alike in all: heading and text."""
+        columns = [c for c in columns if c.name != "behind" or len(self.rows) > 1]  # a lone row is behind nobody
         seen = {c.name: {formatting.text(c, row) for row in self.rows} for c in columns if c.name not in ALWAYS}
         alike = {name: values for name, values in seen.items() if len(values) == 1 and len(self.rows) > 1}
         known = [(formatting.heading(c, self.metric), min(alike[c.name])) for c in columns if c.name in alike]
