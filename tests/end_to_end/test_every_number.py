@@ -469,7 +469,7 @@ def test_what_the_intervals_rest_on(seen):
     for suite in seen.suites:
         seeds, more = len(suite.final[suite.order[0]]), suite.shared.degrees
         said = (
-            f"Between seeds a difference has {seeds - 1} degrees of freedom of its own and "
+            f"Between seeds a difference has {seeds - 1} degree{'s' * (seeds > 2)} of freedom of its own and "
             f"{'over 100' if more > 100 else f'{more:.1f}'} that all pairs share (Smyth 2004)."
         )
         assert any(said in sentence for sentence in seen.reader.sentences[suite.name]) == bool(more)

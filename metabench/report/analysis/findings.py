@@ -101,9 +101,10 @@ def rests_on(members: Sequence[Configuration], prior: Prior) -> list[str]:
     seeds = [len(one.final.keys() & other.final.keys()) for one, other in combinations(members, 2)]
     own = sorted({count - 1 for count in seeds if count > 1})
     more = "over 100" if prior.degrees > 100 else f"{prior.degrees:.1f}"
+    few = f"{own[0]} to " if own[0] < own[-1] else ""
     return [
-        f"Between seeds a difference has {' to '.join(f'{n}' for n in dict.fromkeys((own[0], own[-1])))} "
-        f"degrees of freedom of its own and {more} that all pairs share (Smyth 2004)."
+        f"Between seeds a difference has {few}{formatting.count(own[-1], 'degree')} of freedom of its own and {more} "
+        "that all pairs share (Smyth 2004)."
     ]
 
 
