@@ -1,12 +1,12 @@
 """How often a nominal 95% interval over seeds and tasks holds the truth, in simulation where that is known.
 
-    python -m benchmarks.coverage          # half a minute; writes benchmarks/results/coverage.csv
+    python -m benchmarks.coverage          # some minutes; writes benchmarks/results/coverage.csv and families.csv
 
 Scores are mean + seed + task + error, as in `report.statistics.intervals`, whose code is what is measured. For
 normal effects the mean squares are independent and chi-squared, so these are drawn and not the scores, and what
 the mean's own chance adds is integrated: the figures are good to 0.1%. Other laws are drawn cell by cell. The
-report's interval stands beside Satterthwaite's, Banerjee's and the bootstrap over seeds and tasks. Of several
-algorithms, all intervals of how far each is behind the best shall hold at once.
+report's interval stands beside Satterthwaite's, Banerjee's and the bootstrap over seeds and tasks. How often all
+intervals of several algorithms hold at once is measured in `benchmarks.families`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import pandas as pd
 from scipy.special import stdtrit
 from scipy.stats import norm
 
+from benchmarks import families
 from metabench.report.statistics.intervals import Array, mean_squares, spread
-from metabench.report.statistics.simultaneous import limits
 
 SEEDS = (2, 3, 5, 10)
 TASKS = (20, 60, 600)
@@ -30,7 +30,7 @@ SHARES = (0.0, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.95, 1.0)
 """Of the variance of the mean, what the seeds' effects make."""
 ERRORS = (0.1, 1.0, 25.0)
 """Variance of a cell's own chance, in units of the variance between tasks."""
-OUT = Path(__file__).parent / "results" / "coverage.csv"
+OUT = Path(__file__).parent / "results"
 
 Halves = Callable[[Array, int, int], Array]
 """Mean squares [3, ...], seeds, tasks -> standardised half-widths [...]."""
@@ -163,37 +163,6 @@ def bootstrap(seeds: int, tasks: int, draws: int = 400, resamples: int = 400) ->
         yield row("normal", "bootstrap", seeds, tasks, share, 1.0, covered / draws)
 
 
-FAMILIES = {"equal": 0.0, "one ahead": 9.0, "close": 0.3}
-"""Of six algorithms, how far each is behind the one before, or the first, in standard errors of a difference."""
-
-
-def family(draws: int, seeds: int, tasks: int, count: int = 6) -> Iterator[dict[str, Any]]:
-    """How often all of `count` algorithms' intervals of how far each is behind the best hold, for normal effects.
-
-    Beside it, Dunnett's comparisons with whoever has the best mean, as if that had been known before.
-    """
-    rng = np.random.default_rng([seeds, tasks, count])
-    for (law, step), share in itertools.product(FAMILIES.items(), (0.03, 0.5, 0.95)):
-        seed, task, own = np.sqrt(effects(seeds, tasks, share, 1.0))
-        unit = np.sqrt(2 * (seed**2 / seeds + (task**2 + own**2 / seeds) / tasks))
-        true = -unit * step * (np.arange(count) if law == "close" else np.arange(count) > 0)
-        cells = true[:, None, None] + seed * rng.normal(size=(draws, count, seeds, 1))
-        cells = cells + task * rng.normal(size=(draws, count, 1, tasks))
-        cells += own * rng.normal(size=(draws, count, seeds, tasks))
-        halves = np.zeros((draws, count, count))
-        for a, b in itertools.combinations(range(count), 2):
-            variance, degrees = spread(mean_squares(cells[:, a] - cells[:, b]), seeds, tasks)
-            quantile = stdtrit(degrees, 0.5 + 0.95 ** (1 / (count - 1)) / 2)
-            halves[:, a, b] = halves[:, b, a] = quantile * np.sqrt(variance)
-        means = cells.mean((2, 3))
-        gains, leader = means[:, :, None] - means[:, None, :], means == means.max(1, keepdims=True)
-        low, high = limits(gains, halves, leader)
-        best, every = leader.argmax(1), np.arange(draws)
-        to_leader = np.abs(gains[every, :, best] - (true - true[best][:, None])) <= halves[every, :, best] + 1e-12
-        for method, held in (("report", (low <= true) & (true <= high)), ("Dunnett, best as seen", to_leader)):
-            yield row(f"six algorithms, {law}", method, seeds, tasks, share, 1.0, float(held.all(1).mean()))
-
-
 def measure(draws: int = 20_000) -> pd.DataFrame:
     """A row per law, method and design."""
     rows = [each for seeds, tasks in itertools.product(SEEDS, TASKS) for each in normal(draws, seeds, tasks)]
@@ -201,8 +170,6 @@ def measure(draws: int = 20_000) -> pd.DataFrame:
         rows += bootstrap(seeds, 60)
     for law, seeds in itertools.product(LAWS, SEEDS):
         rows += drawn(law, draws // 4, seeds, 100)
-    for seeds in SEEDS:
-        rows += family(draws // 10, seeds, 60)
     return pd.DataFrame(rows)
 
 
@@ -219,11 +186,15 @@ def table(frame: pd.DataFrame) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    frame = measure().round({"coverage": 2})
-    OUT.parent.mkdir(parents=True, exist_ok=True)
-    frame.to_csv(OUT, index=False, float_format="%.4g", lineterminator="\n")
-    print(table(frame))
-    print(f"written to {OUT}; the table is the one of docs/statistics.md")
+    OUT.mkdir(parents=True, exist_ok=True)
+    frames = {"coverage": measure().round({"coverage": 2}), "families": families.measure()}
+    for name, frame in frames.items():
+        frame.to_csv(OUT / f"{name}.csv", index=False, float_format="%.4g", lineterminator="\n")
+        print(f"{TABLES[name](frame)}\n")
+    print(f"written to {OUT}; the tables are those of docs/statistics.md")
+
+
+TABLES = {"coverage": table, "families": families.table}
 
 
 if __name__ == "__main__":

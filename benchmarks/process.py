@@ -14,7 +14,11 @@ from typing import Any
 from benchmarks.contenders import Entry
 from benchmarks.install import BENCH
 
-KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1)}
+KEEP_FREED_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str((1 << 31) - 1),
+    "MALLOC_ARENA_MAX": "1",
+}
 """What `metabench.engine.measure.keep_freed_memory` sets, for everybody: glibc reads it when a process starts."""
 
 

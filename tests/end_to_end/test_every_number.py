@@ -97,6 +97,7 @@ class Suite:
         self.metric, self.sign = any_record["metric"], 1 if any_record["higher_is_better"] else -1
         self.final: Cells = {algorithm: each[-1] for algorithm, each in self.steps.items()}
         self.order = sorted(self.final, key=lambda name: -self.sign * self.final[name].mean())
+        self.shared = shared(self)
 
     def score(self, value: float) -> str:
         return formatting.score(float(value), self.metric)
@@ -133,39 +134,94 @@ def parts(cells: np.ndarray) -> tuple[float, float, float]:
     )
 
 
-def width(squares: tuple[float, float, float], seeds: int, tasks: int) -> tuple[float, float]:
-    """Standard error of the grand mean, and its degrees of freedom."""
+class Shared(NamedTuple):
+    """What all pairs say of the variance of a pair's seeds: worth so many degrees of freedom."""
+
+    degrees: float = 0.0
+    variance: float = 0.0
+
+
+NOTHING = Shared()
+
+
+def shared(suite: Suite) -> Shared:
+    """Smyth (2004), by the moments of the logarithm of a gamma variable and by bisection."""
+    pairs = [suite.final[a].mean(1) - suite.final[b].mean(1) for a, b in itertools.combinations(suite.order, 2)]
+    variances, freedom, units = (
+        np.array([np.var(each, ddof=1) for each in pairs]),
+        len(pairs[0]) - 1,
+        len(suite.order),
+    )
+    if units < 3:
+        return Shared()
+    logs = np.log(np.maximum(variances, np.median(variances) / 1e5))
+    seen, chance = logs.var(ddof=1), stats.loggamma.var(freedom / 2)
+    limit = seen * (units - 1) / stats.chi2.ppf(0.1, units - 1)
+    few, many = (log_spread(max(each - chance, 1e-6)) for each in (limit, seen))
+    scale = logs.mean() - mean_log(freedom) + mean_log(many)
+    return Shared(few, math.exp(scale))
+
+
+def mean_log(degrees: float) -> float:
+    """Of a chi-squared variable over its degrees of freedom."""
+    return float(stats.loggamma.mean(degrees / 2) - math.log(degrees / 2))
+
+
+def log_spread(variance: float) -> float:
+    """The degrees of freedom for which log(chi-squared) has this variance."""
+    low, high = -12.0, 16.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if stats.loggamma.var(math.exp(middle) / 2) > variance else (low, middle)
+    return math.exp(low)
+
+
+def variances(squares: tuple[float, float, float], seeds: int, tasks: int, prior: Shared) -> tuple[float, ...]:
+    """Of the grand mean, by seeds and by tasks, and the degrees of freedom of either."""
     of_seed, of_task, rest = squares
-    total = of_seed + max(of_task - rest, 0)
-    u = of_seed / total if total else 1.0
-    return math.sqrt(total / seeds / tasks), 1 / (u / (seeds - 1) + (1 - u) / (tasks - 1))
+    known = prior.degrees + seeds - 1
+    seed = (prior.degrees * prior.variance + (seeds - 1) * of_seed / tasks) / known / seeds
+    return seed, max(of_task - rest, 0) / seeds / tasks, known, tasks - 1
 
 
-def interval(cells: np.ndarray) -> tuple[float, float, float]:
-    """Mean, half-width at 95%, and p of a mean of 0."""
-    error, degrees = width(parts(cells), *cells.shape)
-    p = 2 * stats.t.sf(abs(cells.mean()) / error, degrees) if error else 0.0
-    return cells.mean(), stats.t.ppf(0.975, degrees) * error, p
+def width(
+    squares: tuple[float, float, float], seeds: int, tasks: int, prior: Shared = NOTHING, comparisons: int = 1
+) -> tuple[float, float, float]:
+    """Half-width of the interval for the grand mean, standard error and degrees of freedom."""
+    seed, task, of_seeds, of_tasks = variances(squares, seeds, tasks, prior)
+    total = seed + task
+    u = seed / total if total else 1.0
+    degrees = 1 / (u / of_seeds + (1 - u) / of_tasks)
+    level = 0.95 ** (1 / comparisons)
+    near, far = (
+        math.hypot(
+            *(stats.t.ppf((1 + at) / 2, d) * math.sqrt(part) for part, d in ((seed, of_seeds), (task, of_tasks)))
+        )
+        for at in (0.95, level)
+    )
+    return stats.t.ppf(0.975, degrees) * math.sqrt(total) * (far / near if near else 1.0), math.sqrt(total), degrees
 
 
-def gap_to(suite: Suite, a: str, b: str, count: int) -> tuple[float, float, float]:
-    """What `a` gains over `b`, half the interval that holds with `count` - 1 others, and p at that."""
-    cells = suite.sign * (suite.final[a] - suite.final[b])
-    error, degrees = width(parts(cells), *cells.shape)
-    half = stats.t.ppf((1 + 0.95 ** (1 / count)) / 2, degrees) * error
-    return cells.mean(), half, 1 - (1 - interval(cells)[2]) ** count
+def interval(cells: np.ndarray) -> tuple[float, float]:
+    """Mean and half-width at 95%."""
+    return cells.mean(), width(parts(cells), *cells.shape)[0]
+
+
+def gap_to(suite: Suite, a: str, b: str) -> tuple[float, float]:
+    """What `a` gains over `b`, and half the interval that holds with those of all pairs."""
+    cells, pairs = suite.sign * (suite.final[a] - suite.final[b]), math.comb(len(suite.order), 2)
+    return cells.mean(), width(parts(cells), *cells.shape, suite.shared, pairs)[0]
 
 
 def behind(suite: Suite) -> dict[str, tuple[float, float, float]]:
     """Algorithm -> what it lacks to the best mean, and low and high of what it lacks to the best, whoever that is."""
-    rivals = len(suite.order) - 1
-    apart = {(a, b): gap_to(suite, a, b, rivals) for a, b in itertools.permutations(suite.order, 2)}
-    beaten = {a for (a, b), (gap, half, _) in apart.items() if gap + half < 0} - {suite.order[0]}
-    maybe = [name for name in suite.order if name not in beaten]
+    apart = {(a, b): gap_to(suite, a, b) for a, b in itertools.permutations(suite.order, 2)}
+    beaten = {a for (a, b), (gap, half) in apart.items() if gap + half < 0}
     found = {}
     for a in suite.order:
-        ends = [apart[a, b][:2] for b in maybe if b != a] + [(0.0, 0.0)] * (a in maybe)
-        low, high = min(gap - half for gap, half in ends), min(0.0, max(gap + half for gap, half in ends))
+        others = [b for b in suite.order if b != a]
+        high = min(0.0, *(sum(apart[a, b]) for b in others))
+        low = min(0.0, high, *(apart[a, b][0] - apart[a, b][1] for b in others if b not in beaten))
         lead = apart[a, suite.order[0]][0] if a != suite.order[0] else 0.0
         found[a] = (suite.sign * lead, *sorted((suite.sign * low, suite.sign * high)))
     return found
@@ -175,15 +231,15 @@ def close(suite: Suite) -> list[str]:
     return [name for name, (_, low, high) in behind(suite).items() if low <= 0 <= high and name != suite.order[0]]
 
 
-def needs(cells: np.ndarray, comparisons: int) -> tuple[float, str]:
+def needs(cells: np.ndarray, comparisons: int, prior: Shared) -> tuple[float, str]:
     """What this design finds 8 times in 10, and what would find the difference that was seen."""
     seeds, tasks = cells.shape
     of_seed, of_task, rest = parts(cells)
     seed, task = max(of_seed - rest, 0) / tasks, max(of_task - rest, 0) / seeds
 
     def finds(s: int, t: int) -> float:
-        error, degrees = width((t * seed + rest, s * task + rest, rest), s, t)
-        return (stats.t.ppf((1 + 0.95 ** (1 / comparisons)) / 2, degrees) + stats.t.ppf(0.8, degrees)) * error
+        half, error, degrees = width((t * seed + rest, s * task + rest, rest), s, t, prior, comparisons)
+        return half + stats.t.ppf(0.8, degrees) * error
 
     more = next((str(s) for s in range(2, 201) if finds(s, tasks) <= abs(cells.mean())), "more than 200")
     wider = f"more than {MOST_TASKS:,}"
@@ -195,7 +251,7 @@ def needs(cells: np.ndarray, comparisons: int) -> tuple[float, str]:
 def sentences(suite: Suite) -> list[str]:
     """What stands on the suite's card."""
     others, near, gaps = suite.order[1:], close(suite), behind(suite)
-    best = f"{suite.order[0]} ({formatting.with_interval(*interval(suite.final[suite.order[0]])[:2], suite.metric)})"
+    best = f"{suite.order[0]} ({formatting.with_interval(*interval(suite.final[suite.order[0]]), suite.metric)})"
     some, more = (near[:4], f"{len(near) - 4} more") if len(near) > 4 else (near[:-1], "".join(near[-1:]))
     listed = " and ".join(filter(None, (", ".join(some), more)))
     verb, unit = "is" if len(near) == 1 else "are", " points" * formatting.is_share(suite.metric)
@@ -231,7 +287,7 @@ def table(suite: Suite) -> tuple[list[list[str]], str]:
     gaps, rows = behind(suite), []
     for name in suite.order:
         first, seeds = suite.records[name][0], suite.final[name].shape[0]
-        budget, (mean, half, _) = first["trial"]["budget"], interval(suite.final[name])
+        budget, (mean, half) = first["trial"]["budget"], interval(suite.final[name])
         gap, *ends = gaps[name]
         shown, mark = formatting.behind(gap, tuple(ends), suite.metric), " ≈" * (name in close(suite))
         if name == suite.order[0]:
@@ -268,7 +324,7 @@ def figures(suite: Suite) -> dict[str, list[str]]:
         return moved + [f"{n} (not trained) at {score(plain[n].mean())}" for n in order if n not in trained]
 
     found = {
-        "Test score": [f"{n} {formatting.with_interval(*interval(final[n])[:2], suite.metric)}" for n in order],
+        "Test score": [f"{n} {formatting.with_interval(*interval(final[n]), suite.metric)}" for n in order],
         "Learning curves": ends(lambda n: f"{updates[n]:,.0f} updates"),
         "Score against training time": ends(lambda n: f"{formatting.amount(seconds[n])} s"),
         "Adaptation": [
@@ -285,8 +341,7 @@ def figures(suite: Suite) -> dict[str, list[str]]:
     ]
     found["Probability of improvement"] = []
     for n, cells in chances.items():
-        error, degrees = width(parts(cells), *cells.shape)
-        half = stats.t.ppf((1 + 0.95 ** (1 / len(others))) / 2, degrees) * error
+        half, *_ = width(parts(cells), *cells.shape, comparisons=len(others))
         mark = ", not separated" * bool(abs(cells.mean() - 0.5) <= half)
         found["Probability of improvement"].append(
             f"{n} {formatting.with_interval(cells.mean(), half, 'accuracy')}{mark}"
@@ -406,8 +461,18 @@ def test_the_matrix(seen):
     head, *rows = seen.reader.rows["answers", "All suites"]
     for at, suite in enumerate(sorted(seen.suites, key=lambda each: each.name)):
         assert head[1 + at].startswith(suite.name)
-        expected = {n: formatting.with_interval(*interval(suite.final[n])[:2], suite.metric) for n in suite.order}
+        expected = {n: formatting.with_interval(*interval(suite.final[n]), suite.metric) for n in suite.order}
         assert {row[0]: row[1 + at] for row in rows} == expected
+
+
+def test_what_the_intervals_rest_on(seen):
+    for suite in seen.suites:
+        seeds, more = len(suite.final[suite.order[0]]), suite.shared.degrees
+        said = (
+            f"Between seeds a difference has {seeds - 1} degree{'s' * (seeds > 2)} of freedom of its own and "
+            f"{'over 100' if more > 100 else f'{more:.1f}'} that all pairs share (Smyth 2004)."
+        )
+        assert any(said in sentence for sentence in seen.reader.sentences[suite.name]) == bool(more)
 
 
 def test_all_pairs(seen):
@@ -421,7 +486,7 @@ def test_all_pairs(seen):
                 shown = formatting.difference(gap, None, suite.metric).removesuffix(" points")
                 assert text == ("" if a == b else shown)
                 if a != b:
-                    gap, half, _ = gap_to(suite, a, b, math.comb(len(suite.order), 2))
+                    gap, half = gap_to(suite, a, b)
                     significant += abs(gap) > half
     assert seen.text.count('class="significant"') == significant
 
@@ -432,7 +497,7 @@ def test_what_is_not_separated(seen):
         expected = []
         for name in close(suite):
             cells = suite.final[name] - suite.final[suite.order[0]]
-            smallest, needed = needs(cells, len(suite.order) - 1)
+            smallest, needed = needs(cells, math.comb(len(suite.order), 2), suite.shared)
             share, (gap, *ends) = formatting.is_share(suite.metric), behind(suite)[name]
             seen = f"{100 * smallest:.3g} points" if share else formatting.decimal(smallest)
             expected.append([name, formatting.behind(gap, tuple(ends), suite.metric), seen, needed])

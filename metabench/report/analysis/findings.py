@@ -6,7 +6,9 @@ is not equality, so a row says what this design could have found.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 from metabench.report import formatting
@@ -14,7 +16,8 @@ from metabench.report.analysis.pairs import MIN_SUITES, contests, over_suites, t
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import power
 from metabench.report.statistics.intervals import paired
-from metabench.report.statistics.simultaneous import ALPHA, Behind
+from metabench.report.statistics.moderation import Prior
+from metabench.report.statistics.simultaneous import ALPHA, Behind, seed_prior
 
 MAX_LISTED = 4
 """Algorithms that a sentence names before it counts the rest."""
@@ -29,22 +32,26 @@ class Findings(NamedTuple):
     """Sentences: who leads, who is not separated, and where there are too few seeds to say."""
     open: tuple[dict[str, str], ...]
     """A row for each that is not separated from the best: what this design finds, and what it would take."""
+    basis: tuple[str, ...] = ()
+    """What the intervals of the differences rest on."""
 
 
 def findings(groups: Sequence[Configuration]) -> Findings:
     """Of one suite, under each of its protocols; nothing where there are no two algorithms to compare."""
     several = contests(groups)
-    decided, undecided = [], []
+    decided, undecided, basis = [], [], []
     for (_, protocol), members in several.items():
         behind = to_best(members)
         lead = headline(members, behind)
         decided += [f"{protocol.capitalize()}: {lead}" if len(several) > 1 else lead, *scarce(members)]
+        prior = seed_prior([group.final for group in members])
+        basis += rests_on(members, prior)
         undecided += [
-            needed(members[0], group, found, len(members) - 1)
+            needed(members[0], group, found, Design(math.comb(len(members), 2), prior))
             for group, found in zip(members[1:], behind[1:])
             if not found.separated
         ]
-    return Findings(tuple(decided), tuple(undecided))
+    return Findings(tuple(decided), tuple(undecided), tuple(dict.fromkeys(basis)))
 
 
 def headline(members: Sequence[Configuration], behind: Sequence[Behind]) -> str:
@@ -79,7 +86,29 @@ def scarce(members: Sequence[Configuration]) -> list[str]:
     return []
 
 
-def needed(best: Configuration, group: Configuration, found: Behind, family: int) -> dict[str, str]:
+class Design(NamedTuple):
+    """What an interval depends on beside its own scores."""
+
+    family: int
+    """Pairs that are compared at once."""
+    prior: Prior
+
+
+def rests_on(members: Sequence[Configuration], prior: Prior) -> list[str]:
+    """How many degrees of freedom the seeds give a difference, where all pairs share theirs."""
+    if not prior.degrees:
+        return []
+    seeds = [len(one.final.keys() & other.final.keys()) for one, other in combinations(members, 2)]
+    own = sorted({count - 1 for count in seeds if count > 1})
+    more = "over 100" if prior.degrees > 100 else f"{prior.degrees:.1f}"
+    few = f"{own[0]} to " if own[0] < own[-1] else ""
+    return [
+        f"Between seeds a difference has {few}{formatting.count(own[-1], 'degree')} of freedom of its own and {more} "
+        "that all pairs share (Smyth 2004)."
+    ]
+
+
+def needed(best: Configuration, group: Configuration, found: Behind, design: Design) -> dict[str, str]:
     """How small a difference this design finds, and how many seeds or tasks would find the one that was seen."""
     seen = formatting.behind(found.mean, (found.low, found.high), group.metric)
     row = {"algorithm": group.algorithm, "behind": seen, "p": f"{found.p:.2g}", "finds": "–", "would take": "–"}
@@ -87,10 +116,11 @@ def needed(best: Configuration, group: Configuration, found: Behind, family: int
     parts = power.components(cells) if cells is not None else None
     if cells is None or parts is None:
         return row
-    (seeds, tasks), gap, alpha = cells.shape, found.mean, 1 - (1 - ALPHA) ** (1 / family)
-    row["finds"] = size(power.detectable(parts, seeds, tasks, alpha), group.metric)
+    (seeds, tasks), gap, alpha = cells.shape, found.mean, 1 - (1 - ALPHA) ** (1 / design.family)
+    row["finds"] = size(power.detectable(parts, seeds, tasks, alpha, design.prior), group.metric)
     if gap:
-        more, wider = power.seeds_needed(parts, gap, tasks, alpha), power.tasks_needed(parts, gap, seeds, alpha)
+        more = power.seeds_needed(parts, gap, tasks, alpha, design.prior)
+        wider = power.tasks_needed(parts, gap, seeds, alpha, design.prior)
         row["would take"] = (
             f"{more or f'more than {power.MAX_SEEDS}'} seeds, or "
             + (f"{wider:,}" if wider else f"more than {power.MAX_TASKS:,}") + " tasks"

@@ -1,9 +1,9 @@
 """Algorithms on the same seeds and the same test tasks: what lies between any two, whether it is significant; ranks.
 
-Every statement about a pair is a mean over cells (seed, task): of the difference of the two scores, or of 1
-where the first is better, 0 where it is worse and one half where they tie. So one interval serves them all,
-that of `statistics`, which takes seeds and tasks for random. Several comparisons share one error rate: those with the
-best are one family, all pairs another (`statistics.simultaneous`).
+Every statement about a pair is a mean over cells (seed, task): of the difference of the two scores, or of 1 where
+the first is better, 0 where it is worse and one half where they tie. So one interval serves them all, that of
+`statistics`, which takes seeds and tasks for random. All pairs of a suite and protocol share one error rate, and
+who is separated from the best follows from them (`statistics.simultaneous`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -19,8 +18,8 @@ from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration
 from metabench.report.statistics import comparisons
 from metabench.report.statistics.comparisons import Ranking, ranking, signed_ranks
-from metabench.report.statistics.intervals import Interval, difference, paired, stack
-from metabench.report.statistics.simultaneous import Behind, behind_best, corrected, corrected_p
+from metabench.report.statistics.intervals import Interval, paired, stack
+from metabench.report.statistics.simultaneous import Behind, behind_best, corrected, corrected_p, pairwise
 
 MIN_SUITES = 6
 """Of which the most extreme outcome of Wilcoxon's test has p < 0.05: 2 / 2^6 = 0.03."""
@@ -91,16 +90,16 @@ def best_first(groups: Iterable[Configuration]) -> list[Configuration]:
 
 def all_pairs(members: Sequence[Configuration]) -> list[Pair]:
     """Every two of a comparison group, the better one first; one family."""
-    couples = list(combinations(members, 2))
-    gaps = [difference(first.final, second.final) for first, second in couples]
+    found = pairwise([group.final for group in members])
+    couples = {(a, b): (members[a], members[b]) for a, b in found}
     return [
-        Pair(first, second, corrected(gap, len(couples)), gap.p, len(couples), improvement(first, second))
-        for (first, second), gap in zip(couples, gaps)
+        Pair(*couples[pair], corrected(gap, len(found)), gap.p, len(found), improvement(*couples[pair]))
+        for pair, gap in found.items()
     ]
 
 
 def to_best(members: Sequence[Configuration]) -> list[Behind]:
-    """For each of a comparison group, how far it is behind the best; one family."""
+    """For each of a comparison group, how far it is behind the best."""
     return behind_best([group.final for group in members], higher_is_better=members[0].higher_is_better)
 
 

@@ -83,6 +83,8 @@ def pair_rows(groups: Sequence[Configuration]) -> Iterator[dict[str, Any]]:
                 "pairs": pair.family, "significant": pair.significant, **columns("first_better", pair.better),
                 "bootstrap_low": low, "bootstrap_high": high,
                 "cohens_d": cohens_d(stack(pair.first.final), stack(pair.second.final)),
+                "degrees_of_freedom": pair.difference.degrees,
+                "seed_degrees": pair.difference.parts[0][1] if len(pair.difference.parts) > 1 else None,
             }  # fmt: skip
 
 

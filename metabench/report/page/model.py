@@ -60,6 +60,7 @@ class Section:
 
     def split(self, columns: Sequence[Column]) -> tuple[list[Column], list[tuple[str, str]]]:
         """The columns in which rows differ, and what is alike in all: heading and text."""
+        columns = [c for c in columns if c.name != "behind" or len(self.rows) > 1]  # a lone row is behind nobody
         seen = {c.name: {formatting.text(c, row) for row in self.rows} for c in columns if c.name not in ALWAYS}
         alike = {name: values for name, values in seen.items() if len(values) == 1 and len(self.rows) > 1}
         known = [(formatting.heading(c, self.metric), min(alike[c.name])) for c in columns if c.name in alike]
@@ -162,7 +163,8 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
     found = findings.findings(job.groups)
     return Section(
         job.suite, job.slug, cards.card(groups, found) if job.groups else None, found.open, versus,
-        metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures, tuple(notes),
+        metric, "↑" if any(group.higher_is_better for group in groups) else "↓", rows, legend, pictures,
+        (*notes, *found.basis),
     )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ READING = (
     ("Interval", "Mean ± half of its 95% interval over seeds and test tasks (two-way random effects; "
      "docs/statistics.md has its coverage)."),
     ("Behind the best", "The paired difference to the best mean, and the 95% interval of how far it is behind the "
-     "best, whichever that is; all intervals of a suite hold at once. ≈, not separated: it includes 0."),
+     "best, whichever that is; all intervals of a suite hold at once. ≈, not separated: it includes 0, for no other "
+     "is significantly better. Three algorithms or more share what their pairs show of the seeds’ variance (Smyth "
+     "2004, doi:10.2202/1544-6115.1027)."),
     ("Seed SD", "The standard deviation of the seeds’ mean scores."),
     ("Transductive", "A prediction may use the other query points through BatchNorm; where it says no, each query "
      "point is predicted with the support set alone."),

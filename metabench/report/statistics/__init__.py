@@ -17,13 +17,22 @@ from metabench.report.statistics.bootstrap import over_tasks
 from metabench.report.statistics.comparisons import Ranking, holm, probability_of_improvement, ranking, signed_ranks
 from metabench.report.statistics.effects import cohens_d
 from metabench.report.statistics.intervals import Interval, difference, interval, paired, stack
+from metabench.report.statistics.moderation import Prior
 from metabench.report.statistics.power import Components, components, detectable, seeds_needed, tasks_needed
-from metabench.report.statistics.simultaneous import Behind, behind_best, corrected, corrected_p
+from metabench.report.statistics.simultaneous import (
+    Behind,
+    behind_best,
+    corrected,
+    corrected_p,
+    pairwise,
+    seed_prior,
+)
 
 __all__ = [
     "Behind",
     "Components",
     "Interval",
+    "Prior",
     "Ranking",
     "behind_best",
     "cohens_d",
@@ -38,9 +47,11 @@ __all__ = [
     "optimality_gap",
     "over_tasks",
     "paired",
+    "pairwise",
     "probability_of_improvement",
     "profile",
     "ranking",
+    "seed_prior",
     "seeds_needed",
     "signed_ranks",
     "stack",

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
-from metabench.report.statistics.intervals import Array, mean_squares, spread
+from metabench.report.statistics.intervals import Array, halves, mean_squares, spread
+from metabench.report.statistics.moderation import NO_PRIOR, Prior
 
 POWER = 0.8
 MAX_SEEDS, MAX_TASKS = 200, 10_000
@@ -46,8 +47,10 @@ def components(cells: Array) -> Components | None:
     )
 
 
-def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -> float:
+def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05, prior: Prior = NO_PRIOR) -> float:
     """The smallest true difference that `seeds` x `tasks` find with probability POWER at level `alpha`.
+
+    `prior` is what other pairs say of the seeds (`simultaneous.seed_prior`).
 
     Examples:
         >>> parts = Components(seed=0.0, task=0.01, error=0.01)
@@ -61,29 +64,33 @@ def detectable(parts: Components, seeds: int, tasks: int, alpha: float = 0.05) -
             parts.error,
         ]
     )
-    variance, degrees = spread(expected, seeds, tasks)
-    reach = student.ppf(1 - alpha / 2, degrees) + student.ppf(POWER, degrees)
-    return float(reach) * math.sqrt(float(variance))
+    variance, degrees = spread(expected, seeds, tasks, prior)
+    half, _ = halves(expected, seeds, tasks, prior, 1 - alpha)
+    return float(half) + float(stdtrit(degrees, POWER)) * math.sqrt(float(variance))
 
 
-def seeds_needed(parts: Components, difference: float, tasks: int, alpha: float = 0.05) -> int | None:
+def seeds_needed(
+    parts: Components, difference: float, tasks: int, alpha: float = 0.05, prior: Prior = NO_PRIOR
+) -> int | None:
     """The fewest seeds, with as many tasks as now, that would find a true `difference`.
 
     Examples:
         >>> seeds_needed(Components(seed=0.01, task=0.0, error=0.0), 0.1, tasks=100)
         10
     """
-    return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha) <= abs(difference), MAX_SEEDS)
+    return fewest(lambda seeds: detectable(parts, seeds, tasks, alpha, prior) <= abs(difference), MAX_SEEDS)
 
 
-def tasks_needed(parts: Components, difference: float, seeds: int, alpha: float = 0.05) -> int | None:
+def tasks_needed(
+    parts: Components, difference: float, seeds: int, alpha: float = 0.05, prior: Prior = NO_PRIOR
+) -> int | None:
     """The same for tasks, with as many seeds as now; None where no number of tasks would do.
 
     Examples:
         >>> tasks_needed(Components(seed=0.0, task=0.01, error=0.01), 0.032, seeds=5)
         102
     """
-    return fewest(lambda tasks: detectable(parts, seeds, tasks, alpha) <= abs(difference), MAX_TASKS)
+    return fewest(lambda tasks: detectable(parts, seeds, tasks, alpha, prior) <= abs(difference), MAX_TASKS)
 
 
 def fewest(suffices: Callable[[int], bool], most: int) -> int | None:

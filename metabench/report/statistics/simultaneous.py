@@ -1,13 +1,15 @@
 """Many comparisons with one error rate: the interval that is shown is the one that the verdict comes from.
 
 With `m` comparisons each interval is at the level 0.95 ** (1 / m), and so all of them hold at once in at least 95%
-of all repetitions, however they depend on each other (Sidak, JASA 62, 1967). Dunnett's multivariate t would be a
-little narrower, but wants a correlation that three seeds do not show.
+of all repetitions, however they depend on each other (Sidak, JASA 62, 1967).
 
-Who is best is seen from the same scores, so the comparison is with the best *whichever that is* (Hsu, Annals of
-Statistics 9, 1981; Edwards & Hsu, JASA 78, 1983). Compared with the truly best the other k - 1 are a family of
-k - 1; it is among those that nothing beats in its own family; so the interval of each reaches over all of these. No
-algorithm is better than the best: it ends at 0, and does so for every algorithm that may be the best itself.
+All pairs of the algorithms of a suite are one family, and who is behind the best follows from it: nobody is better
+than the best, so what one lacks to any other, it lacks to the best at least. An algorithm that is significantly
+worse than some other is separated from the best, whoever that is; the others may be the best themselves (Hsu,
+Annals of Statistics 9, 1981; Edwards & Hsu, JASA 78, 1983, who compare with the best alone: then one algorithm
+whose seeds differ wildly, and that may therefore be the best, leaves nobody separated).
+
+What seeds show of the variance of one pair is shared with all (`moderation`).
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metabench.report.statistics.intervals import Array, Interval, difference
+from metabench.report.statistics.intervals import Array, Interval, difference, paired
+from metabench.report.statistics.moderation import Prior, shared_prior
 
 ALPHA = 0.05
 """How often a whole family of comparisons may be wrong anywhere."""
@@ -46,6 +50,37 @@ def corrected_p(p: float, comparisons: int) -> float:
         0.01
     """
     return -math.expm1(comparisons * math.log1p(-p)) if p < 1 else 1.0
+
+
+def seed_prior(scores: Sequence[Scores]) -> Prior:
+    """What all pairs of algorithms say of how the means of a pair's seeds vary; nothing below three algorithms.
+
+    Examples:
+        >>> noise = np.random.default_rng(0).normal(size=(4, 3, 100))
+        >>> f"{seed_prior([dict(enumerate(each)) for each in noise]).degrees:.1f}"
+        '1.2'
+        >>> seed_prior([dict(enumerate(each)) for each in noise[:2]]).degrees
+        0.0
+    """
+    cells = {(a, b): paired(scores[a], scores[b]) for a, b in combinations(range(len(scores)), 2)}
+    crossed = {pair: each for pair, each in cells.items() if each is not None and min(each.shape) > 1}
+    variances = np.array([each.mean(1).var(ddof=1) for each in crossed.values()])
+    degrees = np.array([len(each) - 1 for each in crossed.values()])
+    return shared_prior(variances, degrees, len({name for pair in crossed for name in pair}))
+
+
+def pairwise(scores: Sequence[Scores]) -> dict[tuple[int, int], Interval]:
+    """(first, second) -> first - second of every two, with what all show of the seeds; not yet `corrected`.
+
+    Examples:
+        >>> noise = np.random.default_rng(0).normal(size=(3, 4, 100))
+        >>> one, other, third = (dict(enumerate(level + each)) for level, each in zip((0, 0.1, 2), noise))
+        >>> [pair for pair, found in pairwise([one, other, third]).items() if not found.includes_zero]
+        [(0, 2), (1, 2)]
+    """
+    prior = seed_prior(scores)
+    pairs = combinations(range(len(scores)), 2)
+    return {(a, b): difference(scores[a], scores[b], prior=prior) for a, b in pairs}
 
 
 @dataclass(frozen=True)
@@ -77,18 +112,15 @@ def behind_best(scores: Sequence[Scores], *, higher_is_better: bool) -> list[Beh
     """
     sign, count = 1.0 if higher_is_better else -1.0, len(scores)
     gains, halves, values = np.zeros((count, count)), np.zeros((count, count)), np.ones((count, count))
-    for a in range(count):
-        for b in range(a):
-            found = difference(scores[a], scores[b])
-            gains[a, b], gains[b, a] = sign * found.mean, -sign * found.mean
-            halves[a, b] = halves[b, a] = corrected(found, count - 1).half
-            values[(a, b) if gains[a, b] < 0 else (b, a)] = corrected_p(found.p, count - 1)
+    found = pairwise(scores)
+    for (a, b), alone in found.items():
+        gains[a, b], gains[b, a] = sign * alone.mean, -sign * alone.mean
+        halves[a, b] = halves[b, a] = corrected(alone, len(found)).half
+        values[(a, b) if gains[a, b] < 0 else (b, a)] = corrected_p(alone.p, len(found))
     means = [np.mean([cells.mean() for cells in each.values()]) for each in scores]
     leader = np.arange(count) == int(np.argmax(sign * np.array(means)))
     low, high = limits(gains, halves, leader)
-    least = np.where(leader, 1.0, values.min(1))  # the level at which each is no longer a candidate for the best
-    others = np.where(np.eye(count, dtype=bool), 0.0, np.minimum(values, least))
-    ps = np.where(leader, 1.0, np.maximum(values.min(1), others.max(1)))
+    ps = np.where(leader, 1.0, values.min(1))
     behind = [(sign * gains[a, leader].item(), *sorted((sign * low[a], sign * high[a])), ps[a]) for a in range(count)]
     return [Behind(*(float(value) + 0.0 for value in each)) for each in behind]
 
@@ -96,10 +128,9 @@ def behind_best(scores: Sequence[Scores], *, higher_is_better: bool) -> list[Beh
 def limits(gains: Array, halves: Array, leader: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Low and high [..., k] of what each gains over the best, from `gains` of row over column [..., k, k].
 
-    `leader` [..., k] is true for the one with the best mean, which is a candidate whatever chance says.
+    `leader` [..., k] is true for the one with the best mean, which may be the best whatever chance says.
     """
-    beaten = np.any(gains + halves < 0, axis=-1)
-    candidate = np.logical_or(~beaten, leader)[..., None, :]
+    high = np.where(leader, 0.0, np.minimum((gains + halves).min(-1), 0.0))
+    candidate = (high == 0)[..., None, :]
     low = np.where(candidate, gains - halves, np.inf).min(-1)
-    high = np.where(candidate, gains + halves, -np.inf).max(-1)
-    return np.minimum(low, 0.0), np.minimum(high, 0.0)
+    return np.minimum(low, high), high
