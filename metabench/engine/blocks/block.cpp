@@ -5,7 +5,7 @@
 #include "normalise.h"
 
 struct Sizes {
-  // kind: 1 where it is pooled, plus 2 where the kernel is 1x1, plus 4 where the last fields of the structs are given
+  // kind: 1 where it is pooled, plus 2 where the kernel is 1x1
   long n, ih, iw, ic, h, w, c, stride, kind;
   Norm norm(double slope) const {
     const int kernel = kind & 2 ? 1 : 3;
@@ -36,8 +36,7 @@ struct Forward {
 extern "C" void block_forward(const Forward* a, double epsilon, double slope) {
   Norm s = a->sizes.norm(slope);
   std::vector<double> mean(s.c), squares(s.c);
-  std::vector<T> unasked(2 * s.c + 1);
-  T *scale = a->sizes.kind & 4 ? a->own : unasked.data(), *shift = scale + s.c;
+  T *scale = a->own, *shift = scale + s.c;
   scale[2 * s.c] = s.slope;
   long seen = 0;
   const T* w = prepared(s, a->w, WEIGHTS);
@@ -54,18 +53,12 @@ extern "C" void block_forward(const Forward* a, double epsilon, double slope) {
   BY_CHANNELS(activate, s, a->z, a->out, a->top, a->place, scale, shift);
 }
 
-// The activation that a block makes again.
-static Before before(const Sizes& sizes, const T* own, const T* z, const T* top, const T* out, std::vector<T>& unit) {
-  const long c = sizes.c;
-  if (sizes.kind & 4) return {sizes.kind & 1 ? top : z, own, own + c};
-  unit.assign(2 * c, T(0)), std::fill_n(unit.begin(), c, T(1));
-  return {out, unit.data(), unit.data() + c};
-}
+// The activation that a block makes again: of what was pooled, or of the convolution.
+static Before before(const Norm& s, const T* own, const T* z, const T* top) { return {s.pool ? top : z, own, own + s.c}; }
 
 // A block's input: x, or where `source` is given what it is an activation of.
 struct Input {
   const T *x, *source;
-  Input(const Sizes& sizes, const T* x, const T* source) : x(x), source(sizes.kind & 4 ? source : nullptr) {}
   const T* piece(const Shape& some, long first) const {
     const T* at = x + first * some.input();
     return source ? made_again({at, source, source + some.ic}, source[2 * some.ic], some) : at;
@@ -74,7 +67,7 @@ struct Input {
 
 struct Backward {
   Sizes sizes;
-  const T *g, *gz, *out, *top;  // gz: a gradient by z that comes from elsewhere, or null
+  const T *g, *gz, *top;  // gz: a gradient by z that comes from elsewhere, or null
   const unsigned char* place;
   const T *z, *gamma, *mean, *r, *x, *w;
   T *dx, *dw, *dgamma, *dbeta;  // dx may be null
@@ -99,9 +92,8 @@ extern "C" void block_backward(const Backward* a, double, double slope) {
   Norm s = a->sizes.norm(slope);
   const long c = s.c, out_row = (long)s.ph() * s.pw() * c;
   std::vector<double> s1(c), s2(c);
-  std::vector<T> unit;
-  const Before y = before(a->sizes, a->own, a->z, a->top, a->out, unit);
-  const Input input(a->sizes, a->x, a->source);
+  const Before y = before(s, a->own, a->z, a->top);
+  const Input input{a->x, a->source};
   BY_CHANNELS(sum_slopes, s, a->g, y, s.pool ? a->top : a->z, s1.data(), s2.data());
   for (long j = 0; j < c; j++) {
     a->dgamma[j] = (s2[j] - a->mean[j] * s1[j]) * a->r[j], a->dbeta[j] = s1[j];
@@ -126,7 +118,7 @@ extern "C" void block_backward(const Backward* a, double, double slope) {
 struct Second {
   Sizes sizes;
   const T *ux, *uw, *ugamma, *ubeta;  // cotangents of dx, dw, dgamma, dbeta: any may be null
-  const T *g, *out;
+  const T* g;
   const unsigned char* place;
   const T *z, *gamma, *mean, *r, *dgamma, *dbeta, *x, *w;
   T *of_z, *of_g, *of_gamma, *of_x, *of_w;  // of_x goes with uw, of_w with ux; else null
@@ -138,9 +130,8 @@ extern "C" void block_second(const Second* a, double, double slope) {
   const long c = s.c;
   const double rows = (double)s.n * s.pixels();
   const long out_row = (long)s.ph() * s.pw() * c;
-  std::vector<T> unit;
-  const Before y = before(a->sizes, a->own, a->z, a->sizes.kind & 4 ? a->top : nullptr, a->out, unit);
-  const Input input(a->sizes, a->x, a->source);
+  const Before y = before(s, a->own, a->z, a->top);
+  const Input input{a->x, a->source};
   T* u = workspace(ALONG, s.n * s.row());  // along ux and uw, z moves so
   const T *w = prepared(s, a->w, WEIGHTS), *uw = prepared(s, a->uw, OTHER_WEIGHTS);
   std::vector<double> t(3 * c);

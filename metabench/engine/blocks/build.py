@@ -22,7 +22,7 @@ from torch import Tensor
 from metabench.errors import one_line
 from metabench.records.files import cache_dir
 
-SOURCES = ("block.cpp", "normalise.h", "winograd.h", "convolution.h")
+SOURCES = ("block.cpp", "normalise.h", "winograd.h", "convolution.h", "shapes.h")
 LEVELS = {"AVX512": "x86-64-v4", "AVX2": "x86-64-v3"}
 """By what torch finds the CPU capable of (ATEN_CPU_CAPABILITY is heeded): the level to compile for."""
 FLAGS = "-O3 -std=c++17 -shared -fPIC -fno-math-errno -fno-trapping-math -fno-signed-zeros -mprefer-vector-width=512"

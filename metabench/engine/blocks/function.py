@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     @property
     def kind(self) -> int:
         """As the library has it."""
-        return self.pool + 2 * (self.kernel == 1) + 4
+        return self.pool + 2 * (self.kernel == 1)
 
 
 class Source(NamedTuple):
@@ -116,7 +116,7 @@ class Slopes(Function):
         of_x = image((n, i, ih, iw), z.dtype) if ctx.of_input and uw is not None else None
         of_w = kernel((o, i, *w.shape[:2]), z.dtype) if ux is not None else None
         call(
-            ctx, "second", nhwc(ux), hwio(uw), flat(ugamma), flat(ubeta), g, None, place, z, gamma, mean, r,
+            ctx, "second", nhwc(ux), hwio(uw), flat(ugamma), flat(ubeta), g, place, z, gamma, mean, r,
             dgamma, dbeta, x, w, of_z, of_g, of_gamma, of_x, of_w, own, source, top,
         )  # fmt: skip
         return of_g, of_x, of_w, of_gamma, of_z, None, None
@@ -130,7 +130,7 @@ def slopes(
     n, ih, iw, i, _, _, o, *_ = ctx.sizes
     dx = image((n, i, ih, iw), z.dtype) if ctx.needs_input_grad[0] else None
     dw, dgamma, dbeta = kernel((o, i, *w.shape[:2]), z.dtype), torch.empty_like(gamma), torch.empty_like(gamma)
-    call(ctx, "backward", g, flat(gz), None, top, place, z, gamma, mean, r, x, w, dx, dw, dgamma, dbeta, own, source)
+    call(ctx, "backward", g, flat(gz), top, place, z, gamma, mean, r, x, w, dx, dw, dgamma, dbeta, own, source)
     return dx, dw, dgamma, dbeta
 
 
