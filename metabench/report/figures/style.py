@@ -30,8 +30,8 @@ MARKERS, SIGNS = "osD^vPX<>*", "●■◆▲▼✚✖◀▶★"
 MARK = "mark-"
 """What the gid of an algorithm's mark begins with."""
 SALT = 8838421
-"""With it no two algorithms share a color in what is committed, those of the quick run are far from each other and none of
-them grey, and no two of ours have both color and marker alike."""
+"""With it no two algorithms share a color in what is committed, those of the quick run are far from each other and
+none of them grey, and no two of ours have both color and marker alike."""
 MAX_STRONG, FIRST = 8, 5
 """Algorithms up to which all are drawn strong; how many of the best are beyond that."""
 
