@@ -198,7 +198,7 @@ def main(arguments: Sequence[str]) -> None:
     ids = {trial.id for trial in trials}
     records = {record.trial.id: record for record in merged.records if record.trial.id in ids}
     found: Any = pd.DataFrame(rows(collect(records.values(), merged.roots), trials, records, code), columns=COLUMNS)
-    found.to_csv(CSV, index=False, float_format="%.4g")
+    found.to_csv(CSV, index=False, float_format="%.6g")
     shown = table(read_scores())
     page = with_costs(PAGE.read_text("utf-8"))
     before, _, rest = page.partition(BEGIN)

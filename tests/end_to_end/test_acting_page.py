@@ -53,14 +53,9 @@ def test_estimators(estimator):
 def test_the_published_protocol():
     for algorithm in ("maml", "maml-trpo"):
         expected = means("papers-navigation", algorithm=algorithm)
-        start = f"| `{algorithm}`, "
-        holds(
-            next(line for line in PAGE.splitlines() if line.startswith(start)).partition("|")[2].partition("|")[2],
-            expected,
-        )
-        row = next(
-            line for line in README.splitlines() if line.startswith("| [2D navigation]") and f"`{algorithm}`" in line
-        )
+        (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{algorithm}`, "))
+        holds(row.split("|", 2)[2], expected)
+        (row,) = (line for line in README.splitlines() if "[2D navigation]" in line and f"`{algorithm}`" in line)
         holds(row.split("|")[3], expected)
 
 

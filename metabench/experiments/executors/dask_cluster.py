@@ -19,7 +19,7 @@ from distributed.utils import silence_logging_cmgr
 from metabench.errors import UserError, attempt
 from metabench.experiments.executors.dask_worker import sees
 from metabench.processes import hidden_main
-from metabench.records.provenance import version_of as installed
+from metabench.records.provenance import version_of
 
 log = logging.getLogger(__name__)
 PACKAGES = ("metabench", "torch", "learn2learn")
@@ -94,7 +94,7 @@ def refuse_other_scheduler(client: Client, scheduler: str) -> None:
         theirs = client.run_on_scheduler(importlib.metadata.version, "metabench")
     except importlib.metadata.PackageNotFoundError:
         theirs = ""
-    if theirs != installed("metabench"):
+    if theirs != version_of("metabench"):
         raise UserError(differs(f"scheduler {scheduler}", "metabench", theirs) + REMEDY)
 
 
@@ -169,7 +169,7 @@ class WorkerPool:
         for package in PACKAGES:
             for address, answer in self.ask(addresses, importlib.metadata.version, package).items():
                 theirs = "" if isinstance(answer, importlib.metadata.PackageNotFoundError) else answer
-                if isinstance(theirs, str) and theirs != installed(package):
+                if isinstance(theirs, str) and theirs != version_of(package):
                     faults.setdefault(address, differs(f"worker {address}", package, theirs))
         return faults
 
@@ -188,5 +188,5 @@ def minor(version: str) -> list[str]:
 
 def differs(who: str, package: str, theirs: str, mine: str | None = None) -> str:
     """The complaint about a version."""
-    mine = installed(package) if mine is None else mine
+    mine = version_of(package) if mine is None else mine
     return f"The Dask {who} has {package} {theirs or '(none)'}, the driver has {mine or '(none)'}."
