@@ -38,7 +38,7 @@ def with_interval(value: float | None, half: float | None, metric: str, unit: st
         return "–"
     write = writer(half, metric)
     margin = f" ± {write(half)}" if known(half) else ""
-    return f"{write(value)}{margin}" + unit * is_share(metric)
+    return minus(f"{write(value)}{margin}") + unit * is_share(metric)
 
 
 def difference(value: float | None, half: float | None, metric: str) -> str:
@@ -53,7 +53,12 @@ def behind(value: float | None, ends: tuple[float, float], metric: str) -> str:
     if not known(value):
         return "–"
     write = writer((ends[1] - ends[0]) / 2, metric)
-    return "{} [{}, {}]".format(*(write(each).replace("-", "−") for each in (value, *ends)))
+    return "{} [{}, {}]".format(*(minus(write(each)) for each in (value, *ends)))
+
+
+def minus(text: str) -> str:
+    """Numbers with the sign that axes have too; in a power of ten it stays."""
+    return re.sub(r"(?<!e)-", "−", text)
 
 
 def writer(half: float | None, metric: str) -> Callable[[float], str]:
@@ -108,6 +113,12 @@ def known(value: float | None) -> TypeGuard[float]:
 def count(number: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def span(numbers: Sequence[int]) -> str:
+    """`1,000`, or `20 to 1,000`: from the least to the greatest."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -103,6 +103,16 @@ def test_a_card_says_of_the_suite_what_is_not_its_default(tmp_path):
     assert task == "5-way 1-shot, model=conv, filters=16, 7 updates of 16 tasks, 2 test tasks"
 
 
+@pytest.mark.parametrize(
+    ("others", "said"), [("b", "10 to 20 updates of 5 to 16 tasks"), ("bc", "10 updates of 16 tasks")]
+)
+def test_the_budget_is_that_of_most_or_from_the_least_to_the_greatest(tmp_path, others, said):
+    store.write(tmp_path, made("a", [0.2, 0.5], [0.2, 0.4, 0.5], batch=5))
+    for name in others:
+        store.write(tmp_path, made(name, [0.2, 0.5], [0.2, 0.5]))
+    assert f", {said}, " in f", {card_of(tmp_path).task}"
+
+
 @pytest.mark.parametrize(("load", "cores", "said"), [((0.2, 9.0), 2, True), ((0.2, 2.1), 2, False), (None, 2, False)])
 def test_trials_beside_other_work_are_said(load, cores, said):
     records = [builders.record(builders.trial(), provenance=Provenance(load=load, cores=cores))]

@@ -40,14 +40,18 @@ def card(groups: Sequence[Configuration], found: Findings) -> Card:
 
 
 def task(groups: Sequence[Configuration]) -> str:
-    """`5-way 1-shot, model=conv, 250 updates of 16 tasks, 600 test tasks`: of the suite what is not its default."""
+    """`5-way 1-shot, model=conv, 250 updates of 16 tasks, 600 test tasks`: of the suite what is not its default.
+
+    The budget is that of most configurations, or from the least to the greatest."""
     trial, usual = groups[0].records[0].trial, groups[0].records[0].provenance.defaults.suite
     known = trial.settings("suite")
     known = {n: v for n, v in known.items() if n in TOLD or n.removeprefix("suite.") not in usual}
     sizes = [f"{text(known.pop(name))}-{word}" for name, word in SIZES.items() if name in known]
     budgets = [(b.updates, b.meta_batch_size) for group in groups for b in [group.records[0].trial.budget]]
-    updates, batch = max(budgets, key=budgets.count)
-    budget = f"{updates:,} updates of {formatting.count(batch, 'task')}"
+    usual_budget = max(budgets, key=budgets.count)
+    alike = [usual_budget] if 2 * budgets.count(usual_budget) > len(budgets) else budgets
+    updates, batch = (formatting.span(values) for values in zip(*alike))
+    budget = f"{updates} updates of {batch} task{'s' * (batch != '1')}"
     parts = (" ".join(sizes), pairs(known) if known else "", budget, f"{trial.budget.test_tasks:,} test tasks")
     return ", ".join(filter(None, parts))
 

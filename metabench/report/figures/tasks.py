@@ -120,7 +120,7 @@ def compared(best: Configuration, rival: Configuration, mine: Array, others: Arr
     better = (mine > others if best.higher_is_better else mine < others).mean()
     related = ""
     if len(mine) > 2 and mine.std() > 0 and others.std() > 0:
-        related = f", correlation {np.corrcoef(mine, others)[0, 1]:.2f}".replace("-", "−")
+        related = formatting.minus(f", correlation {np.corrcoef(mine, others)[0, 1]:.2f}")
     return f"{best.algorithm} scores better than {rival.algorithm} on {better:.0%} of {len(mine):,} tasks{related}"
 
 

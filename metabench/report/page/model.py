@@ -171,8 +171,7 @@ def section(job: Job, groups: Sequence[Configuration], table: pd.DataFrame, pict
 def headline(records: Sequence[Record], groups: Sequence[Configuration]) -> str:
     """How much was run, in one line."""
     good = len({record.trial.id for group in groups for record in group.scored_records})
-    tasks = sorted({record.trial.budget.test_tasks for record in records})
-    of_tasks = f"{tasks[0]:,}" if len(tasks) == 1 else f"{tasks[0]:,} to {tasks[-1]:,}"
+    of_tasks = formatting.span([record.trial.budget.test_tasks for record in records])
     seeds = formatting.count(len({record.trial.seed for record in records}), "seed")
     algorithms = formatting.count(len({group.algorithm for group in groups}), "algorithm")
     of_suites = formatting.count(len({group.suite for group in groups}), "suite")
