@@ -241,8 +241,8 @@ def test_limits_hold_on_a_cluster_of_our_own(place, tmp_path):
 
 
 def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch, caplog):
-    real = dask_cluster.installed
-    monkeypatch.setattr(dask_cluster, "installed", lambda name: "1.0" if name == "torch" else real(name))
+    real = dask_cluster.version_of
+    monkeypatch.setattr(dask_cluster, "version_of", lambda name: "1.0" if name == "torch" else real(name))
     wait_for(lambda: len(machines.client.nthreads()) >= 1)
     complaint = (
         rf"^The Dask worker tcp://127\.0\.0\.1:\d+ has torch {re.escape(real('torch'))}, the driver has 1\.0\."
@@ -258,7 +258,7 @@ def test_a_worker_with_other_versions_is_refused(machines, tmp_path, monkeypatch
 
 
 def test_a_scheduler_with_another_metabench_is_refused(machines, monkeypatch):
-    monkeypatch.setattr(dask_cluster, "installed", lambda name: "2.0")
+    monkeypatch.setattr(dask_cluster, "version_of", lambda name: "2.0")
     with pytest.raises(UserError, match=r"^The Dask scheduler tcp://HOST has metabench \S+, the driver has 2\.0\."):
         dask_cluster.refuse_other_scheduler(machines.client, "tcp://HOST")
 

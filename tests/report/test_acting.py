@@ -49,7 +49,7 @@ def test_a_learning_curve_counts_the_steps_of_environments(tmp_path):
     (line,) = figure.axes[0].lines
     assert line.get_xdata() == pytest.approx([0.0, 0.1, 0.2])  # millions: 0, 50 and 100 updates
     assert line.get_ydata() == pytest.approx([-39.5, -19.5, -9.5])
-    assert words == "walker at -9.500 after 0.20 million"
+    assert words == "walker at −9.500 after 0.20 million"
 
 
 def test_where_there_are_no_environments_there_is_no_such_figure(tmp_path):
