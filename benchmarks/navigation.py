@@ -5,6 +5,7 @@ python -m benchmarks.navigation --threads 2    # wall time instead, on as many t
 
 20 tasks, 20 + 20 trajectories of 100 steps, MLP 100-100. Both sides roll 20 trajectories out at a time, have the same
 noise, baseline and surrogate (`reinforce`, as learn2learn has it), and directions are compared before they are timed.
+Threads run torch's kernels for the loop by hand, and chunks of tasks for metabench, as in its trials.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="wall time on N threads")
     parser.add_argument("--updates", type=int, default=7, metavar="N", help="timed updates each")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads or 1)
+    torch.set_num_threads(1)
     keep_freed_memory()
     suite = navigation(estimator="reinforce", discount=DISCOUNT)
     problem = build_problem(suite, 0)
@@ -104,8 +105,10 @@ def main() -> None:
     clock = time.perf_counter if given.threads else time.process_time
     calls = {"by hand, learn2learn": lambda: peer.update(tasks), "metabench": lambda: learner.update(tasks, 0.0)}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    kernels = dict(zip(calls, (given.threads or 1, 1), strict=True))
     for number in range(given.updates + 1):
         for name, call in calls.items():
+            torch.set_num_threads(kernels[name])
             began = clock()
             call()
             if number:
