@@ -527,12 +527,12 @@ def test_figures(seen):
 def test_all_trials(seen):
     text, suites = seen.text, seen.suites
     found = re.search(r'<script type="application/json" id="trials-data">(.*?)</script>', text, re.DOTALL)
-    trials = {each["id"]: each for each in json.loads(html.unescape(found[1]))["trials"]}
+    trials = {each["cells"][0]: each for each in json.loads(html.unescape(found[1]))["trials"]}
     records = [record for suite in suites for each in suite.records.values() for record in each]
     assert len(trials) == len(records)
     for record in records:
         trial, name = record["trial"], f"{record['trial']['suite']}-{record['trial']['algorithm']}-s"
-        (shown,) = [each for each in trials.values() if each["id"].startswith(f"{name}{trial['seed']}-")]
+        (shown,) = [each for each in trials.values() if each["cells"][0].startswith(f"{name}{trial['seed']}-")]
         score = judged(record["tests"])["score"]
         assert shown["cells"][1:6] == [
             trial["algorithm"], trial["suite"], trial["seed"], "ok",

@@ -380,22 +380,27 @@ def test_a_figure_is_added_by_its_file_alone(known, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "width"), [("sans", 4.8), ("serif", 3.4)])
-def test_a_style_is_a_font_and_a_width_and_letters_are_shared(known, name, width):
+def test_a_style_is_a_font_and_a_width_and_what_figures_share_is_written_once(known, name, width):
     looks = style.looks(group.algorithm for group in known)
-    job = catalogue.Job("toys", "toys", known, looks, (), style.STYLES[name])
+    job = catalogue.Job("toys", "toys", known, looks, ("svg",), style.STYLES[name])
     picture = catalogue.picture(kind("scores"), job)
     assert f'width="{72 * width:g}pt"'.encode() in picture.content["svg"]
-    letters: dict[str, str] = {}
-    element = inline_svg.element(picture.content["svg"], "f1", 'with "quotes" & <', picture.titles, letters)
+    assert style.STYLES[name].font.replace(" ", "").encode() in picture.content["svg"], "in a file letters are drawn"
+    shared = inline_svg.Shared()
+    element = inline_svg.element(picture.drawing, "f1", 'with "quotes" & <', picture.titles, shared)
+    once = str(shared.element())
+    assert inline_svg.element(picture.drawing, "f1", 'with "quotes" & <', picture.titles, shared) == element
+    assert shared.element() == once
     found = fromstring(element)
+    assert {group.algorithm for group in known} <= {text.text for text in found.iter("text")}
+    assert ("serif" in once) == (name == "serif")
     assert found.get("aria-label") == 'with "quotes" & <'
-    assert all(font.startswith(style.STYLES[name].font.replace(" ", "")) for font in letters)
-    shapes = {fromstring(shape).get("id") for shape in letters.values()}
+    shapes = {path.get("id") for path in fromstring(once).iter("path")}
     own = {each.get("id") for each in found.iter() if each.get("id")}
     used = {each.get("href").removeprefix("#") for each in found.iter("use")}
     assert used <= own | shapes
     assert all(each.startswith("f1-") for each in own)
-    assert not {style.INK, style.GRID} & {word.strip(";") for word in element.split()}
+    assert not any(color in element + once for color in (style.INK, style.GRID))
     points = [each.text for each in found.iter("title") if "accuracy" in (each.text or "")]
     assert len(points) == (2 + 3) * len(known), "of each algorithm the seeds, the mean and the ends of its interval"
     assert all(re.fullmatch(r"accuracy [\d.]+%", point) for point in points), "a row is no value"
@@ -419,7 +424,7 @@ def test_convergence_is_drawn_where_norms_are_known():
 def test_what_xml_has_no_place_for_ends_no_page():
     figure = Figure()
     figure.subplots().set_title("a\x01b\ufffe & <")
-    assert "</svg>" in inline_svg.element(encoding.encoded(figure, "svg"), "f1", "words", {}, {})
+    assert "</svg>" in inline_svg.element(encoding.drawing(figure), "f1", "words", {}, inline_svg.Shared())
 
 
 def test_pixels_know_how_many_are_an_inch():

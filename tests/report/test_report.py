@@ -377,7 +377,7 @@ def test_a_report_of_eighteen_algorithms_is_short(tmp_path, monkeypatch):
     def drawn(job: catalogue.Job) -> tuple[catalogue.Picture, ...]:
         return tuple(
             catalogue.Picture(
-                f"{job.slug}-{kind.name}", kind.section, kind.title, kind.caption, "", "", {"svg": b""}, {}
+                f"{job.slug}-{kind.name}", kind.section, kind.title, kind.caption, "", "", {"svg": b""}, b"", {}
             )
             for kind in kinds
         )

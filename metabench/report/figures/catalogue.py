@@ -39,7 +39,9 @@ class Picture:
     alternative: str
     """As much of it as an alternative text has room for."""
     content: dict[str, bytes]
-    """By format."""
+    """Files by format."""
+    drawing: bytes
+    """What the page shows: SVG whose letters are the reader's."""
     titles: tooltips.Titles
 
     def _repr_svg_(self) -> str:
@@ -69,7 +71,7 @@ class Job(NamedTuple):
     groups: Sequence[Configuration]
     looks: Looks
     formats: tuple[str, ...] = tuple(encoding.FORMATS)
-    """Those that are wanted as files; the page needs svg besides."""
+    """Those that are wanted as files."""
     dress: style.Dress = style.STYLES["sans"]
     others: Sequence[Configuration] = ()
     """Scored configurations of other suites, for what is trained on one suite and tested on another."""
@@ -120,5 +122,6 @@ def picture(kind: Kind, job: Job) -> Picture | None:
         titles = tooltips.tag(figure, list(job.looks))
         encoding.fixed(figure)
         alternative = f"{kind.title} on {job.suite}: {brief(words)}"
-        content = {form: encoding.encoded(figure, form) for form in dict.fromkeys(("svg", *job.formats))}
-    return Picture(file, kind.section, kind.title, kind.caption, words, alternative, content, titles)
+        content = {form: encoding.encoded(figure, form) for form in job.formats}
+        drawing = encoding.drawing(figure)
+    return Picture(file, kind.section, kind.title, kind.caption, words, alternative, content, drawing, titles)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -37,3 +38,9 @@ def encoded(figure: Figure, form: str) -> bytes:
         palette = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         palette.save(small, "PNG", optimize=True, dpi=image.info["dpi"])
     return small.getvalue()
+
+
+def drawing(figure: Figure) -> bytes:
+    """SVG for a page: text as text, to be found, copied and read by whoever looks at it."""
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        return encoded(figure, "svg")

@@ -61,7 +61,7 @@ def violin(axes: Axes, height: int, scores: Array, look: Look, *, opened: bool) 
         frame = pd.DataFrame({"score": scores, "row": height})
         sns.violinplot(
             frame, x="score", y="row", ax=axes, orient="h", native_scale=True, cut=0, inner=None, width=0.75,
-            **look.ink, saturation=1, linewidth=0.8, linecolor=look.color, gridsize=80,
+            **look.ink, saturation=1, linewidth=0.8, linecolor=look.color, gridsize=50,
             fill=not opened, alpha=None if opened else 0.45,
         )  # fmt: skip
     low, middle, high = np.quantile(scores, QUARTERS) if len(scores) else (math.nan,) * 3

@@ -21,7 +21,7 @@ Titles = dict[str, list[str]]
 """By id of a mark: a name for the whole, then one for each of its points, if they are known one by one."""
 
 
-MAX_NAMED = 120
+MAX_NAMED = 60
 """Points in a figure above which each says its values alone, without the names of the axes."""
 
 

@@ -18,6 +18,7 @@ class Versus(NamedTuple):
     """All pairs under one protocol: a row of `cells` an algorithm, what it has more than that of the column."""
 
     title: str
+    unit: str
     names: tuple[str, ...]
     cells: tuple[tuple[tuple[str, str, bool], ...], ...]
     """The difference, its interval in words, whether it is significant."""
@@ -26,14 +27,16 @@ class Versus(NamedTuple):
 def against(title: str, members: Sequence[Configuration]) -> Versus:
     """Every two algorithms of a comparison group."""
     names, metric = tuple(group.algorithm for group in members), members[0].metric
+    unit = " points" if formatting.is_share(metric) else ""
     known: dict[tuple[str, str], tuple[str, str, bool]] = {}
     for pair in all_pairs(members):
         first, second, gap = pair.first.algorithm, pair.second.algorithm, pair.difference
         for a, b, seen in ((first, second, gap), (second, first, gap.flipped())):
-            alone, whole = (formatting.difference(seen.mean, half, metric) for half in (None, seen.half))
-            words = f"{a} minus {b}: {whole}, p = {pair.adjusted:.2g}"
-            known[a, b] = (alone.removesuffix(" points"), words, pair.significant)
-    return Versus(title, names, tuple(tuple(known.get((a, b), ("", "", False)) for b in names) for a in names))
+            alone, whole = (
+                formatting.difference(seen.mean, half, metric).removesuffix(unit) for half in (None, seen.half)
+            )
+            known[a, b] = (alone, f"{whole}, p = {pair.adjusted:.2g}", pair.significant)
+    return Versus(title, unit and f", in{unit}", names, tuple(tuple(known.get((a, b), ("", "", False)) for b in names) for a in names))
 
 
 def matrix(table: pd.DataFrame) -> Rows:

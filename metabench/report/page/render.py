@@ -14,7 +14,7 @@ from markupsafe import Markup
 from metabench.records.columns import PUBLISHED, of_trials, shown_in
 from metabench.report import formatting
 from metabench.report.figures.catalogue import Picture
-from metabench.report.page import inline_svg, latex
+from metabench.report.page import inline_svg, latex, trial_details
 from metabench.report.page.model import ALWAYS, Page
 from metabench.report.published import shown
 
@@ -44,25 +44,32 @@ def html(page: Page) -> str:
     prefixes = {picture.file: f"f{number}" for number, picture in enumerate(pictures)}
     environment = templates(autoescape=True)
 
-    letters: dict[str, str] = {}
+    shared = inline_svg.Shared()
 
     def element(picture: Picture) -> str:
         prefix = prefixes[picture.file]
-        return inline_svg.element(picture.content["svg"], prefix, picture.alternative, picture.titles, letters)
+        return inline_svg.element(picture.drawing, prefix, picture.alternative, picture.titles, shared)
 
     environment.filters["inline"] = lambda picture: Markup(element(picture))
     environment.filters["deflated"] = lambda picture: base64.b64encode(
         zlib.compress(element(picture).encode(), 9)
     ).decode()
     script = '"use strict";\n' + "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    environment.filters["digits"] = digits
     return environment.get_template("index.html.j2").render(
         page=page,
         style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        letters=lambda: Markup("\n".join(letters[name] for name in sorted(letters))),
+        shared=lambda: Markup(shared.element()),
         trials=Markup(page.trials),
     )
+
+
+def digits(value: float | None) -> str:
+    """What a cell is sorted by; nothing for what is not known."""
+    near = trial_details.rounded(value)
+    return "" if near is None else f"{near}"
 
 
 def markdown(page: Page) -> str:

@@ -42,7 +42,7 @@ def encoded(records: Sequence[Record], columns: Sequence[Column]) -> str:
 
 
 def trial(record: Record, label: Label, pooled: Callable[[Any], int], columns: Sequence[Column]) -> dict[str, Any]:
-    """One row: its cells under the columns, of its first test, and the places of its details."""
+    """One row: its cells under the columns, its id first, of its first test, and the places of its details."""
     of = record.trial
     protocol = next(iter(record.tests), of.protocol)
     row = trial_values(record, protocol, columns) | {"metric": record.metric} | label._asdict()
@@ -51,7 +51,6 @@ def trial(record: Record, label: Label, pooled: Callable[[Any], int], columns: S
     environment = {name: value for name, value in facts(record).items() if name not in OWN}
     load = record.provenance.load
     return {
-        "id": of.id,
         "cells": [cell(column, row) for column in columns],
         "tests": [
             [protocol, record.metric, formatting.with_interval(test.score, test.ci95, record.metric)]
@@ -61,7 +60,7 @@ def trial(record: Record, label: Label, pooled: Callable[[Any], int], columns: S
             pooled([(name, text(value)) for name, value in of.settings(part).items()]) for part in PARTS
         ],
         "selection": pooled(f"{record.selection or 'none'}, update {record.selected_update:,}"),
-        "environment": pooled(list(environment.items())),
+        "environment": [pooled(fact) for fact in environment.items()],
         "finished": (record.provenance.finished or "") + (f", load {load[0]:.1f} to {load[1]:.1f}" if load else ""),
         "log": pooled(log) if log else None,
         "curve": [
@@ -78,6 +77,9 @@ def cell(column: Column, row: Mapping[str, Any]) -> Any:
     return [formatting.text(column, row), rounded(formatting.exact(column, row))]
 
 
-def rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | int | None:
     """Six digits; None for what is no finite number."""
-    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
+    if value is None or not math.isfinite(value):
+        return None
+    near = float(f"{value:.6g}")
+    return int(near) if near.is_integer() else near

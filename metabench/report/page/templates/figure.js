@@ -7,6 +7,10 @@ function paint(section) {
       mark.classList.toggle("off", chip.getAttribute("aria-pressed") === "false");
 }
 
+function chipOf(mark) {
+  return mark.closest("section").querySelector(`.chip[data-toggle="${mark.dataset.mark}"]`);
+}
+
 for (const section of document.querySelectorAll("section.suite")) {
   const chips = [...section.querySelectorAll(".chip[data-toggle]")];
   const set = (chosen, on) => {
@@ -65,8 +69,8 @@ function point(figure, event) {
   const found = under(figure, event);
   tip.hidden = !found;
   if (!found) return;
-  const owner = found.closest("[data-mark]").dataset.tip;
-  tip.textContent = found.dataset.tip === owner ? owner : [owner, found.dataset.tip].filter(Boolean).join(": ");
+  const owner = chipOf(found.closest("[data-mark]")).querySelector("bdi").textContent;
+  tip.textContent = [owner, found.dataset.tip].filter(Boolean).join(": ");
   const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 4);
   tip.style.left = `${Math.max(4, left)}px`;
   tip.style.top = `${Math.max(4, event.clientY - tip.offsetHeight - 10)}px`;

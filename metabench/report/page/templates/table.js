@@ -64,6 +64,12 @@ function filterable(table, name, columns = []) {
   table.closest(".scroll").before(make("div", { class: "filters" }, search, ...menus, count));
 }
 
+// A cell of all pairs says whose difference it is.
+for (const cell of document.querySelectorAll(".versus td[title]")) {
+  const column = cell.closest("table").tHead.rows[0].cells[cell.cellIndex].textContent;
+  cell.title = `${cell.parentNode.cells[0].textContent} minus ${column}: ${cell.title}`;
+}
+
 document.documentElement.classList.add("live");
 for (const table of document.querySelectorAll("table.sortable")) {
   sortable(table);

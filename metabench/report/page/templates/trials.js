@@ -29,23 +29,23 @@ function describe(trial) {
     ["Other settings", definitions(rest)],
   );
   if (trial.curve.length) parts.push(["End of the curve", curve(trial.curve)]);
-  parts.push(["Environment", definitions(of(trial.environment))]);
-  document.getElementById("trial-name").textContent = trial.id;
+  parts.push(["Environment", definitions(trial.environment.map(of))]);
+  document.getElementById("trial-name").textContent = trial.cells[0];
   const content = parts.flatMap(([title, body]) => [make("h3", {}, title), body]);
   document.getElementById("trial-details").replaceChildren(...content);
   dialog.showModal();
   dialog.scrollTop = 0;
 }
 
-function cell(value, index, trial) {
-  if (index === 0) return make("td", {}, make("button", { type: "button" }, trial.id));
+function cell(value, index) {
+  if (index === 0) return make("td", {}, make("button", { type: "button" }, value));
   if (Array.isArray(value)) return make("td", { "data-value": value[1] ?? "" }, value[0]);
   return make("td", {}, make("bdi", {}, value));
 }
 
 const table = document.querySelector("table.trials");
 for (const trial of data.trials) {
-  const row = make("tr", {}, ...trial.cells.map((value, index) => cell(value, index, trial)));
+  const row = make("tr", {}, ...trial.cells.map(cell));
   row.addEventListener("click", () => describe(trial));
   table.tBodies[0].append(row);
 }
