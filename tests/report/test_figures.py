@@ -442,6 +442,14 @@ def test_a_place_among_names_has_no_number_and_what_stands_behind_the_numbers_it
     assert [tooltips.reading(axis, at, named=False) for at in (500.0, 1_100.0)] == ["500", "never"]
 
 
+def test_a_tip_has_the_unit_of_its_axis(known):
+    looks = style.looks(group.algorithm for group in known)
+    picture = catalogue.picture(kind("differences"), catalogue.Job("toys", "toys", known, looks))
+    values = {float(point.split()[-1].replace("−", "-")) for _, *points in picture.titles.values() for point in points}
+    means = sorted(group.score().mean for group in known)
+    assert {round(100 * (mean - means[-1]), 2) for mean in means[:-1]} <= values, "in points"
+
+
 @pytest.mark.parametrize("name", ["scores", "learning", "differences", "distribution"])
 def test_marks_are_their_algorithm_s_whatever_their_color(known, name):
     looks = style.looks(group.algorithm for group in known)

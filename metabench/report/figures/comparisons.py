@@ -97,7 +97,7 @@ def in_metric(axes: Axes, best: Configuration) -> str:
     """In points for a share, otherwise in the metric's unit."""
     unit = "" if best.higher_is_better else ", lower is better"
     if formatting.is_share(best.metric):
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(style.points))
         unit = f", points{unit}"
     return f"{best.metric} minus that of {best.algorithm}{unit}"
 
@@ -105,7 +105,7 @@ def in_metric(axes: Axes, best: Configuration) -> str:
 def in_percent(axes: Axes, best: Configuration) -> str:
     """All of what a probability can be."""
     axes.set_xlim(-0.02, 1.02)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    axes.xaxis.set_major_formatter(FuncFormatter(style.percent))
     return f"probability of doing better than {best.algorithm} on a task"
 
 
@@ -145,7 +145,7 @@ def profiles(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
         words.append(f"{name} {100 * there.mean:.0f}%")
     axes.set_ylabel("share of tasks that reach it")
     axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    axes.yaxis.set_major_formatter(FuncFormatter(style.percent))
     style.scale("x", axes, levels, groups[0])
     if len(levels) > 1:
         axes.set_xlim(float(levels[0]), float(levels[-1]))

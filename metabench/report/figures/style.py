@@ -210,6 +210,15 @@ def percent(value: float, _: int | None = None) -> str:
     return f"{100 * value:.6g}%"
 
 
+def points(value: float, _: int | None = None) -> str:
+    """A difference of shares on an axis."""
+    return f"{100 * value:.4g}"
+
+
+HUNDREDTHS = {percent: "%", points: ""}
+"""Who writes them, and the sign for them."""
+
+
 def thinned(count: int, most: int) -> np.ndarray:
     """At most so many of the indices below `count`, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from metabench.report.figures import style
+from metabench.report.formatting import minus
 
 Titles = dict[str, list[str]]
 """By id of a mark: a name for the whole, then one for each of its points, if they are known one by one."""
@@ -71,8 +72,8 @@ def reading(axis: Any, value: float, named: bool) -> str:
     names = {at: text for at, text in zip(ticks, formatter.format_ticks(ticks)) if not is_number(text)}
     if names and len(names) == len(ticks):
         return ""
-    share = isinstance(formatter, FuncFormatter) and formatter.func is style.percent
+    sign = style.HUNDREDTHS.get(formatter.func) if isinstance(formatter, FuncFormatter) else None
     name = f"{axis.get_label_text().partition(chr(10))[0]} " if named else ""
     if value in names:  # such as "never" behind the numbers
         return f"{name}{names[value]}"
-    return f"{name}{100 * value:.2f}%" if share else f"{name}{value:,.4g}"
+    return name + minus(f"{value:,.4g}" if sign is None else f"{100 * value:.2f}{sign}")

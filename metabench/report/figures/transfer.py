@@ -34,7 +34,7 @@ def transfer(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
     style.name_rows(axes, names, 30)
     unit = ""
     if formatting.is_share(found[0].far.metric):
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(style.points))
         unit = ", points"
     first = "the other suite" if several else found[0].near.suite
     axes.set_xlabel(style.wrap(f"{found[0].far.metric}{unit}: {first} minus {found[0].far.suite}", 60))
