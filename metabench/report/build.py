@@ -122,7 +122,7 @@ def build_report(
         overall=tuple(findings.across(groups)),
         cautions=tuple(cautions),
         mixtures=tuple(mixtures),
-        left_out=tuple(skipped_pairs(records)),
+        left_out=tuple(provenance.left_out(records)),
         matrix=matrix(tables["summary"]),
         columns=tuple(columns),
         sections=model.sections(groups, tables["summary"], gaps, wanted, STYLES[style]),

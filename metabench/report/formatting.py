@@ -53,7 +53,13 @@ def behind(value: float | None, ends: tuple[float, float], metric: str) -> str:
     if not known(value):
         return "–"
     write = writer((ends[1] - ends[0]) / 2, metric)
-    return "{} [{}, {}]".format(*(minus(write(each)) for each in (value, *ends)))
+
+    def seen(end: float) -> str:
+        """An end that is near 0 and not 0 does not look like it."""
+        text = write(end)
+        return text if end == 0 or float(text) else rounded(100 * end if is_share(metric) else end, 1)
+
+    return "{} [{}, {}]".format(*map(minus, (write(value), *map(seen, ends))))
 
 
 def minus(text: str) -> str:
@@ -95,6 +101,8 @@ def timing(value: float | None, spread: float | None) -> str:
     """`15 ± 1`: two digits, and the standard deviation over seeds with one."""
     if not known(value):
         return "–"
+    if value == 0:
+        return "0"
     return rounded(value, 2) + (f" ± {rounded(spread, 1)}" if known(spread) else "")
 
 
@@ -184,6 +192,15 @@ def text(column: Column, row: Mapping[str, Any]) -> str:
     beside = [row.get(name) for name in column.beside.split()]
     one = tuple(beside) if len(beside) > 1 else beside[0] if beside else None
     return FORMATS[column.format](row[column.name], one, row["metric"])
+
+
+def brief(column: Column, row: Mapping[str, Any]) -> str:
+    """The mean without its interval, or how far behind the best without the mean: where the other stands near by."""
+    shown = text(column, row)
+    if column.format == "behind":
+        return shown[max(shown.find("["), 0) :]
+    mean, _, half = shown.partition(" ± ")
+    return mean + "%" * half.endswith("%")
 
 
 def heading(column: Column, metric: str = "") -> str:

@@ -54,7 +54,7 @@ def test_a_column_is_added_to_every_table_by_one_row(tables):
         assert sorted(row["swaps"] for row in found) == values
     page = tables["index.html"]
     assert '<th scope="col">swaps<small>GB</small></th>' in page
-    assert '<td>41.5</td>' in page
+    assert "<td>41.5</td>" in page
     (data,) = re.findall(r'<script type="application/json"[^>]*>(.*)</script>', page)
     assert sorted(each["cells"][-1] for each in json.loads(data)["trials"]) == [["40.5", 40.5], ["41.5", 41.5]]
     assert '<th scope="col" data-name="swaps">' in page

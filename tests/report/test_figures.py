@@ -406,6 +406,18 @@ def test_a_style_is_a_font_and_a_width_and_what_figures_share_is_written_once(kn
     assert all(re.fullmatch(r"accuracy [\d.]+%", point) for point in points), "a row is no value"
 
 
+def test_a_figure_of_many_algorithms_is_light_on_a_page(tmp_path):
+    """A kilobyte an algorithm: a page of 27 on three suites, with four figures of each shown, is then below one MB."""
+    names = [f"algorithm-{number}" for number in range(27)]
+    members = stored(tmp_path, [made(name, 0, [0.2, 0.3, 0.5, 0.6, 0.7, 0.8], 1.0) for name in names])
+    looks, shared = style.looks(names), inline_svg.Shared()
+    for name in ("scores", "learning"):
+        picture = catalogue.picture(kind(name), catalogue.Job("toys", "toys", members, looks, ()))
+        element = inline_svg.element(picture.drawing, "f0", picture.alternative, picture.titles, shared)
+        assert len(element) < 1_000 * len(names), name
+    assert len(shared.element()) < 16_000, "ten colors, and sizes of markers"
+
+
 def test_convergence_is_drawn_where_norms_are_known():
     """There is no logarithm of zero, and no norm before the first update."""
     records = []
@@ -445,7 +457,9 @@ def test_a_place_among_names_has_no_number_and_what_stands_behind_the_numbers_it
 def test_a_tip_has_the_unit_of_its_axis(known):
     looks = style.looks(group.algorithm for group in known)
     picture = catalogue.picture(kind("differences"), catalogue.Job("toys", "toys", known, looks))
-    values = {float(point.split()[-1].replace("−", "-")) for _, *points in picture.titles.values() for point in points}
+    values = {
+        float(point.split()[-1].replace("−", "-")) for _, *points in picture.titles.values() for point in points
+    }
     means = sorted(group.score().mean for group in known)
     assert {round(100 * (mean - means[-1]), 2) for mean in means[:-1]} <= values, "in points"
 

@@ -34,7 +34,7 @@ from metabench.report.page import model, render
 from metabench.report.statistics import intervals
 from tests import builders
 from tests.builders import failure
-from tests.sketches import sketched
+from tests.sketches import EMPTY, sketched
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one report")]
 
@@ -367,25 +367,27 @@ def test_what_was_compared_has_every_setting(tmp_path):
         assert tuple(setting.split("=")) in listed
 
 
-def test_a_report_of_eighteen_algorithms_is_short(tmp_path, monkeypatch):
-    """Five hundred words a suite, figures and all: they are not drawn here, but stand for what is said of them."""
+def test_a_report_of_many_algorithms_is_short_and_light(tmp_path, monkeypatch):
+    """Five hundred words a suite, figures and all: they are not drawn here, but stand for what is said of them. And a
+    tenth of a megabyte: test_figures.py weighs the figures."""
     suites, kinds = ("glyphs", "waves"), catalogue.kinds()
-    for name in (f"maml-{number}" for number in range(18)):
+    for name in (f"maml-{number}" for number in range(27)):
         for suite in suites:
             store.write(tmp_path, outcome(trial(name, suite, 0), 0.5))
 
     def drawn(job: catalogue.Job) -> tuple[catalogue.Picture, ...]:
         return tuple(
             catalogue.Picture(
-                f"{job.slug}-{kind.name}", kind.section, kind.title, kind.caption, "", "", {"svg": b""}, b"", {}
+                f"{job.slug}-{kind.name}", kind.section, kind.title, kind.caption, "", "", {"svg": b""}, EMPTY, {}
             )
             for kind in kinds
         )
 
     monkeypatch.setattr(model, "draw", lambda jobs: [drawn(job) for job in jobs])
-    monkeypatch.setattr(render, "html", lambda page: "")
     monkeypatch.setattr(statistics_tables, "tables", lambda groups: {})
-    text = build_report([tmp_path], formats=["svg"]).files["report.md"].decode()
+    files = build_report([tmp_path], formats=["svg"]).files
+    page, text = (files[name].decode() for name in ("index.html", "report.md"))
+    assert len(page) < 100_000 * len(suites)
     assert len(re.findall(r"^\| maml-17 ", text, re.MULTILINE)) == 1 + len(suites)
     assert len([word for word in text.split() if re.search(r"\w", word)]) < 500 * len(suites)
 
@@ -456,6 +458,7 @@ def test_numbers_as_they_are_read():
     assert formatting.with_interval(2.1e-5, 3e-6, "mse") == "2.1e-05 ± 3e-06"
     assert formatting.with_interval(1234.5, 31.2, "return") == "1234 ± 31"
     assert formatting.behind(-0.031, (-0.052, 0.0), "accuracy") == "−3.1 [−5.2, 0.0]"
+    assert formatting.behind(-0.12, (-0.24, -0.003), "accuracy") == "−12 [−24, −0.3]", "0 is not in it"
     assert formatting.difference(-0.031, 0.0042, "accuracy") == "−3.10 ± 0.42 points"
     assert formatting.with_interval(None, None, "mse") == formatting.with_interval(float("nan"), 1.0, "mse") == "–"
     assert [formatting.amount(value) for value in (1234.5, 12.34, 0.5, None)] == ["1,234", "12.3", "0.50", "–"]

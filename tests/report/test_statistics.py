@@ -366,9 +366,9 @@ def test_of_two_that_are_alike_neither_is_called_separated(tmp_path):
 def test_findings_warn_of_too_few_seeds(tmp_path):
     alone = findings.findings(gathered(tmp_path / "one", *made({"a": 0.5, "c": 0.7}, seeds=1))).found
     assert "%) is significantly better than a, −" in alone[0]
-    assert alone[1] == "1 seed can say nothing of training again: 3 are needed, 5 are better."
+    assert alone[1] == "1 seed cannot show how training differs from seed to seed: 3 are needed, 5 are better."
     two = findings.findings(gathered(tmp_path / "two", *made({"a": 0.5, "c": 0.7}, seeds=2))).found
-    assert two[1].startswith("2 seeds can say little of how seeds differ")
+    assert two[1].startswith("2 seeds hardly show how training differs")
     assert findings.findings(gathered(tmp_path / "lone", *made({"a": 0.5}))) == ((), (), ())
 
 

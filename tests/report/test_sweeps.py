@@ -75,7 +75,6 @@ def test_the_report_counts_a_sweep_once_and_says_so(root):
     }  # fmt: skip
     assert len(report.tables["trials"]) == 8
     assert "figures/glyphs-sensitivity.svg" in report.files
-    assert "[sensitivity](figures/glyphs-sensitivity.svg)" in report.files["report.md"].decode()
 
 
 def test_the_figure_is_of_every_value_in_order(root):

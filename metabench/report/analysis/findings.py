@@ -79,10 +79,9 @@ def scarce(members: Sequence[Configuration]) -> list[str]:
     if fewest == 0:
         return ["Some have no seed in common with the best: their difference is not paired, its interval wider."]
     if fewest < MIN_SEEDS:
-        says = "nothing of training again" if fewest == 1 else "little of how seeds differ"
-        return [
-            f"{formatting.count(fewest, 'seed').capitalize()} can say {says}: {MIN_SEEDS} are needed, 5 are better."
-        ]
+        show = "cannot show" if fewest == 1 else "hardly show"
+        which = f"{formatting.count(fewest, 'seed')} {show} how training differs from seed to seed"
+        return [f"{which}: {MIN_SEEDS} are needed, 5 are better."]
     return []
 
 
@@ -143,8 +142,7 @@ def across(groups: Sequence[Configuration]) -> list[str]:
     lines = [f"Average rank over {ranking.blocks} suites: {order}."]
     if ranking.blocks < MIN_SUITES:
         lines.append(
-            f"That is not significant: with {ranking.blocks} suites not even an algorithm that wins on all "
-            f"of them is (Wilcoxon's signed ranks); at least {MIN_SUITES} suites are needed."
+            f"No difference is significant: at least {MIN_SUITES} suites are needed (Wilcoxon's signed ranks)."
         )
         return lines
     apart = [f"{first} and {second} (p = {p:.2g})" for (first, second), p in pairs.items() if p < ALPHA]

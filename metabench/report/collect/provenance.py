@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -103,12 +103,31 @@ def mixtures(records: Iterable[Record]) -> list[str]:
     """A plain sentence for each thing that differs among trials that are compared; none where nothing does."""
     records = sorted(records, key=lambda record: record.trial.id)
     names = labels(records)
-    sentences = grouped(
-        (sentence(field, members, names), where)
-        for field in FIELDS
-        for where, members in grouped((compared_in(field, names[r.trial.id]), r) for r in records).items()
-    )
-    return [f"{', '.join(places)}: {said}" for said, places in sentences.items() if said]
+    return [said for field in FIELDS for said in mixed(field, records, names)]
+
+
+def mixed(field: Field, records: Sequence[Record], names: Mapping[str, Label]) -> Iterator[str]:
+    """Places where the same values differ are named together: `s, t: torch differs: 2.9 (a), 2.10 (b). ...`."""
+    places = grouped((compared_in(field, names[record.trial.id]), record) for record in records)
+    known = {place: holders(field, members, names) for place, members in places.items()}
+    several = {place: values for place, values in known.items() if len(values) > 1}
+    alike = grouped((str(values if field.within else list(values)), place) for place, values in several.items())
+    for together in alike.values():
+        values = []
+        for value in known[together[0]]:
+            who = list(dict.fromkeys(name for place in together for name in known[place][value]))
+            values.append(f"{value} ({formatting.shortened(who, 4 if len(who) <= 4 else 2)})")
+        yield f"{', '.join(together)}: {field.name} differs: {formatting.shortened(values)}. {field.consequence}"
+
+
+def left_out(records: Iterable[Record]) -> list[str]:
+    """A sentence for each reason why algorithms are not made for a suite."""
+    unfit = sorted({(r.trial.suite, r.reason, r.trial.algorithm) for r in records if r.status == "unfit"})
+    found = grouped(((suite, reason), algorithm) for suite, reason, algorithm in unfit)
+    return [
+        f"Left out: {formatting.listed(who)} on {suite}{', each' if len(who) > 1 else ''}: {reason}."
+        for (suite, reason), who in found.items()
+    ]
 
 
 def busy(records: Iterable[Record]) -> list[str]:
@@ -127,14 +146,11 @@ def compared_in(field: Field, label: Label) -> str:
     return f"{label.algorithm} on {label.suite}" if field.within else label.suite
 
 
-def sentence(field: Field, records: Iterable[Record], names: dict[str, Label]) -> str:
-    """`torch differs: 2.9 (NAME), 2.10 (OTHER). ...`; nothing where it is the same."""
+def holders(field: Field, records: Iterable[Record], names: Mapping[str, Label]) -> dict[str, list[str]]:
+    """Each known value, in order, and who has it: algorithms, or seeds of one."""
     members = grouped(
         (value, f"seed {record.trial.seed}" if field.within else names[record.trial.id].algorithm)
         for record in records
         if (value := field.of(record)) is not None
     )
-    if len(members) < 2:
-        return ""
-    values = [f"{value} ({formatting.shortened(list(dict.fromkeys(who)))})" for value, who in sorted(members.items())]
-    return f"{field.name} differs: {formatting.shortened(values)}. {field.consequence}"
+    return dict(sorted(members.items()))

@@ -172,9 +172,9 @@ def listed(groups: Sequence[Configuration]) -> str:
 
 KINDS = (
     Kind("1a Scores", "scores", "Test score", scores,
-         "Mean test score with its 95% interval; the small dots are the seeds."),
+         "Mean and its 95% interval; the small dots are the seeds."),
     Kind("1b Scores", "learning", "Learning curves", partial(curves, by_time=False),
-         "Validation score: mean over the seeds, band from the lowest to the highest. Dashed: no curve. Rings: "
+         "Mean over the seeds, band from the lowest to the highest. Dashed: no curve. Rings: "
          "tested states that are not the last."),
     Kind("1c Scores", "adaptation", "Adaptation", adaptation,
          "Test score after each inner step, with its 95% interval."),

@@ -1,4 +1,4 @@
-"""A figure's SVG file -> an element of the page: in its colors, with ids of its own; what figures share is written once."""
+"""A figure's SVG file -> an element of the page: in its colors, its ids its own, what figures share written once."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ class Shared:
         return f"<svg {hidden}><style>\n{rules}\n</style><defs>\n{paths}\n</defs></svg>"
 
 
-def element(
-    svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequence[str]], shared: Shared
-) -> str:
+def element(svg: bytes, prefix: str, alternative: str, titles: Mapping[str, Sequence[str]], shared: Shared) -> str:
     """An `<svg>`, and what it needs besides in `shared`. `prefix` makes its ids the page's only ones."""
     root = fromstring(legal(svg))
     clean(root)
@@ -135,14 +133,14 @@ def number(word: str) -> str:
 
 
 def place(root: Element, shared: Shared) -> None:
-    """Each outline that matplotlib names where it is drawn, if that is but one place, or else among what is shared."""
+    """Each outline that matplotlib names where it is drawn, if that is one place, or else among what is shared."""
     shapes = {path.get("id"): path for path in root.iterfind(".//defs/path")}
     uses = [use for use in root.iter("use") if use.get("href", "#")[1:] in shapes]
     often = Counter(use.get("href") for use in uses)
     for use in uses:
         shape = shapes[use.get("href", "")[1:]]
         path, words = shape.get("d", ""), use.attrib.pop("style", "") or shape.get("style", "")
-        if often[use.get("href")] == 1 and use.get("x") == "0":  # it has its own place in it, but for the page's height
+        if often[use.get("href")] == 1 and use.get("x") == "0":  # a band, whose places are those of the figure
             use.tag = "path"
             use.attrib = {"d": path, "transform": f"translate(0 {use.get('y')})"}
         else:

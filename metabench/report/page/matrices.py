@@ -36,7 +36,8 @@ def against(title: str, members: Sequence[Configuration]) -> Versus:
                 formatting.difference(seen.mean, half, metric).removesuffix(unit) for half in (None, seen.half)
             )
             known[a, b] = (alone, f"{whole}, p = {pair.adjusted:.2g}", pair.significant)
-    return Versus(title, unit and f", in{unit}", names, tuple(tuple(known.get((a, b), ("", "", False)) for b in names) for a in names))
+    cells = tuple(tuple(known.get((a, b), ("", "", False)) for b in names) for a in names)
+    return Versus(title, unit and f", in{unit}", names, cells)
 
 
 def matrix(table: pd.DataFrame) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,13 +59,20 @@ class Section:
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
 
-    def split(self, columns: Sequence[Column]) -> tuple[list[Column], list[tuple[str, str]]]:
-        """The columns in which rows differ, and what is alike in all: heading and text."""
+    def split(self, columns: Sequence[Column], but: int = 0) -> tuple[list[Column], list[tuple[str, str]]]:
+        """The columns in which rows differ, and what is alike in all, or in all but so many: heading and text."""
         columns = [c for c in columns if c.name != "behind" or len(self.rows) > 1]  # a lone row is behind nobody
-        seen = {c.name: {formatting.text(c, row) for row in self.rows} for c in columns if c.name not in ALWAYS}
-        alike = {name: values for name, values in seen.items() if len(values) == 1 and len(self.rows) > 1}
-        known = [(formatting.heading(c, self.metric), min(alike[c.name])) for c in columns if c.name in alike]
-        return [column for column in columns if column.name not in alike], [pair for pair in known if pair[1] != "–"]
+        differ, alike = [], []
+        for column in columns:
+            values = [formatting.text(column, row) for row in self.rows]
+            (usual, count), *_ = Counter(values).most_common(1)
+            if column.name in ALWAYS or len(values) < 2 or count < len(values) - but:
+                differ.append(column)
+            elif others := [f"{row['algorithm']} {v}" for row, v in zip(self.rows, values) if v != usual]:
+                alike.append((formatting.heading(column, self.metric), f"{usual} ({', '.join(others)})"))
+            elif usual != "–":
+                alike.append((formatting.heading(column, self.metric), usual))
+        return differ, alike
 
     @property
     def shown(self) -> list[Picture]:

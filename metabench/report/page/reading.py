@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from metabench.records.record import Record
 
 READING = (
-    ("Interval", "Mean ± half of its 95% interval over seeds and test tasks (two-way random effects; "
-     "docs/statistics.md has its coverage)."),
-    ("Behind the best", "The paired difference to the best mean, and the 95% interval of how far it is behind the "
-     "best, whichever that is; all intervals of a suite hold at once. ≈, not separated: it includes 0, for no other "
-     "is significantly better. Three algorithms or more share what their pairs show of the seeds’ variance (Smyth "
-     "2004, doi:10.2202/1544-6115.1027)."),
+    ("Interval", "95%, over seeds and test tasks (two-way random effects; docs/statistics.md has its coverage)."),
+    ("Behind the best", "How far behind the best, whichever that is: 95% intervals that hold at once in a suite, after "
+     "the paired difference where that is shown. ≈, not separated: it includes 0."),
+    ("Between seeds", "Three algorithms or more share what their pairs show of the seeds’ variance (Smyth 2004, "
+     "doi:10.2202/1544-6115.1027): degrees of freedom that three seeds alone do not have."),
     ("Seed SD", "The standard deviation of the seeds’ mean scores."),
     ("Transductive", "A prediction may use the other query points through BatchNorm; where it says no, each query "
      "point is predicted with the support set alone."),
-    ("Tasks seen", "In training, by one seed. Inner gradients: those tasks times inner_steps, as far as it has any."),
+    ("Tasks seen", "In training, by one seed."),
+    ("Inner gradients", "Tasks seen times inner_steps, as far as it has any."),
     ("Selection", "The state that was tested was chosen by validation tasks, never by test tasks{recorded}."),
     ("Timing", "Training counts meta-updates only, without sampling or evaluation; adapting is the median for one "
      "task alone; both with their standard deviation over seeds. Memory is the highest."),

@@ -76,7 +76,7 @@ def markdown(page: Page) -> str:
     """For a repository: figures beside it, every value escaped."""
     environment = templates(finalize=formatting.plain)
     environment.filters |= {"code": code, "markup": Markup}
-    environment.globals["brief"] = BRIEF
+    environment.globals["explained"] = BRIEF
     return environment.get_template("report.md.j2").render(page=page)
 
 
@@ -89,7 +89,7 @@ def templates(**options: Any) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         **options,
     )
-    environment.filters |= {name: getattr(formatting, name) for name in ("text", "heading", "exact")}
+    environment.filters |= {name: getattr(formatting, name) for name in ("text", "brief", "heading", "exact")}
     published = [column.heading for column in shown_in("report.md", PUBLISHED)]
     environment.filters["beside"] = shown
     environment.globals |= {"shown_in": shown_in, "of_trials": of_trials, "always": ALWAYS, "published": published}
