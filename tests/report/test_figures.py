@@ -407,7 +407,7 @@ def test_a_style_is_a_font_and_a_width_and_what_figures_share_is_written_once(kn
 
 
 def test_a_figure_of_many_algorithms_is_light_on_a_page(tmp_path):
-    """A kilobyte an algorithm: a page of 27 on three suites, with four figures of each shown, is then below one MB."""
+    """A kilobyte an algorithm: a page of 27 on three suites, with four figures of each shown, is then below a MB."""
     names = [f"algorithm-{number}" for number in range(27)]
     members = stored(tmp_path, [made(name, 0, [0.2, 0.3, 0.5, 0.6, 0.7, 0.8], 1.0) for name in names])
     looks, shared = style.looks(names), inline_svg.Shared()

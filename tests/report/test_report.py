@@ -30,7 +30,7 @@ from metabench.report.analysis.summary import summary_table
 from metabench.report.build import build_report
 from metabench.report.collect import configurations, labels
 from metabench.report.figures import catalogue, style
-from metabench.report.page import model, render
+from metabench.report.page import model
 from metabench.report.statistics import intervals
 from tests import builders
 from tests.builders import failure

@@ -8,8 +8,8 @@ from metabench.records.record import Record
 
 READING = (
     ("Interval", "95%, over seeds and test tasks (two-way random effects; docs/statistics.md has its coverage)."),
-    ("Behind the best", "How far behind the best, whichever that is: 95% intervals that hold at once in a suite, after "
-     "the paired difference where that is shown. ≈, not separated: it includes 0."),
+    ("Behind the best", "How far behind the best, whichever that is: 95% intervals that hold at once in a suite, "
+     "after the paired difference where that is shown. ≈, not separated: it includes 0."),
     ("Between seeds", "Three algorithms or more share what their pairs show of the seeds’ variance (Smyth 2004, "
      "doi:10.2202/1544-6115.1027): degrees of freedom that three seeds alone do not have."),
     ("Seed SD", "The standard deviation of the seeds’ mean scores."),
