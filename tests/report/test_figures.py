@@ -433,6 +433,17 @@ def test_convergence_is_drawn_where_norms_are_known():
     assert values.tolist() == [[4.0, 2.0], [8.0, 6.0]]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.3, 0.9), (0.02, 7), (1e-6, 1e4)])
+def test_a_logarithmic_axis_is_read_as_plain_numbers(low, high):
+    with style.drawing("test"):
+        figure, axes = style.canvas(2)
+        axes.plot([0, 1], [low, high])
+        style.log("y", axes)
+        figure.draw_without_rendering()
+    shown = [tick.get_text() for tick in axes.get_yticklabels() if low <= tick.get_position()[1] <= high]
+    assert 1 <= len([float(text) for text in shown]) <= 12
+
+
 def test_what_xml_has_no_place_for_ends_no_page():
     figure = Figure()
     figure.subplots().set_title("a\x01b\ufffe & <")

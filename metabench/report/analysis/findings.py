@@ -110,13 +110,13 @@ def rests_on(members: Sequence[Configuration], prior: Prior) -> list[str]:
 def needed(best: Configuration, group: Configuration, found: Behind, design: Design) -> dict[str, str]:
     """How small a difference this design finds, and how many seeds or tasks would find the one that was seen."""
     seen = formatting.behind(found.mean, (found.low, found.high), group.metric)
-    row = {"algorithm": group.algorithm, "behind": seen, "p": f"{found.p:.2g}", "finds": "–", "would take": "–"}
+    row = {"algorithm": group.algorithm, "behind": seen, "p": f"{found.p:.2g}", "finds gaps of": "–", "would take": "–"}
     cells = paired(group.final, best.final)
     parts = power.components(cells) if cells is not None else None
     if cells is None or parts is None:
         return row
     (seeds, tasks), gap, alpha = cells.shape, found.mean, 1 - (1 - ALPHA) ** (1 / design.family)
-    row["finds"] = size(power.detectable(parts, seeds, tasks, alpha, design.prior), group.metric)
+    row["finds gaps of"] = size(power.detectable(parts, seeds, tasks, alpha, design.prior), group.metric)
     if gap:
         more = power.seeds_needed(parts, gap, tasks, alpha, design.prior)
         wider = power.tasks_needed(parts, gap, seeds, alpha, design.prior)

@@ -25,7 +25,7 @@ def convergence(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> D
         band(axes, updates, values.min(0), values.max(0), look, seeds=len(values))
         line(axes, updates, middle, look, group.algorithm, dashed=False)
         words.append(f"{group.algorithm} from {middle[0]:.3g} to {middle[-1]:.3g} in {updates[-1]:,.0f} updates")
-    axes.set_yscale("log")
+    style.log("y", axes)
     axes.set_xlabel("meta-updates")
     axes.set_ylabel("norm of the meta-gradient\n(log scale)")
     axes.set_xlim(0, max(updates[-1] for _, updates, _ in known) * 1.02)

@@ -91,7 +91,7 @@ def named(side: str, axes: Axes, axis: Axis) -> None:
     """One axis."""
     getattr(axes, f"set_{side}label")(style.wrap(axis.label, 60))
     if axis.log:
-        getattr(axes, f"set_{side}scale")("log")
+        style.log(side, axes)
     if axis.share:
         (axes.xaxis if side == "x" else axes.yaxis).set_major_formatter(FuncFormatter(style.percent))
 

@@ -85,7 +85,7 @@ def places_of(axes: Axes, found: Sequence[Any]) -> dict[str, float]:
         return {name: float(place) for place, name in enumerate(unique)}
     numbers = sorted(unique.values())
     if numbers[0] > 0 and numbers[-1] >= DECADES * numbers[0]:
-        axes.set_xscale("log")
+        style.log("x", axes)
     if len(numbers) <= 6:
         axes.set_xticks(numbers, [f"{number:g}" for number in numbers], fontsize=style.SMALL)
         axes.set_xticks([], minor=True)

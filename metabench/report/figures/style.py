@@ -196,13 +196,20 @@ def scale(axis: str, axes: Axes, values: Iterable[float], group: Configuration, 
     getattr(axes, f"set_{axis}label")(f"{name}\n({', '.join(notes)})" if notes else name)
     target = axes.xaxis if axis == "x" else axes.yaxis
     if logarithmic:
-        getattr(axes, f"set_{axis}scale")("log", nonpositive="clip")
+        log(axis, axes)
         getattr(axes, f"set_{axis}lim")(min(known) / 2, max(known) * 2)
-        target.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        target.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        target.set_minor_formatter(NullFormatter())
     elif formatting.is_share(group.metric):
         target.set_major_formatter(FuncFormatter(percent))
+
+
+def log(axis: str, axes: Axes) -> None:
+    """An axis ("x" or "y") on a logarithmic scale, its ticks plain numbers: matplotlib's own are formulas."""
+    getattr(axes, f"set_{axis}scale")("log", nonpositive="clip")
+    low, high = getattr(axes, f"get_{axis}lim")()
+    target = axes.xaxis if axis == "x" else axes.yaxis
+    target.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,)))
+    target.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    target.set_minor_formatter(NullFormatter())
 
 
 def percent(value: float, _: int | None = None) -> str:
@@ -212,7 +219,7 @@ def percent(value: float, _: int | None = None) -> str:
 
 def points(value: float, _: int | None = None) -> str:
     """A difference of shares on an axis."""
-    return f"{100 * value:.4g}"
+    return formatting.minus(f"{100 * value:.4g}")
 
 
 HUNDREDTHS = {percent: "%", points: ""}
