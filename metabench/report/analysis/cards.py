@@ -19,6 +19,8 @@ from metabench.report.statistics.intervals import interval, stack
 SIZES = {"ways": "way", "shots": "shot"}
 TOLD = (*SIZES, "model")
 """What the task is said by, default or not."""
+MOST_TOLD = 5
+"""Other parameters that a card names before it counts them."""
 
 
 class Card(NamedTuple):
@@ -52,7 +54,8 @@ def task(groups: Sequence[Configuration]) -> str:
     alike = [usual_budget] if 2 * budgets.count(usual_budget) > len(budgets) else budgets
     updates, batch = (formatting.span(values) for values in zip(*alike))
     budget = f"{updates} updates of {batch} task{'s' * (batch != '1')}"
-    parts = (" ".join(sizes), pairs(known) if known else "", budget, f"{trial.budget.test_tasks:,} test tasks")
+    told = formatting.shortened([pairs({name: value}) for name, value in known.items()], MOST_TOLD)
+    parts = (" ".join(sizes), told, budget, f"{trial.budget.test_tasks:,} test tasks")
     return ", ".join(filter(None, parts))
 
 

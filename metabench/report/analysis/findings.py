@@ -110,7 +110,13 @@ def rests_on(members: Sequence[Configuration], prior: Prior) -> list[str]:
 def needed(best: Configuration, group: Configuration, found: Behind, design: Design) -> dict[str, str]:
     """How small a difference this design finds, and how many seeds or tasks would find the one that was seen."""
     seen = formatting.behind(found.mean, (found.low, found.high), group.metric)
-    row = {"algorithm": group.algorithm, "behind": seen, "p": f"{found.p:.2g}", "finds gaps of": "–", "would take": "–"}
+    row = {
+        "algorithm": group.algorithm,
+        "behind": seen,
+        "p": f"{found.p:.2g}",
+        "finds gaps of": "–",
+        "would take": "–",
+    }
     cells = paired(group.final, best.final)
     parts = power.components(cells) if cells is not None else None
     if cells is None or parts is None:

@@ -124,7 +124,7 @@ def forest(
         said.append(f"{group.algorithm} {row.words}{'' if row.separated else ', not separated'}")
     axes.axvline(nothing, color=style.INK, linewidth=0.9, linestyle=":")
     style.name_rows(axes, [group.algorithm for group in members[1:]], 30)
-    axes.set_xlabel(style.wrap(prefix + axis(axes, members[0]), 60))
+    axes.set_xlabel(style.wrap(prefix + axis(axes, members[0]), style.fit(60)))
     return f"{prefix}against {members[0].algorithm}, {'; '.join(said)}"
 
 

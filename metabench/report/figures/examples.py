@@ -59,7 +59,7 @@ def curves(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn 
         Line2D([], [], color=style.INK, marker="o", linestyle="", markersize=3, label="support"),
         *(Line2D([], [], label=after(step), **strokes[step]) for step in drawn),
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.legend(handles=handles, loc="outside lower center", ncols=style.fit(30) // 10)
     return figure, worded(members, count, metric)
 
 

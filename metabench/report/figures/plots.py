@@ -89,7 +89,7 @@ def drawn(plot: Plot, looks: Mapping[str, Look]) -> Drawn:
 
 def named(side: str, axes: Axes, axis: Axis) -> None:
     """One axis."""
-    getattr(axes, f"set_{side}label")(style.wrap(axis.label, 60))
+    getattr(axes, f"set_{side}label")(style.wrap(axis.label, style.fit(60)))
     if axis.log:
         style.log(side, axes)
     if axis.share:

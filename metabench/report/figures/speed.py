@@ -36,7 +36,7 @@ def to_target(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Dra
             rows(axes, [(group, looks[group.algorithm]) for group in members], costs, longest)
             axes.set_xlabel(unit if column == len(goals) // 2 else "", fontsize=style.SMALL)
         goal = formatting.score(target, members[0].metric)
-        style.title(panels[0, column], f"{goal}\n({share:.0%} of the way)")
+        style.title(panels[0, column], f"{goal}\n{style.wrap(f'({share:.0%} of the way)', style.fit(18))}")
         for group, seeds in zip(members, hits):
             time = speed.median(hit.train_seconds if hit else None for hit in seeds)
             count = sum(hit is not None for hit in seeds)
@@ -64,7 +64,7 @@ def rows(
                 axes.annotate(f"{missed}", place, (4, 0), textcoords="offset points", va="center", fontsize=6)
     axes.set_xlim(-0.04 * longest, 1.3 * longest)
     style.name_rows(axes, [group.algorithm for group, _ in members])
-    ticks = [tick for tick in MaxNLocator(3).tick_values(0, longest) if 0 <= tick <= 0.9 * longest]
+    ticks = [tick for tick in MaxNLocator(3).tick_values(0, longest) if 0 <= tick <= style.fit(90) / 100 * longest]
     axes.set_xticks([*ticks, NEVER * longest], [*(f"{tick:,g}" for tick in ticks), "never"])
     axes.tick_params(axis="x", labelsize=6.5)
 
@@ -127,8 +127,8 @@ def cost(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Drawn | 
             means.append(score.mean)
             words.append(f"{group.algorithm} {name.replace(chr(10), ' ')} {formatting.amount(value)}")
         axes.set_xlim(0, 1.15 * max(filter(formatting.known, values)) or 1.0)
-        axes.set_xlabel(name)
-        axes.locator_params(axis="x", nbins=4)
+        axes.set_xlabel("\n".join(style.wrap(line, style.fit(18)) for line in name.splitlines()))
+        axes.locator_params(axis="x", nbins=style.fit(4))
     for axes in panels[0]:
         style.scale("y", axes, means, members[0])
     for axes in panels[0, 1:]:

@@ -171,8 +171,8 @@ def legend(figure: Figure, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles))
     if unique:
-        columns = max(1, min(4, 68 // (max(map(len, unique)) + 7)))
-        wrapped = [wrap(name, 64) for name in unique]
+        columns = max(1, min(4, fit(68) // (max(map(len, unique)) + 7)))
+        wrapped = [wrap(name, fit(64)) for name in unique]
         lines = math.ceil(len(wrapped) / columns) + sum(name.count("\n") for name in wrapped)
         figure.set_figheight(figure.get_figheight() + LINE * (lines - 1))
         shown = figure.legend(unique.values(), wrapped, loc="outside lower center", ncols=columns)
@@ -180,6 +180,11 @@ def legend(figure: Figure, axes: Axes) -> None:
             owner = next(iter(handle.get_children()), handle)  # of an interval, its marker
             for copy in filter(None, copies):
                 copy.set_gid(owner.get_gid())
+
+
+def fit(width: int) -> int:
+    """As many letters as fit where the page's figures have room for `width`."""
+    return round(width * mpl.rcParams["figure.figsize"][0] / STYLES["sans"].width)
 
 
 def wrap(name: str, width: int) -> str:

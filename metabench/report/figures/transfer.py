@@ -37,7 +37,7 @@ def transfer(groups: Sequence[Configuration], looks: Mapping[str, Look]) -> Draw
         axes.xaxis.set_major_formatter(FuncFormatter(style.points))
         unit = ", points"
     first = "the other suite" if several else found[0].near.suite
-    axes.set_xlabel(style.wrap(f"{found[0].far.metric}{unit}: {first} minus {found[0].far.suite}", 60))
+    axes.set_xlabel(style.wrap(f"{found[0].far.metric}{unit}: {first} minus {found[0].far.suite}", style.fit(60)))
     return figure, f"{first} minus {found[0].far.suite}: {'; '.join(words)}"
 
 
