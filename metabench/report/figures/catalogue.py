@@ -46,7 +46,7 @@ class Picture:
 
     def _repr_svg_(self) -> str:
         """Itself, in a notebook."""
-        return self.content["svg"].decode()
+        return self.drawing.decode()
 
 
 class Pictures(dict[str, Picture]):
