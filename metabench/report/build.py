@@ -115,6 +115,7 @@ def build_report(
     if book:
         tables["published"] = published.frame(beside)
     wanted = tuple(form for form in FORMATS if form in (formats or FORMATS))
+    contested = model.contested(tables["summary"])
     page = Page(
         title=merged.name,
         line=model.headline(fit, everything),
@@ -123,9 +124,9 @@ def build_report(
         cautions=tuple(cautions),
         mixtures=tuple(mixtures),
         left_out=tuple(provenance.left_out(records)),
-        matrix=matrix(tables["summary"]),
+        matrix=matrix(contested),
         columns=tuple(columns),
-        sections=model.sections(groups, tables["summary"], gaps, wanted, STYLES[style]),
+        sections=model.sections(groups, contested, gaps, wanted, STYLES[style]),
         reading=reading(fit),
         transfer=transfer.shown(gaps),
         beside=beside,

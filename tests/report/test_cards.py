@@ -103,6 +103,13 @@ def test_a_card_says_of_the_suite_what_is_not_its_default(tmp_path):
     assert task == "5-way 1-shot, model=conv, filters=16, 7 updates of 16 tasks, 2 test tasks"
 
 
+def test_a_card_says_once_what_crossed_suites_have_in_common(tmp_path):
+    parameters = {"a.ways": 5, "a.queries": 3, "a.model": "conv", "b.ways": 5, "b.queries": 4, "b.model": "conv"}
+    of = builders.trial("x", "a:b", suite_parameters=parameters, budget=Budget(updates=7, test_tasks=2))
+    store.write(tmp_path, builders.outcome(of, {"transductive": [[0.1, 0.2]]}))
+    assert card_of(tmp_path).task.startswith("5-way, model=conv, a.queries=3, b.queries=4, 7 updates")
+
+
 @pytest.mark.parametrize(
     ("others", "said"), [("b", "10 to 20 updates of 5 to 16 tasks"), ("bc", "10 updates of 16 tasks")]
 )
@@ -119,3 +126,7 @@ def test_trials_beside_other_work_are_said(load, cores, said):
     found = busy(records)
     assert found == (["1 of 1 trial ran on a busy machine (load up to 9 on 2 cores): times may be too long."] * said)
     assert ("load" in {row["field"] for row in provenance(records)}) == (load is not None)
+    records.append(builders.record(builders.trial(seed=1), provenance=Provenance(cores=2)))
+    assert all(
+        sentence.startswith("1 of 1 trial whose load is known ran on a busy machine") for sentence in busy(records)
+    )

@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 from scipy.stats import t as student
@@ -304,6 +305,11 @@ def test_nothing_to_report_and_nowhere_to_write(results, tmp_path):
     assert "0 of 1" in write_report(lone, tmp_path / "out", formats=["svg"]).read_text(encoding="utf-8"), (
         "a folder of failures has a page too"
     )
+
+
+def test_what_is_alone_is_not_the_best_of_anything():
+    table = pd.DataFrame({"suite": list("aab"), "protocol": "p", "score": 0.5, "standing": ["best", "", "best"]})
+    assert model.contested(table)["standing"].to_list() == ["best", "", ""]
 
 
 def test_the_terminal_table(results):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metabench.report import formatting
 from metabench.report.analysis.findings import Findings
@@ -48,6 +48,7 @@ def task(groups: Sequence[Configuration]) -> str:
     trial, usual = groups[0].records[0].trial, groups[0].records[0].provenance.defaults.suite
     known = trial.settings("suite")
     known = {n: v for n, v in known.items() if n in TOLD or n.removeprefix("suite.") not in usual}
+    known = dict(sorted(merged(known).items(), key=lambda each: each[0] != "model"))
     sizes = [f"{text(known.pop(name))}-{word}" for name, word in SIZES.items() if name in known]
     budgets = [(b.updates, b.meta_batch_size) for group in groups for b in [group.records[0].trial.budget]]
     usual_budget = max(budgets, key=budgets.count)
@@ -57,6 +58,14 @@ def task(groups: Sequence[Configuration]) -> str:
     told = formatting.shortened([pairs({name: value}) for name, value in known.items()], MOST_TOLD)
     parts = (" ".join(sizes), told, budget, f"{trial.budget.test_tasks:,} test tasks")
     return ", ".join(filter(None, parts))
+
+
+def merged(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What two suites that are crossed have in common under the name that it has in either: `ways`, not `a.ways`."""
+    values = grouped((name.rpartition(".")[2], value) for name, value in known.items())
+    shared = {name for name, found in values.items() if len(found) > 1 and found.count(found[0]) == len(found)}
+    short = {name: name.rpartition(".")[2] for name in known}
+    return {short[name] if short[name] in shared else name: value for name, value in known.items()}
 
 
 def alone(group: Configuration) -> str:

@@ -132,11 +132,13 @@ def left_out(records: Iterable[Record]) -> list[str]:
 
 def busy(records: Iterable[Record]) -> list[str]:
     """A sentence where trials ran beside more work than the machine has cores for."""
-    known = [(each.load, each.cores) for record in records if (each := record.provenance).load and each.cores]
+    loads = [(record.provenance.load, record.provenance.cores) for record in records]
+    known = [(load, cores) for load, cores in loads if load and cores]
     crowded = [(max(load), cores) for load, cores in known if max(load) > BUSY * cores]
     if not crowded:
         return []
-    which = f"{len(crowded)} of {formatting.count(len(known), 'trial')} ran"
+    all_known = "" if len(known) == len(loads) else " whose load is known"
+    which = f"{len(crowded)} of {formatting.count(len(known), 'trial')}{all_known} ran"
     load, cores = max(crowded)
     return [f"{which} on a busy machine (load up to {load:.0f} on {cores} cores): times may be too long."]
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -184,7 +184,8 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def fit(width: int) -> int:
     """As many letters as fit where the page's figures have room for `width`."""
-    return round(width * mpl.rcParams["figure.figsize"][0] / STYLES["sans"].width)
+    inches: float = mpl.rcParams["figure.figsize"][0]
+    return round(width * inches / STYLES["sans"].width)
 
 
 def wrap(name: str, width: int) -> str:
@@ -227,7 +228,7 @@ def points(value: float, _: int | None = None) -> str:
     return formatting.minus(f"{100 * value:.4g}")
 
 
-HUNDREDTHS = {percent: "%", points: ""}
+HUNDREDTHS: dict[Callable[..., str], str] = {percent: "%", points: ""}
 """Who writes them, and the sign for them."""
 
 

@@ -138,8 +138,8 @@ def place(root: Element, shared: Shared) -> None:
     uses = [use for use in root.iter("use") if use.get("href", "#")[1:] in shapes]
     often = Counter(use.get("href") for use in uses)
     for use in uses:
-        shape = shapes[use.get("href", "")[1:]]
-        path, words = shape.get("d", ""), use.attrib.pop("style", "") or shape.get("style", "")
+        named = shapes[use.get("href", "")[1:]]
+        path, words = named.get("d", ""), use.attrib.pop("style", "") or named.get("style", "")
         if often[use.get("href")] == 1 and use.get("x") == "0":  # a band, whose places are those of the figure
             use.tag = "path"
             use.attrib = {"d": path, "transform": f"translate(0 {use.get('y')})"}
@@ -150,8 +150,8 @@ def place(root: Element, shared: Shared) -> None:
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag == "defs":
-                for path in child.findall("path"):
-                    child.remove(path)
+                for shape in child.findall("path"):
+                    child.remove(shape)
                 if not len(child):
                     parent.remove(child)
 

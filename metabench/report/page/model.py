@@ -145,6 +145,12 @@ def sections(
     return tuple(section(job, by_suite[job.suite], table, drawn) for job, drawn in zip(jobs, draw(jobs)))
 
 
+def contested(table: pd.DataFrame) -> pd.DataFrame:
+    """The summary table as a page shows it: what is alone is not the best of anything."""
+    rivals = table.groupby(["suite", "protocol"])["score"].transform("count")
+    return table.assign(standing=table["standing"].where(rivals > 1, ""))
+
+
 def scored(groups: Sequence[Configuration]) -> list[Configuration]:
     return [group for group in groups if group.steps]
 
