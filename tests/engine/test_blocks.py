@@ -159,6 +159,25 @@ def test_blocks_that_follow_one_another_are_one_function_and_what_is_between_the
     assert kept == [[], [8]]  # a number for the name of what is between the first two
 
 
+def test_below_weights_that_are_not_learned_nothing_is_computed(monkeypatch):
+    torch.manual_seed(0)
+    module = fuse(nn.Sequential(*layers(1), *layers(FILTERS), *layers(FILTERS)).double())
+    module[0].requires_grad_(False)
+    module[1].requires_grad_(False)
+    x = torch.randn(2, 1, 5, 5, dtype=torch.float64)
+    leaves = [each for each in module.parameters() if each.requires_grad]
+
+    def derivatives() -> list[torch.Tensor]:
+        first = torch.autograd.grad(module(x).sin().sum(), leaves, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(each.sin().sum() for each in first), leaves)]
+
+    plain, ran, call = derivatives(), [], BLOCKS.call
+    monkeypatch.setattr(BLOCKS, "call", lambda name, blocks: ran.append((name, len(blocks))) or call(name, blocks))
+    with running(BLOCKS):
+        assert close(plain, derivatives())
+    assert ran == [("forward", 3), ("backward", 2), ("second", 2), ("backward", 2)]
+
+
 def test_what_is_not_a_number_passes_through():
     module = fuse(nn.Sequential(*layers(1, pool=True)).double())
     x = torch.ones(1, 1, 4, 4, dtype=torch.float64)

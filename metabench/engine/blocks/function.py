@@ -101,7 +101,8 @@ class Stack(Function):
             convolved = ctx.saved_tensors[1 + 2 * count : 1 + 3 * count]
             dx, *slopes = slopes_of(ctx, outputs, convolved, [*others[count:], None], others[:count])
         dbeta = slopes[2::3]
-        dbias = [torch.zeros_like(each) if biased else None for each, biased in zip(dbeta, ctx.biased, strict=True)]
+        pairs = zip(dbeta, ctx.biased, strict=True)
+        dbias = [torch.zeros_like(each) if biased and each is not None else None for each, biased in pairs]
         by_block = zip(slopes[::3], dbias, slopes[1::3], dbeta, strict=True)
         return dx, None, None, *(each for four in by_block for each in four)
 
@@ -135,7 +136,7 @@ class Slopes(Function):
         )  # fmt: skip
         for at, (size, kept, g, z, dgamma, dbeta, of_g) in enumerate(of_blocks):
             along = [ux, *others[3 * at : 3 * at + 3]]
-            if any(each is not None for each in along):
+            if any(each is not None for each in along):  # below, nothing moves
                 of_z[at], of_gamma[at] = torch.empty_like(z), torch.empty_like(kept.gamma)
                 of_x[at] = image(size.inputs, dtype) if (at or ctx.of_input) and along[1] is not None else None
                 of_w[at] = kernel(size, dtype) if ux is not None else None
@@ -154,23 +155,28 @@ def slopes_of(
     ctx: Any, outputs: Sequence[Tensor], convolved: Sequence[Tensor], by_output: Sequence[Tensor | None],
     by_convolution: Sequence[Tensor | None],
 ) -> list[Tensor | None]:  # fmt: skip
-    """The gradients by input (where it is needed), and of each block by weights, scale and shift.
+    """The gradients by input, and of each block by weights, scale and shift; None below the lowest that is needed.
 
     `outputs` is room for the gradients by each block's, the last of which is given; the others are what comes from
     elsewhere.
     """
-    dx = image(ctx.sized[0].inputs, ctx.x.dtype) if ctx.needs_input_grad[0] else None
-    found, words, x, source, of_input = [dx], [], ctx.x, None, dx
+    needed = [any(ctx.needs_input_grad[at : at + 4]) for at in range(3, len(ctx.needs_input_grad), 4)]
+    of_x = ctx.needs_input_grad[0]
+    lowest = 0 if of_x else needed.index(True)
+    dx = image(ctx.sized[0].inputs, ctx.x.dtype) if of_x else None
+    found: list[Tensor | None] = [dx, *[None] * (3 * lowest)]
+    words, x, source, of_input = [], ctx.x, None, dx
     of_blocks = zip(ctx.sized, ctx.kept, outputs, convolved, by_output, by_convolution, strict=True)
-    for size, kept, g, z, gy, gz in of_blocks:
-        dw, dgamma, dbeta = kernel(size, z.dtype), torch.empty_like(kept.gamma), torch.empty_like(kept.gamma)
-        words.append((
-            *size.words, g, nhwc(gy), flat(gz), kept.top, kept.place, z, kept.gamma, kept.mean, kept.r, x, kept.w,
-            of_input, dw, dgamma, dbeta, kept.own, source,
-        ))  # fmt: skip
-        found += [dw, dgamma, dbeta]
+    for at, (size, kept, g, z, gy, gz) in enumerate(of_blocks):
+        if at >= lowest:
+            dw, dgamma, dbeta = kernel(size, z.dtype), torch.empty_like(kept.gamma), torch.empty_like(kept.gamma)
+            words.append((
+                *size.words, g, nhwc(gy), flat(gz), kept.top, kept.place, z, kept.gamma, kept.mean, kept.r, x, kept.w,
+                of_input, dw, dgamma, dbeta, kept.own, source,
+            ))  # fmt: skip
+            found += [dw, dgamma, dbeta]
+            of_input = g
         x, source = remade(kept, z)
-        of_input = g
     ctx.blocks.call("backward", words[::-1])
     return found
 
