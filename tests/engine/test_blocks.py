@@ -16,7 +16,7 @@ from metabench.api.autodiff import grad
 from metabench.api.trees import flatten, map_tree
 from metabench.engine.blocks import build
 from metabench.engine.blocks.build import NoBlocksError, load_blocks
-from metabench.engine.blocks.function import Block, Chain, Settings
+from metabench.engine.blocks.function import Settings, Sized, Stack
 from metabench.engine.blocks.fuse import fuse, running, weights_dtype
 from metabench.engine.learner import BatchedLearner, adapt_fully
 from metabench.engine.problem import build_problem
@@ -85,7 +85,8 @@ def test_derivatives_are_those_of_finite_differences(shape, stride, pool, slope,
     inputs = [each.detach().requires_grad_() for each in inputs]
 
     def block(x, w, gamma, beta):
-        return Block.apply(x, w, None, gamma, beta, Settings(stride, pool, 1e-3, slope), BLOCKS, Chain())[0]
+        sized = Sized(Settings(stride, pool, 1e-3, slope), x.shape, len(w))
+        return Stack.apply(x, [sized], BLOCKS, w, None, gamma, beta)[0]
 
     assert torch.autograd.gradcheck(block, inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(block, inputs, fast_mode=True)
@@ -145,16 +146,36 @@ def test_kernels_of_one_pixel_and_weights_that_fill_no_cache():
     assert used
 
 
-def test_between_blocks_outputs_are_made_again_and_not_kept():
+def test_blocks_that_follow_one_another_are_one_function_and_what_is_between_them_is_not_kept():
     module = fuse(nn.Sequential(*layers(1, pool=True), *layers(FILTERS), nn.Identity(), *layers(FILTERS)).double())
     with running(BLOCKS):
         out = module(torch.randn(2, 1, 8, 8, dtype=torch.float64))
     kept, node = [], out.grad_fn
     while node is not None:
-        if hasattr(node, "settings"):
-            kept.append(node.saved_tensors[0].untyped_storage().nbytes() > 0)
+        if hasattr(node, "sized"):
+            between = node.saved_tensors[1 + 3 * len(node.sized) :]
+            kept.append([each.untyped_storage().nbytes() for each in between])
         node = node.next_functions[0][0]
-    assert kept == [True, False, True]  # after a layer of another kind its output is kept; and the input is
+    assert kept == [[], [8]]  # a number for the name of what is between the first two
+
+
+def test_below_weights_that_are_not_learned_nothing_is_computed(monkeypatch):
+    torch.manual_seed(0)
+    module = fuse(nn.Sequential(*layers(1), *layers(FILTERS), *layers(FILTERS)).double())
+    module[0].requires_grad_(False)
+    module[1].requires_grad_(False)
+    x = torch.randn(2, 1, 5, 5, dtype=torch.float64)
+    leaves = [each for each in module.parameters() if each.requires_grad]
+
+    def derivatives() -> list[torch.Tensor]:
+        first = torch.autograd.grad(module(x).sin().sum(), leaves, create_graph=True)
+        return [*first, *torch.autograd.grad(sum(each.sin().sum() for each in first), leaves)]
+
+    plain, ran, call = derivatives(), [], BLOCKS.call
+    monkeypatch.setattr(BLOCKS, "call", lambda name, blocks: ran.append((name, len(blocks))) or call(name, blocks))
+    with running(BLOCKS):
+        assert close(plain, derivatives())
+    assert ran == [("forward", 3), ("backward", 2), ("second", 2), ("backward", 2)]
 
 
 def test_what_is_not_a_number_passes_through():

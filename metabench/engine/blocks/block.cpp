@@ -1,13 +1,14 @@
 // Convolution 3x3 or 1x1, BatchNorm on the batch, ReLU (or leaky) and perhaps maximum pooling by 2 as one block: its value,
-// its gradient and the gradient of its gradient. function.py calls these three, one thread a call; each takes its
-// tensors and sizes as one array of 64-bit words, in the order of its struct. A few images at a time go through all
-// that can be done with them, so that they stay in the cache.
+// its gradient and the gradient of its gradient. function.py calls these three for blocks that follow one another, one
+// thread a call; each takes their tensors and sizes as an array of 64-bit words, in the order of its struct. A few images
+// at a time go through all that can be done with them, so that they stay in the cache.
 #include "normalise.h"
 
 struct Sizes {
   // kind: 1 where it is pooled, plus 2 where the kernel is 1x1
   long n, ih, iw, ic, h, w, c, stride, kind;
-  Norm norm(double slope) const {
+  double epsilon, slope;
+  Norm norm() const {
     const int kernel = kind & 2 ? 1 : 3;
     return {{(int)n, (int)ih, (int)iw, (int)ic, (int)h, (int)w, (int)c, (int)stride, kernel}, (int)kind & 1, (T)slope};
   }
@@ -24,38 +25,6 @@ static const T* flipped(const Shape& s, const T* w) {  // ready for the gradient
   return prepared(turned(s), to, WEIGHTS);
 }
 
-struct Forward {
-  Sizes sizes;
-  const T *x, *w, *gamma, *beta;
-  T *z, *out, *top;
-  unsigned char* place;
-  T *mean, *r;
-  T* own;  // what outputs are made again of: scale and shift by channel, and the slope
-};
-
-extern "C" void block_forward(const Forward* a, double epsilon, double slope) {
-  Norm s = a->sizes.norm(slope);
-  std::vector<double> mean(s.c), squares(s.c);
-  T *scale = a->own, *shift = scale + s.c;
-  scale[2 * s.c] = s.slope;
-  long seen = 0;
-  const T* w = prepared(s, a->w, WEIGHTS);
-  for (int b = 0, by = piece(s); b < s.n; b += by) {
-    Norm some = s.images(std::min(by, s.n - b));
-    convolved(some, a->x + b * s.input(), w, nullptr, nullptr, a->z + b * s.row(), false);
-    add_moments(a->z + b * s.row(), some.n * s.pixels(), s.c, seen, mean.data(), squares.data());
-  }
-  for (int j = 0; j < s.c; j++) {
-    double r = 1 / std::sqrt(squares[j] / seen + epsilon);
-    a->mean[j] = mean[j], a->r[j] = r;
-    scale[j] = a->gamma[j] * r, shift[j] = a->beta[j] - a->gamma[j] * r * mean[j];
-  }
-  BY_CHANNELS(activate, s, a->z, a->out, a->top, a->place, scale, shift);
-}
-
-// The activation that a block makes again: of what was pooled, or of the convolution.
-static Before before(const Norm& s, const T* own, const T* z, const T* top) { return {s.pool ? top : z, own, own + s.c}; }
-
 // A block's input: x, or where `source` is given what it is an activation of.
 struct Input {
   const T *x, *source;
@@ -65,9 +34,43 @@ struct Input {
   }
 };
 
+struct Forward {
+  Sizes sizes;
+  const T *x, *source, *w, *gamma, *beta;  // source: see Input
+  T *z, *out, *top;  // out may be null
+  unsigned char* place;
+  T *mean, *r;
+  T* own;  // what outputs are made again of: scale and shift by channel, and the slope
+};
+
+static void forward(const Forward* a) {
+  Norm s = a->sizes.norm();
+  std::vector<double> mean(s.c), squares(s.c);
+  T *scale = a->own, *shift = scale + s.c;
+  scale[2 * s.c] = s.slope;
+  long seen = 0;
+  const T* w = prepared(s, a->w, WEIGHTS);
+  const Input input{a->x, a->source};
+  for (int b = 0, by = piece(s); b < s.n; b += by) {
+    Norm some = s.images(std::min(by, s.n - b));
+    convolved(some, input.piece(some, b), w, nullptr, nullptr, a->z + b * s.row(), false);
+    add_moments(a->z + b * s.row(), some.n * s.pixels(), s.c, seen, mean.data(), squares.data());
+  }
+  for (int j = 0; j < s.c; j++) {
+    double r = 1 / std::sqrt(squares[j] / seen + a->sizes.epsilon);
+    a->mean[j] = mean[j], a->r[j] = r;
+    scale[j] = a->gamma[j] * r, shift[j] = a->beta[j] - a->gamma[j] * r * mean[j];
+  }
+  if (a->out || s.pool) BY_CHANNELS(activate, s, a->z, a->out, a->top, a->place, scale, shift);
+}
+
+// The activation that a block makes again: of what was pooled, or of the convolution.
+static Before before(const Norm& s, const T* own, const T* z, const T* top) { return {s.pool ? top : z, own, own + s.c}; }
+
 struct Backward {
   Sizes sizes;
-  const T *g, *gz, *top;  // gz: a gradient by z that comes from elsewhere, or null
+  T* g;
+  const T *gy, *gz, *top;  // gradients by the output, to be added to g, and by z that come from elsewhere, or null
   const unsigned char* place;
   const T *z, *gamma, *mean, *r, *x, *w;
   T *dx, *dw, *dgamma, *dbeta;  // dx may be null
@@ -88,9 +91,11 @@ static std::vector<T> slope_coefficients(const Norm& s, const T* gamma, const T*
   return k;
 }
 
-extern "C" void block_backward(const Backward* a, double, double slope) {
-  Norm s = a->sizes.norm(slope);
+static void backward(const Backward* a) {
+  Norm s = a->sizes.norm();
   const long c = s.c, out_row = (long)s.ph() * s.pw() * c;
+  if (a->gy)
+    for (long i = 0, m = s.n * out_row; i < m; i++) a->g[i] += a->gy[i];
   std::vector<double> s1(c), s2(c);
   const Before y = before(s, a->own, a->z, a->top);
   const Input input{a->x, a->source};
@@ -125,8 +130,8 @@ struct Second {
   const T *own, *source, *top;              // see Forward and Input
 };
 
-extern "C" void block_second(const Second* a, double, double slope) {
-  Norm s = a->sizes.norm(slope);
+static void second(const Second* a) {
+  Norm s = a->sizes.norm();
   const long c = s.c;
   const double rows = (double)s.n * s.pixels();
   const long out_row = (long)s.ph() * s.pw() * c;
@@ -180,3 +185,12 @@ extern "C" void block_second(const Second* a, double, double slope) {
   }
   of_w.finish();
 }
+
+// Blocks in the order in which their results are needed: gradients go from the last to the first.
+#define FOR_ALL(FUNCTION, STRUCT) \
+  extern "C" void blocks_##FUNCTION(const STRUCT* blocks, long count) { \
+    for (long i = 0; i < count; i++) FUNCTION(blocks + i); \
+  }
+FOR_ALL(forward, Forward)
+FOR_ALL(backward, Backward)
+FOR_ALL(second, Second)

@@ -44,15 +44,17 @@ class Blocks:
         library = ctypes.CDLL(str(path))
         self.functions = {}
         for name in ("forward", "backward", "second"):
-            function = self.functions[name] = library[f"block_{name}"]
-            function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_double, ctypes.c_double], None
+            function = self.functions[name] = library[f"blocks_{name}"]
+            function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_long], None
 
-    def call(
-        self, name: str, sizes: Sequence[int], epsilon: float, slope: float, tensors: Sequence[Tensor | None]
-    ) -> None:
-        """Call one with its sizes and tensors: in the order of its struct in block.cpp, and in memory as it says."""
-        words = array("q", [*sizes, *[0 if each is None else each.data_ptr() for each in tensors]])
-        self.functions[name](words.buffer_info()[0], epsilon, slope)
+    def call(self, name: str, blocks: Sequence[Sequence[int | Tensor | None]]) -> None:
+        """Call one with each block's sizes and tensors: in the order of its struct in block.cpp, and laid out so."""
+        words = array("q")
+        for block in blocks:
+            words.extend(
+                [each if isinstance(each, int) else 0 if each is None else each.data_ptr() for each in block]
+            )
+        self.functions[name](words.buffer_info()[0], len(blocks))
 
 
 def load_blocks(dtype: torch.dtype) -> Blocks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 
 from metabench.api.trees import Tree, flatten
 from metabench.engine.blocks.build import NAMES, Blocks
-from metabench.engine.blocks.function import Block, Chain, Settings
+from metabench.engine.blocks.function import Settings, Sized, Stack
 
 CURRENT: ContextVar[Blocks | None] = ContextVar("blocks", default=None)
 
@@ -38,23 +38,31 @@ class Run(NamedTuple):
     pool: bool
     kernel: int
 
-    def settings(self, x: Tensor) -> Settings | None:
-        """Of the block for such inputs; None where the layers must run themselves."""
+    def sized(self, shape: Sequence[int], dtype: torch.dtype) -> Sized | None:
+        """The block for inputs of a shape; None where the layers must run themselves."""
         conv: Any = self.layers[0]
         norm: Any = self.layers[1]
-        n, channels, height, width = x.shape
-        height, width = (height - 1) // self.stride + 1, (width - 1) // self.stride + 1
-        if channels != conv.in_channels or not wide_enough(conv.out_channels, x.dtype):
+        if len(shape) != 4 or shape[1] != conv.in_channels or not wide_enough(conv.out_channels, dtype):
             return None
-        if conv.weight.dtype != x.dtype or n * height * width < 2 or (self.pool and min(height, width) < 2):
-            return None
-        return Settings(self.stride, self.pool, norm.eps, self.slope, self.kernel)
+        settings = Settings(self.stride, self.pool, norm.eps, self.slope, self.kernel)
+        sized = Sized(settings, shape, conv.out_channels)
+        n, height, width, _ = sized.convolved
+        too_small = n * height * width < 2 or (self.pool and min(height, width) < 2)
+        return None if too_small else sized
+
+    @property
+    def weights(self) -> tuple[Tensor | None, ...]:
+        """As a Stack has them."""
+        conv, norm, *_ = self.layers
+        return conv.weight, conv.bias, norm.weight, norm.bias  # type: ignore[return-value]
 
 
 class Fused(nn.Sequential):
     """An nn.Sequential that runs some of its layers as blocks inside `running`. Its layers do not change."""
 
     plan: list[Run | nn.Module] | None = None
+    stacks: dict[tuple[Any, ...], list[Sized]]
+    """By the place of the first, and by the shape and dtype of its inputs: blocks that follow one another."""
 
     def forward(self, x: Tensor) -> Tensor:
         """See nn.Sequential."""
@@ -62,28 +70,38 @@ class Fused(nn.Sequential):
         if blocks is None or not suits(x, blocks):
             return super().forward(x)  # type: ignore[no-any-return, no-untyped-call]
         if self.plan is None:
-            self.plan = list(runs(list(unnested(self))))
-        chain = None  # of blocks whose output is x
-        for step in self.plan:
-            settings = step.settings(x) if isinstance(step, Run) and x.dim() == 4 else None
-            if isinstance(step, Run) and settings:
-                conv, norm, *_ = step.layers
-                tensors = (x, conv.weight, conv.bias, norm.weight, norm.bias)
-                before, between, chain = x, chain is not None, chain or Chain()
-                x, _ = Block.apply(*tensors, settings, blocks, chain)  # type: ignore[no-untyped-call]
-                blocks.used = True
-                if between:  # the graph holds it, and nobody reads it again
-                    before.untyped_storage().resize_(0)
+            self.plan, self.stacks = list(runs(list(unnested(self)))), {}
+        at = 0
+        while at < len(self.plan):
+            key = (at, x.shape, x.dtype)
+            if key not in self.stacks:
+                self.stacks[key] = stack(self.plan[at:], x.shape, x.dtype)
+            sized = self.stacks[key]
+            weights = [
+                each for run in self.plan[at : at + len(sized)] if isinstance(run, Run) for each in run.weights
+            ]
+            if sized and all(each is None or each.dtype == x.dtype for each in weights):
+                y, *_ = Stack.apply(x, sized, blocks, *weights)  # type: ignore[no-untyped-call]
+                x, blocks.used = y.contiguous(), True  # what follows may ask for a view
+                at += len(sized)
                 continue
-            x, chain = as_layers_leave_it(x, chain), None
+            step = self.plan[at]
             for layer in step.layers if isinstance(step, Run) else (step,):
                 x = layer(x)
-        return as_layers_leave_it(x, chain)
+            at += 1
+        return x
 
 
-def as_layers_leave_it(x: Tensor, chain: Chain | None) -> Tensor:
-    """A block's output in the usual order in memory: what follows may ask for a view."""
-    return x.contiguous() if chain else x
+def stack(steps: list[Run | nn.Module], shape: Sequence[int], dtype: torch.dtype) -> list[Sized]:
+    """The blocks that the first steps are for inputs of a shape."""
+    found: list[Sized] = []
+    for step in steps:
+        sized = step.sized(shape, dtype) if isinstance(step, Run) else None
+        if sized is None:
+            break
+        found.append(sized)
+        shape = sized.outputs
+    return found
 
 
 def suits(x: Tensor, blocks: Blocks) -> bool:

@@ -62,7 +62,7 @@ static void add_moments(const T* z, long rows, int c, long& seen, double* mean, 
   }
 }
 
-// out: activated, and pooled; there `top` is z at the maximum and `place` which of the four, the first of equal ones.
+// out (or null): activated, and pooled; there `top` is z at the maximum and `place` which of the four, the first of equal ones.
 template <int C>
 static void activate(const Norm& s, const T* __restrict z, T* __restrict out, T* __restrict top,
                      unsigned char* __restrict place, const T* __restrict scale, const T* __restrict shift) {
@@ -88,7 +88,8 @@ static void activate(const Norm& s, const T* __restrict z, T* __restrict out, T*
           if (sign * q1[j] > sign * best) best = q1[j], at = 1;
           if (sign * q2[j] > sign * best) best = q2[j], at = 2;
           if (sign * q3[j] > sign * best) best = q3[j], at = 3;
-          out[o + j] = activated(best * scale[j] + shift[j], slope), top[o + j] = best, place[o + j] = at;
+          top[o + j] = best, place[o + j] = at;
+          if (out) out[o + j] = activated(best * scale[j] + shift[j], slope);
         }
       }
 }
