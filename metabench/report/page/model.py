@@ -69,7 +69,7 @@ class Section:
             if column.name in ALWAYS or len(values) < 2 or count < len(values) - but:
                 differ.append(column)
             elif others := [f"{row['algorithm']} {v}" for row, v in zip(self.rows, values) if v != usual]:
-                alike.append((formatting.heading(column, self.metric), f"{usual} ({', '.join(others)})"))
+                alike.append((formatting.heading(column, self.metric), f"{usual} (but {', '.join(others)})"))
             elif usual != "–":
                 alike.append((formatting.heading(column, self.metric), usual))
         return differ, alike

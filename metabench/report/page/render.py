@@ -14,6 +14,7 @@ from markupsafe import Markup
 from metabench.records.columns import PUBLISHED, of_trials, shown_in
 from metabench.report import formatting
 from metabench.report.figures.catalogue import Picture
+from metabench.report.figures.style import MAX_STRONG
 from metabench.report.page import inline_svg, latex, trial_details
 from metabench.report.page.model import ALWAYS, Page
 from metabench.report.published import shown
@@ -76,7 +77,7 @@ def markdown(page: Page) -> str:
     """For a repository: figures beside it, every value escaped."""
     environment = templates(finalize=formatting.plain)
     environment.filters |= {"code": code, "markup": Markup}
-    environment.globals["explained"] = BRIEF
+    environment.globals |= {"explained": BRIEF, "few": MAX_STRONG}
     return environment.get_template("report.md.j2").render(page=page)
 
 
