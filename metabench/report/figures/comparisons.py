@@ -186,8 +186,7 @@ def diagram(looks: Mapping[str, Look], axes: Axes, prefix: str, members: Sequenc
 
 KINDS = (
     Kind("1d Scores", "differences", "Difference to the best", differences,
-         "Paired difference to the best mean, and intervals of how far behind the best that hold at once. Open: not "
-         "separated."),
+         "Paired difference to the best mean; intervals that hold at once. Open: not separated."),
     Kind("3 Who is better, and how surely", "improvement", "Probability of improvement", improvement,
          "How often each does better on a test task than the one with the best mean; a tie counts half. "
          "Filled: significantly."),
