@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import check, contenders, table
+from benchmarks import ROOT, check, contenders, table
 from benchmarks.contest import Result
 from benchmarks.process import Absent, Remote
 from benchmarks.workloads import WORKLOADS, make_arrays, omniglot, save, sinusoid
@@ -72,3 +73,18 @@ def test_the_summary_holds_our_quickest_strategy_against_the_peer():
     machine = {"cpu": "c", "cores": 2, "torch": "t", "sgemm_gflops": 1.0, "date": "d"}
     line = table.summary(table.frame([*ours, peer], {}, machine)).splitlines()[-1]
     assert line.startswith("| sinusoid maml | quick | 100 | 400 (300) | 0.25 | 0.0333 |")
+
+
+def test_the_ratios_of_the_readme_and_of_the_docs_are_those_that_were_measured():
+    rows = pd.read_csv(ROOT / "benchmarks/results/table.csv").query("algorithm == 'maml' and peer == 'learn2learn'")
+    ours = rows[rows["contender"].str.startswith("metabench")].groupby("workload")["ratio_to_peer"].min()
+    convolutions = ours.drop(["sinusoid", "omniglot-5w1s-mlp", "resnet12-5w1s"])
+    said = f"takes {convolutions.min():.2f} to {convolutions.max():.2f} of learn2learn's time, with ResNet-12 "
+    said += f"{ours['resnet12-5w1s']:.2f}, on the sinusoid {ours['sinusoid']:.2f}."
+    assert said in " ".join((ROOT / "README.md").read_text("utf-8").split())
+    page = (ROOT / "docs/performance.md").read_text("utf-8")
+    processor = pd.read_csv(ROOT / "benchmarks/results/cpu.csv").set_index("workload")
+    for trial in pd.read_csv(ROOT / "benchmarks/results/trials.csv").itertuples():
+        alone = processor.loc[f"{trial.work}-maml"]
+        ratios = f"{alone.plain_ratio:.2f} | {alone.blocks_ratio:.2f} | {trial.ratio:.2f} |"
+        assert f"| {trial.work}-maml | {alone.learn2learn_ms / alone.tasks:.0f} | {ratios}" in page
