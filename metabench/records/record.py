@@ -159,6 +159,12 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def skipped_pairs(records: Iterable[Record]) -> list[str]:
-    """A line for each algorithm that is not made for a suite, and why."""
-    pairs = {(r.trial.algorithm, r.trial.suite): r.reason for r in records if r.status == "unfit"}
-    return [f"Left out: {algorithm} on {suite}: {reason}." for (algorithm, suite), reason in sorted(pairs.items())]
+    """A line for each reason why algorithms are not made for a suite."""
+    found: dict[tuple[str, str], list[str]] = {}
+    unfit = {(r.trial.suite, r.reason, r.trial.algorithm) for r in records if r.status == "unfit"}
+    for suite, reason, algorithm in sorted(unfit):
+        found.setdefault((suite, reason), []).append(algorithm)
+    return [
+        f"Left out: {', '.join(who)} on {suite}{', each' if len(who) > 1 else ''}: {reason}."
+        for (suite, reason), who in found.items()
+    ]

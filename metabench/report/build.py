@@ -123,7 +123,7 @@ def build_report(
         overall=tuple(findings.across(groups)),
         cautions=tuple(cautions),
         mixtures=tuple(mixtures),
-        left_out=tuple(provenance.left_out(records)),
+        left_out=tuple(skipped_pairs(records)),
         matrix=matrix(contested),
         columns=tuple(columns),
         sections=model.sections(groups, contested, gaps, wanted, STYLES[style]),

@@ -120,16 +120,6 @@ def mixed(field: Field, records: Sequence[Record], names: Mapping[str, Label]) -
         yield f"{', '.join(together)}: {field.name} differs: {formatting.shortened(values)}. {field.consequence}"
 
 
-def left_out(records: Iterable[Record]) -> list[str]:
-    """A sentence for each reason why algorithms are not made for a suite."""
-    unfit = sorted({(r.trial.suite, r.reason, r.trial.algorithm) for r in records if r.status == "unfit"})
-    found = grouped(((suite, reason), algorithm) for suite, reason, algorithm in unfit)
-    return [
-        f"Left out: {formatting.listed(who)} on {suite}{', each' if len(who) > 1 else ''}: {reason}."
-        for (suite, reason), who in found.items()
-    ]
-
-
 def busy(records: Iterable[Record]) -> list[str]:
     """A sentence where trials ran beside more work than the machine has cores for."""
     loads = [(record.provenance.load, record.provenance.cores) for record in records]
@@ -137,8 +127,8 @@ def busy(records: Iterable[Record]) -> list[str]:
     crowded = [(max(load), cores) for load, cores in known if max(load) > BUSY * cores]
     if not crowded:
         return []
-    all_known = "" if len(known) == len(loads) else " whose load is known"
-    which = f"{len(crowded)} of {formatting.count(len(known), 'trial')}{all_known} ran"
+    which_known = "" if len(known) == len(loads) else " whose load is known"
+    which = f"{len(crowded)} of {formatting.count(len(known), 'trial')}{which_known} ran"
     load, cores = max(crowded)
     return [f"{which} on a busy machine (load up to {load:.0f} on {cores} cores): times may be too long."]
 

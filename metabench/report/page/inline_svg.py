@@ -31,6 +31,7 @@ class Shared:
             part.set("class", f"{part.get('class', '')} {name}".strip())
 
     def shape(self, outline: str) -> str:
+        """The id of an outline."""
         return self.shapes.setdefault(outline, f"m{len(self.shapes)}")
 
     def element(self) -> str:
@@ -95,10 +96,10 @@ def clean(parent: Element) -> None:
 
 def written(text: Element) -> None:
     """A text in the page's font, and turned only where it is."""
-    style_, turn = text.get("style", ""), text.attrib.pop("transform", "")
-    for font in re.findall(r"font-family: '.*?'(?:; )?", style_):
-        style_ = style_.replace(font, "font-family: serif; " if "Serif" in font else "")
-    text.set("style", style_)
+    words, turn = text.get("style", ""), text.attrib.pop("transform", "")
+    for font in re.findall(r"font-family: '.*?'(?:; )?", words):
+        words = words.replace(font, "font-family: serif; " if "Serif" in font else "")
+    text.set("style", words)
     if not turn.startswith("rotate(-0 "):
         text.set("transform", re.sub(r"[\d.]+", lambda found: number(found[0]), turn))
 
