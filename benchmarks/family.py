@@ -29,6 +29,7 @@ from metabench.registry.discovery import load_registry
 from metabench.report.collect import grouped
 from metabench.report.collect.configurations import Configuration, collect
 from metabench.report.collect.merge import merge
+from metabench.report.formatting import minus
 from metabench.report.statistics import Interval, difference
 
 BEGIN, END = "<!-- family:begin -->", "<!-- family:end -->"
@@ -123,7 +124,7 @@ def cell(row: pd.Series, column: str) -> str:
         return "–"
     points, gain = row["metric"] == "accuracy", column != "score"
     value, half = (100 * value, 100 * half) if points else (value, half)
-    text = f"{value:{'+' if gain else ''}.{1 if points else 2}f} ± {half:.{1 if points else 2}f}"
+    text = minus(f"{value:{'+' if gain else ''}.{1 if points else 2}f} ± {half:.{1 if points else 2}f}")
     return f"**{text}**" if gain and abs(value) > half else text
 
 
