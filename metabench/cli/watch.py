@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from metabench.cli.terminal import plain_table, results_table
+from metabench.cli.tables import plain_table, results_table
 from metabench.records import store
 from metabench.records.folder import folder_status
 from metabench.records.locks import running

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from metabench.cli.notebook import in_notebook, shown_progress
 from metabench.cli.progress import RunView, clock, names_of
-from metabench.cli.terminal import best_lines, results_table
+from metabench.cli.tables import best_lines, results_table
 from metabench.records import store
 from metabench.records.record import Progress
 from metabench.records.trials import Budget

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from metabench.cli.terminal import results_table
+from metabench.cli.tables import results_table
 from metabench.records import store
 from metabench.records.columns import COLUMNS, ORDER_OF_SUMMARY, ORDER_OF_TRIALS, Column, of_summary, of_trials
 from metabench.records.frames import load

@@ -19,7 +19,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import t as student
 
-from metabench.cli.terminal import results_table
+from metabench.cli.tables import results_table
 from metabench.errors import UserError
 from metabench.records import store
 from metabench.records.provenance import Provenance

@@ -39,7 +39,7 @@ def data(
 
 def show(known: dict[str, DataSet]) -> None:
     """A row a suite."""
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.records.files import cache_dir
     from metabench.registry.data_sets import size_of
 

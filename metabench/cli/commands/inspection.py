@@ -35,7 +35,7 @@ def list_(
 ) -> None:
     """Algorithms and suites, a line each; one by its name in full."""
     from metabench.cli.gallery import gallery
-    from metabench.cli.terminal import short_table
+    from metabench.cli.tables import short_table
     from metabench.experiments.setup import open_catalogue
 
     known = open_catalogue(options)
@@ -80,7 +80,7 @@ def plugins(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.experiments.trackers import BUILT_IN
     from metabench.registry.catalogue import read_catalogue
     from metabench.registry.requirements import reason_missing
@@ -113,7 +113,7 @@ def check(
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
     from metabench import testing
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.errors import missing
     from metabench.experiments.setup import open_registry, use_data
     from metabench.testing.conformance import kit_of

@@ -31,7 +31,7 @@ def score(
     changed_code: Changed = False,
 ) -> None:
     """Test trained learners on other suites, without training again: `--suites emnist`, or `omniglot:emnist`."""
-    from metabench.cli.terminal import results_table
+    from metabench.cli.tables import results_table
     from metabench.experiments.read_options import read_options
     from metabench.experiments.scoring import score_folder
     from metabench.report.analysis.summary import summary_table
@@ -76,7 +76,7 @@ def adapt(
     changed_code: Changed = False,
 ) -> None:
     """Adapt a trained learner to a task of your own, and predict: class folders of images, or rows of a CSV file."""
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.errors import UserError, attempt
     from metabench.experiments.execution import usable_device
     from metabench.experiments.learners import find_record, learner_of

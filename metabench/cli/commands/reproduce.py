@@ -59,7 +59,7 @@ def reproduce(
 
 def table(found: Iterable[Listed]) -> None:
     """The rows, with what each costs here and whether its data are here."""
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.report.formatting import amount, with_interval
 
     def line(one: Listed) -> tuple[str, ...]:

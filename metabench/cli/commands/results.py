@@ -32,7 +32,7 @@ def report(
     style: Annotated[str, typer.Option(help="Of figures: sans, or serif and as wide as a paper's column.")] = "sans",
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.records.columns import PUBLISHED, shown_in
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
@@ -59,7 +59,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """What improved between two experiments, what got worse, and what is noise."""
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.records.files import write_atomically
     from metabench.report.collect.merge import merge
     from metabench.report.compare import rows
@@ -86,7 +86,7 @@ def compare(
 @app.command()
 def results(results: Results, as_json: Json = False) -> None:
     """The table of a results folder or a pack, as a run shows it at its end; or every trial as JSON."""
-    from metabench.cli.terminal import best_lines, results_table
+    from metabench.cli.tables import best_lines, results_table
     from metabench.records.frames import load
     from metabench.records.packs import opened
     from metabench.records.store import records
@@ -133,7 +133,7 @@ def watch(
 @app.command()
 def status(results: Results, as_json: Json = False) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.records.folder import folder_status
 
     folder = folder_status(results)
@@ -178,7 +178,7 @@ def verify(
 
     Where another kernel computes than then (see `bits` in the record), within the scores' intervals.
     """
-    from metabench.cli.terminal import plain_table
+    from metabench.cli.tables import plain_table
     from metabench.experiments.verify import verify as compare
 
     verdicts = list(compare(results, sample, jobs, options))

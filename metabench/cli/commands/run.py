@@ -72,7 +72,8 @@ def finish(planned: Any, watch: bool, quiet: bool = False) -> None:
     """Run what is pending, show the table, and exit with 1 if a trial failed."""
     from metabench.cli.live_scores import LiveScores
     from metabench.cli.progress import RunView, clock, counted, names_of, workers
-    from metabench.cli.terminal import best_lines, live, notices, results_table, silent
+    from metabench.cli.tables import best_lines, results_table
+    from metabench.cli.terminal import live, notices, silent
     from metabench.records.store import records
     from metabench.report.analysis.summary import summary_table
 
