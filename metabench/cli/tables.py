@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -42,20 +45,67 @@ def best_lines(summary: TextTable) -> list[str]:
     return [f"Best on {row[suite]}: {row[name]}, {summary.headings[score]} {row[score]}." for row in rows]
 
 
-def plain_table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """A table of texts that are shown as they are."""
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+BREAK = re.compile(r"(?<![±×])\s+(?!±)")
+"""Where a text may go on in the next line: a number stays beside its interval."""
+
+
+class WordTable:
+    """Texts as they are, every word whole: a grid where there is room for one, else a paragraph for each row.
+
+    Before a grid is given up its columns of `spare` go, the last one first.
+    """
+
+    def __init__(self, columns: Iterable[str], rows: Iterable[Iterable[str]], spare: Sequence[str] = ()):
+        self.columns, self.rows, self.spare = list(columns), [list(row) for row in rows], spare
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for spared in range(len(self.spare) + 1):
+            gone = self.spare[len(self.spare) - spared :]
+            kept = [place for place, column in enumerate(self.columns) if column not in gone]
+            if widths := self.widths(kept, options.max_width - 3 * len(kept) - 1):
+                yield self.grid(kept, widths)
+                return
+        yield from self.paragraphs()
+
+    def widths(self, kept: Sequence[int], room: int) -> list[int]:
+        """Of columns of a grid: their longest texts, the widest narrowed while no word breaks; empty if one would."""
+        texts = [[self.columns[place], *(row[place] for row in self.rows)] for place in kept]
+        least = [max([1, *(cell_len(word) for text in column for word in BREAK.split(text))]) for column in texts]
+        widths = [max(cell_len(line) for text in column for line in text.splitlines() or [""]) for column in texts]
+        if sum(least) > room:
+            return []
+        while sum(widths) > room:
+            width, widest = max((width, place) for place, width in enumerate(widths) if width > least[place])
+            widths[widest] = width - 1
+        return widths
+
+    def grid(self, kept: Sequence[int], widths: Sequence[int]) -> Table:
+        """With lines between the columns."""
+        table = Table()
+        for place, width in zip(kept, widths):
+            table.add_column(self.columns[place], width=width, overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(row[place]) for place in kept))
+        return table
+
+    def paragraphs(self) -> Iterator[Text | Table]:
+        """The first cell as the head of the others, which stand below each other where they are not empty."""
+        for head, *others in self.rows:
+            yield Text(head, style="bold")
+            lines = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
+            lines.add_column(no_wrap=True)
+            lines.add_column(overflow="fold")
+            for name, text in zip(self.columns[1:], others):
+                if text:
+                    lines.add_row(Text(name), Text(text))
+            yield lines
 
 
 def short_table(columns: tuple[str, str], rows: Iterable[tuple[str, str]]) -> Table:
     """A table of names and what they are, a line each: cut where the line ends."""
-    table = Table(*columns[:1], box=None, padding=(0, 2, 0, 0))
-    table.add_column(columns[1], no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(columns[0], no_wrap=True)  # what is too wide is taken from the other column: names stay whole
+    table.add_column(columns[1])
     for name, text in rows:
-        table.add_row(Text(name, style="bold"), Text(text))
+        table.add_row(Text(name, style="bold"), Text(text, no_wrap=True, overflow="ellipsis"))
     return table

@@ -14,7 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from metabench.cli.tables import plain_table, results_table
+from metabench.cli.tables import WordTable, results_table
 from metabench.records import store
 from metabench.records.folder import folder_status
 from metabench.records.locks import running
@@ -40,7 +40,7 @@ def look(root: Path, width: int) -> View:
         summary = summary_table(store.records(root), root)
     parts: list[RenderableType] = [Text(status.headline(root))]
     if status.running:
-        parts.append(plain_table(("running or interrupted", "where", "updates", "computed for"), status.running))
+        parts.append(WordTable(("running or interrupted", "where", "updates", "computed for"), status.running))
     if summary.rows:
         parts.append(results_table(summary, width))
     return View(Group(*parts), not status.left and not running(root))

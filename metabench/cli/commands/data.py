@@ -39,7 +39,7 @@ def data(
 
 def show(known: dict[str, DataSet]) -> None:
     """A row a suite."""
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.records.files import cache_dir
     from metabench.registry.data_sets import size_of
 
@@ -51,7 +51,7 @@ def show(known: dict[str, DataSet]) -> None:
         )
         size = in_bytes(sum(map(size_of, found))) if found else ""
         rows.append((suite, where, size, in_bytes(each.prepared) if each.prepared else "", each.source, each.licence))
-    console.print(plain_table(("suite", "here", "size", "cache it takes", "source", "licence"), rows))
+    console.print(WordTable(("suite", "here", "size", "cache it takes", "source", "licence"), rows))
     if cache_dir().is_dir():
         say(f"The cache, '{cache_dir()}', has {in_bytes(size_of(cache_dir()))}; {free(cache_dir())}.")
 

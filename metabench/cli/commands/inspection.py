@@ -16,8 +16,6 @@ from metabench.experiments.options import Options
 if TYPE_CHECKING:
     from metabench.registry.catalogue import Listed
 
-WIDE = 120
-"""Columns of a terminal from which on plugins are shown with their versions and sources."""
 OPTIONAL = (
     ("distributed", "--executor dask", "pip install 'metabench[dask]'"),
     ("optuna", "metabench tune", "pip install 'metabench[tune]'"),
@@ -80,7 +78,7 @@ def plugins(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Every plugin that was found, what it provides, and what is wrong with it."""
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.experiments.trackers import BUILT_IN
     from metabench.registry.catalogue import read_catalogue
     from metabench.registry.requirements import reason_missing
@@ -95,8 +93,7 @@ def plugins(
         (p.name, ", ".join(p.provides), p.version, p.source, p.problem or missing.get(p.name, ""))
         for p in known.plugins
     ]
-    kept = [place for place, name in enumerate(columns) if console.width >= WIDE or name not in ("version", "source")]
-    console.print(plain_table([columns[place] for place in kept], ([row[place] for place in kept] for row in rows)))
+    console.print(WordTable(columns, rows, spare=("source", "version")))
     tracked = ((of.package, f"--track {name}", of.install) for name, of in BUILT_IN.items())
     for module, use, install in (*OPTIONAL, *tracked):
         if reason := reason_missing(module, install):
@@ -113,7 +110,7 @@ def check(
 ) -> None:
     """Run the conformance kit on a plugin: is it what it says it is?"""
     from metabench import testing
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.errors import missing
     from metabench.experiments.setup import open_registry, use_data
     from metabench.testing.conformance import kit_of
@@ -136,7 +133,7 @@ def check(
         raise UserError(f"Nothing of '{name}' could be checked: {results[0].message}.")
     failures = [result for result in results if result.verdict == "failed"]
     seen = ((r.check, r.verdict, "see below" if r in failures else r.message) for r in results)
-    console.print(plain_table(("check", "result", "what was seen"), seen))
+    console.print(WordTable(("check", "result", "what was seen"), seen))
     for failure in failures:
         say(f"\n{failure.check} failed. {failure.message}")
         say(f"  More: metabench check {name} --explain {failure.check}")

@@ -76,7 +76,7 @@ def adapt(
     changed_code: Changed = False,
 ) -> None:
     """Adapt a trained learner to a task of your own, and predict: class folders of images, or rows of a CSV file."""
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.errors import UserError, attempt
     from metabench.experiments.execution import usable_device
     from metabench.experiments.learners import find_record, learner_of
@@ -100,7 +100,7 @@ def adapt(
     say(f"Learner: {record.trial.id}, {len(task.support_x)} support points.")
     for note in (*task.notes, *found.notes):
         say(note)
-    console.print(plain_table(found.headings, found.rows))
+    console.print(WordTable(found.headings, found.rows))
     if text := summary(task, found):
         say(text)
     if out:

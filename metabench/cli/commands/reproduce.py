@@ -59,7 +59,7 @@ def reproduce(
 
 def table(found: Iterable[Listed]) -> None:
     """The rows, with what each costs here and whether its data are here."""
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.report.formatting import amount, with_interval
 
     def line(one: Listed) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def table(found: Iterable[Listed]) -> None:
         return one.row.name, numbers, updates, cost, "no" if one.problem else "here", first.source
 
     listed = list(found)
-    console.print(plain_table(HEADINGS, map(line, listed)))
+    console.print(WordTable(HEADINGS, map(line, listed)))
     for problem in dict.fromkeys(one.problem for one in listed if one.problem):
         say(f"Note: {problem}")
 

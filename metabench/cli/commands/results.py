@@ -32,7 +32,7 @@ def report(
     style: Annotated[str, typer.Option(help="Of figures: sans, or serif and as wide as a paper's column.")] = "sans",
 ) -> None:
     """Turn results into index.html, report.md, tables and figures."""
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.records.columns import PUBLISHED, shown_in
     from metabench.report.build import build_report, save_report
     from metabench.report.collect.merge import title
@@ -43,10 +43,10 @@ def report(
     for note in built.notes:
         say(f"Note: {note}")
     if built.transfer:
-        console.print(plain_table(list(built.transfer[0]), (list(row.values()) for row in built.transfer)))
+        console.print(WordTable(list(built.transfer[0]), (list(row.values()) for row in built.transfer)))
     if built.beside:
         headings = [column.heading for column in shown_in("terminal", PUBLISHED)]
-        console.print(plain_table(headings, ([row[name] for name in headings] for row in map(shown, built.beside))))
+        console.print(WordTable(headings, ([row[name] for name in headings] for row in map(shown, built.beside))))
     say(f"Report: {save_report(built, out or Path('reports') / title(results))}")
 
 
@@ -59,7 +59,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """What improved between two experiments, what got worse, and what is noise."""
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.records.files import write_atomically
     from metabench.report.collect.merge import merge
     from metabench.report.compare import rows
@@ -70,7 +70,7 @@ def compare(
     if as_json:
         print_json({"changes": records_of(rows.frame(comparison)), "notes": rows.notes(comparison)})
     else:
-        console.print(plain_table(rows.HEADINGS, rows.rows(comparison)))
+        console.print(WordTable(rows.HEADINGS, rows.rows(comparison), spare=("seeds", "time", "validation")))
         say(rows.headline(comparison))
         for note in rows.notes(comparison):
             say(f"Note: {note}")
@@ -133,7 +133,7 @@ def watch(
 @app.command()
 def status(results: Results, as_json: Json = False) -> None:
     """What is done, running, failed and left in a results folder, and how long that may take."""
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.records.folder import folder_status
 
     folder = folder_status(results)
@@ -144,7 +144,7 @@ def status(results: Results, as_json: Json = False) -> None:
     for line in folder.failures:
         say(f"  {line}")
     if folder.running:
-        console.print(plain_table(("running or interrupted", "where", "updates", "computed for"), folder.running))
+        console.print(WordTable(("running or interrupted", "where", "updates", "computed for"), folder.running))
 
 
 @app.command()
@@ -178,10 +178,10 @@ def verify(
 
     Where another kernel computes than then (see `bits` in the record), within the scores' intervals.
     """
-    from metabench.cli.tables import plain_table
+    from metabench.cli.tables import WordTable
     from metabench.experiments.verify import verify as compare
 
     verdicts = list(compare(results, sample, jobs, options))
-    console.print(plain_table(("trial", "result", "what was seen"), verdicts))
+    console.print(WordTable(("trial", "result", "what was seen"), verdicts))
     if any(verdict.result == "differs" for verdict in verdicts):
         raise typer.Exit(1)
