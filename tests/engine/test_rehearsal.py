@@ -110,23 +110,11 @@ class Once(nn.Module):
         return OnceOnly.apply(x * self.weight)
 
 
-class Distances(nn.Module):
-    """torch's cdist has no second derivative."""
-
-    def __init__(self):
-        super().__init__()
-        self.centres = nn.Parameter(torch.randn(3, 1))
-
-    def forward(self, x):
-        return torch.cdist(x, self.centres).sum(1, keepdim=True)
-
-
-@pytest.mark.parametrize("layer", [Once, Distances])
-def test_a_layer_without_a_second_derivative_is_named_with_the_algorithms_that_would_work(layer):
-    suite = lines()._replace(model=lambda: nn.Sequential(nn.Linear(1, 1), layer(), nn.Linear(1, 1)))
+def test_a_layer_without_a_second_derivative_is_named_with_the_algorithms_that_would_work():
+    suite = lines()._replace(model=lambda: nn.Sequential(nn.Linear(1, 1), Once(), nn.Linear(1, 1)))
     record = trial_of(suite, "maml")
     assert record.status == "error"
-    assert record.reason.startswith(f"Layer '1' ({layer.__name__}) has no second derivative in torch, and algorithm")
+    assert record.reason.startswith("Layer '1' (Once) has no second derivative in torch, and algorithm")
     works = record.reason.partition("Without it run: ")[2].rstrip(".").split(", ")
     assert {"fomaml", "reptile"} <= set(works)
     assert not {"maml", "metasgd", "imaml"} & set(works)
