@@ -5,9 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
-from rich.table import Table
-from rich.text import Text
-
+from metabench.cli.tables import WordTable
 from metabench.records.record import Progress, Record
 from metabench.records.trials import Trial
 from metabench.report.collect.labels import Label, labels
@@ -36,20 +34,21 @@ class LiveScores:
         self.curves.pop(record.trial.id, None)
         self.ended[self.names[record.trial.id]].append(record)
 
-    def __rich__(self) -> Table:
-        table = Table("suite", "algorithm", "ended", "test score so far", "validation of those running", box=None)
+    def __rich__(self) -> WordTable:
+        rows = []
         for label, planned in self.planned.items():
             ended = self.ended[label]
             running = [curve for name, curve in list(self.curves.items()) if self.names[name] == label]
             metric = next((record.metric for record in ended if record.metric), "")
-            texts = (
+            row = (
                 *label,
                 f"{len(ended)}/{planned}",
                 means(ended),
                 ", ".join(f"{sparkline(curve)} {score(curve[-1], metric)}" for curve in running),
             )
-            table.add_row(*map(Text, texts))
-        return table
+            rows.append(row)
+        columns = ("suite", "algorithm", "ended", "test score so far", "validation of those running")
+        return WordTable(columns, rows, spare=columns[-1:], live=True)
 
 
 def means(records: Iterable[Record]) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import HEAVY_HEAD
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -52,13 +53,23 @@ BREAK = re.compile(r"(?<![±×])\s+(?!±)")
 class WordTable:
     """Texts as they are, every word whole: a grid where there is room for one, else a paragraph for each row.
 
-    Before a grid is given up its columns of `spare` go, the last one first.
+    Before a grid is given up its columns of `spare` go, the last one first. One that changes (`live`) has no lines.
     """
 
-    def __init__(self, columns: Iterable[str], rows: Iterable[Iterable[str]], spare: Sequence[str] = ()):
+    def __init__(
+        self,
+        columns: Iterable[str],
+        rows: Iterable[Iterable[str]],
+        spare: Sequence[str] = (),
+        title: str = "",
+        live: bool = False,
+    ):
         self.columns, self.rows, self.spare = list(columns), [list(row) for row in rows], spare
+        self.title, self.box = title, None if live else HEAVY_HEAD
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.title:
+            yield Text(self.title, style="italic")
         for spared in range(len(self.spare) + 1):
             gone = self.spare[len(self.spare) - spared :]
             kept = [place for place, column in enumerate(self.columns) if column not in gone]
@@ -80,8 +91,8 @@ class WordTable:
         return widths
 
     def grid(self, kept: Sequence[int], widths: Sequence[int]) -> Table:
-        """With lines between the columns."""
-        table = Table()
+        """Beside each other."""
+        table = Table(box=self.box)
         for place, width in zip(kept, widths):
             table.add_column(self.columns[place], width=width, overflow="fold")
         for row in self.rows:

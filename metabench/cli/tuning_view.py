@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-from rich.text import Text
-
+from metabench.cli.tables import WordTable
 from metabench.cli.terminal import number
 from metabench.experiments.tuning.drive import TuningRun
 from metabench.experiments.tuning.search import Search
@@ -48,8 +46,8 @@ class TuningView:
         self.at.pop(record.trial.id, None)
         return describe(self.tuning.of[record.trial.id], record)
 
-    def __rich__(self) -> Table:
-        table = Table("suite", "algorithm", "trials", "pruned", "failed", "best validation", "running", box=None)
+    def __rich__(self) -> WordTable:
+        rows = []
         for search in self.tuning.searches:
             best = search.best()
             over = sum(candidate.over for candidate in search.candidates)
@@ -64,14 +62,14 @@ class TuningView:
                 f"{number(search.score(best))} at {pairs(best.parameters)}" if best else "",
                 ", ".join(running),
             )  # fmt: skip
-            table.add_row(*map(Text, row))
-        return table
+            rows.append(row)
+        columns = ("suite", "algorithm", "trials", "pruned", "failed", "best validation", "running")
+        return WordTable(columns, rows, spare=("running", "pruned", "failed"), live=True)
 
 
-def table_of(tuning: TuningRun) -> Table:
+def table_of(tuning: TuningRun) -> WordTable:
     """The result of tuning: one row per search."""
-    table = Table("suite", "algorithm", "trials", "pruned", "failed", "untuned", "tuned", "parameters")
-    table.title, table.title_justify = "scores on validation tasks", "left"
+    rows = []
     for search in tuning.searches:
         best, tuned = search.best(), search.tuned()
         if not best or not tuned:
@@ -81,5 +79,6 @@ def table_of(tuning: TuningRun) -> Table:
             search.spec.base.suite, search.spec.base.algorithm, f"{tuned.trials}", f"{tuned.pruned}",
             f"{tuned.failed}", untuned, number(tuned.validation_score), pairs(best.parameters),
         )  # fmt: skip
-        table.add_row(*map(Text, row))
-    return table
+        rows.append(row)
+    columns = ("suite", "algorithm", "trials", "pruned", "failed", "untuned", "tuned", "parameters")
+    return WordTable(columns, rows, spare=("pruned", "failed"), title="scores on validation tasks")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from metabench.cli.commands import console
 from metabench.registry.data_sets import data_sets
 from metabench.units import in_bytes
 
 
-def test_it_lists_what_is_here_with_its_size_source_and_licence(here, tmp_path):
+def test_it_lists_what_is_here_with_its_size_source_and_licence(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(console, "_width", 400)
     (tmp_path / "mini-imagenet").mkdir()
     (tmp_path / "mini-imagenet" / "a.zip").write_bytes(b"x" * 2_000_000)
-    result = here("data", "--data", str(tmp_path), METABENCH_CACHE=str(tmp_path / "cache"), COLUMNS="400")
+    result = here("data", "--data", str(tmp_path), METABENCH_CACHE=str(tmp_path / "cache"))
     assert result.returncode == 0, result.stderr
     rows = {line.split()[1]: line for line in result.stdout.splitlines() if "│" in line}
     assert "2 MB" in rows["mini-imagenet"]
