@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import resource
@@ -113,13 +114,17 @@ def set_device(device: str) -> None:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Reset the peak-memory counter where the system allows it."""
+    """Begin the peak anew where the system allows it, without what earlier trials of this process have left behind.
+
+    What they freed goes back to the system first (see keep_freed_memory): it would count as this trial's.
+    """
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-    try:
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    except OSError:
-        pass
 
 
 def peak_memory_mb(device: str) -> float:
