@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import re
 import resource
@@ -120,7 +119,6 @@ def reset_peak_memory(device: str) -> None:
     """
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     with suppress(OSError):
