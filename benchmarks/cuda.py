@@ -1,8 +1,9 @@
 """The strategies on a CUDA device, side by side: `python -m benchmarks.cuda`.
 
 Each work is timed under each variant by CUDA events, a row as soon as it is known. A variant that fails is a row with
-its reason, and its traceback comes last. On a CPU (`--device cpu`) sizes are small and no graph is captured: a
-rehearsal, whose times say nothing.
+its reason, and its traceback comes last. Writes benchmarks/results/cuda.csv, or the file of `--out`. On a CPU
+(`--device cpu`) sizes are small and no graph is captured: a rehearsal, whose times say nothing; it writes no file but
+one that is asked for.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from benchmarks import ROOT
 from benchmarks.cuda_works import Work, works
 from metabench.api import Suite, Task
 from metabench.api.trees import flatten
@@ -29,6 +33,18 @@ from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.seeds import random_generator
 from metabench.engine.strategies import make_strategy
 from metabench.engine.tasks import sampler_on, task_blocks
+
+RESULTS = ROOT / "benchmarks" / "results" / "cuda.csv"
+COLUMNS = {
+    "update_ms": "{:.3f}",
+    "prepare_s": "{:.2f}",
+    "error": "{:.1e}",
+    "reserved_mb": "{:.0f}",
+    "sampling_ms": "{:.3f}",
+    "validation_s": "{:.2f}",
+    "note": "{}",
+}
+"""How each is printed. `error`: of the direction, relative to float64's; `validation_s`: of 100 tasks."""
 
 
 class Variant(NamedTuple):
@@ -125,22 +141,26 @@ def drawn(work: Work, suite: Suite, device: str, number: int, dtype: torch.dtype
 
 
 class Bench:
-    """What was asked for, and the failures on the way."""
+    """What was asked for, the rows so far, and the failures on the way."""
 
     def __init__(self, device: str, seconds: float, compiled: bool) -> None:
         self.device, self.seconds, self.compiled = device, seconds, compiled
+        self.rows: list[dict[str, Any]] = []
         self.failures: list[str] = []
 
-    def guarded(self, name: str, function: Callable[..., str], *arguments: Any) -> None:
-        """Print the row of a function, or why there is none."""
+    def guarded(self, work: Work, variant: str, function: Callable[..., dict[str, Any]], *arguments: Any) -> None:
+        """Add and print the row of a function, or why there is none."""
         try:
-            print(f"| {name} | {function(*arguments)} |", flush=True)
+            found = function(work, *arguments)
         except Exception as error:
-            print(f"| {name} | failed: {str(error).splitlines()[:1]} |", flush=True)
-            self.failures.append(f"--- {name}\n{traceback.format_exc()}")
+            found = {"note": f"failed: {str(error).partition(chr(10))[0]}"}
+            self.failures.append(f"--- {work.name}, {variant}\n{traceback.format_exc()}")
+        self.rows.append({"work": work.name, "variant": variant, **found})
+        cells = (shown.format(found[name]) if name in found else "" for name, shown in COLUMNS.items())
+        print(f"| {work.name} | {variant} | {' | '.join(cells)} |", flush=True)
 
-    def update(self, work: Work, suite: Suite, variant: Variant, exact: Tensor) -> str:
-        """One row: the update, what it costs to prepare, the gradient's error, memory."""
+    def update(self, work: Work, suite: Suite, variant: Variant, exact: Tensor) -> dict[str, Any]:
+        """The update, what it costs to prepare, the direction's error, memory."""
         with variant.setting():
             if self.device.startswith("cuda"):
                 torch.cuda.empty_cache()
@@ -151,17 +171,17 @@ class Bench:
             began = time.perf_counter()
             learner.prepare(tasks)
             synchronise(self.device)
-            prepared = time.perf_counter() - began
-            found = learner.strategy.graphs.values() if variant.strategy == "captured" else ()
-            graph = next(iter(found), None)
+            found: dict[str, Any] = {"prepare_s": time.perf_counter() - began}
+            graphs = learner.strategy.graphs.values() if variant.strategy == "captured" else ()
+            graph = next(iter(graphs), None)
             direction = graph.replay(tasks, 0.0) if graph else learner.direction(tasks, 0.0)
-            error = float((vector(direction[1]) - exact).norm() / exact.norm())
-            each = milliseconds(lambda: learner.update(tasks, 0.0), self.device, self.seconds)
-            memory = torch.cuda.max_memory_reserved() / 1e6 if self.device.startswith("cuda") else 0.0
-        note = f"; not captured: {learner.strategy.problem}" if learner.strategy.problem else ""
-        return f"{each:.3f} | {prepared:.2f} | {error:.1e} | {memory:.0f} | {note}"
+            found["error"] = float((vector(direction[1]) - exact).norm() / exact.norm())
+            found["update_ms"] = milliseconds(lambda: learner.update(tasks, 0.0), self.device, self.seconds)
+            if self.device.startswith("cuda"):
+                found["reserved_mb"] = torch.cuda.max_memory_reserved() / 1e6
+        return found | ({"note": f"not captured: {learner.strategy.problem}"} if learner.strategy.problem else {})
 
-    def whole(self, work: Work, suite: Suite, strategy: str) -> str:
+    def whole(self, work: Work, suite: Suite, strategy: str) -> dict[str, Any]:
         """Updates as a trial makes them: tasks drawn one by one, the loss looked at every twentieth time."""
         learner = learner_of(work, suite, strategy, self.device, torch.float32)
         learner.prepare(drawn(work, suite, self.device, 0))
@@ -174,14 +194,13 @@ class Bench:
             if number % 20 == 0:
                 float(loss)
 
-        each = milliseconds(once, self.device, self.seconds)
+        found = {"update_ms": milliseconds(once, self.device, self.seconds)}
         sampling = milliseconds(lambda: drawn(work, suite, self.device, number), self.device, self.seconds / 4)
         blocks = task_blocks(suite, "random", "validation", 100, self.device)
         synchronise(self.device)
         began = time.perf_counter()
         final_scores(suite, learner, blocks, 3, inductive=False)
-        validation = time.perf_counter() - began
-        return f"{each:.3f} | sampling alone {sampling:.3f} ms | 100 tasks validated in {validation:.2f} s"
+        return found | {"sampling_ms": sampling, "validation_s": time.perf_counter() - began}
 
     def work(self, work: Work, suite: Suite) -> None:
         """All rows of a work."""
@@ -193,8 +212,8 @@ class Bench:
             cudnn = variant.strategy == "captured" and variant.setting is not setting
             if variant.only not in work.name or not (variant.asked or self.compiled) or (cudnn and not convolutional):
                 continue
-            self.guarded(f"{work.name} | {variant.name}", self.update, work, suite, variant, exact)
-        self.guarded(f"{work.name} | whole, with sampling", self.whole, work, suite, "captured")
+            self.guarded(work, variant.name, self.update, suite, variant, exact)
+        self.guarded(work, "whole, with sampling", self.whole, suite, "captured")
 
 
 def main() -> None:
@@ -204,13 +223,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of each timing")
     parser.add_argument("--only", default="", help="a part of the names of the works that are wanted")
     parser.add_argument("--compiled", action="store_true", help="compile the small works too, which takes minutes")
+    parser.add_argument("--out", type=Path, help="the file to write")
     asked = parser.parse_args()
     bench = Bench(asked.device, asked.seconds, asked.compiled)
     set_device(asked.device)
     torch.set_num_threads(1)
     cuda = asked.device.startswith("cuda")
-    print(torch.__version__, torch.cuda.get_device_name(asked.device) if cuda else "CPU: a rehearsal", flush=True)
-    print("| work | variant | ms an update | s to prepare | gradient's error | MB | |\n|---|---|---|---|---|---|---|")
+    machine = {"torch": torch.__version__, "device": torch.cuda.get_device_name(asked.device) if cuda else "CPU"}
+    print(*machine.values(), "" if cuda else ": a rehearsal", flush=True)
+    print(f"| work | variant | {' | '.join(COLUMNS)} |\n{(len(COLUMNS) + 2) * '|---'}|")
     began = time.perf_counter()
     for work in works(small=not cuda):
         if asked.only in work.name:
@@ -218,6 +239,9 @@ def main() -> None:
                 bench.work(work, work.suite())
             except Exception:
                 bench.failures.append(f"--- {work.name}\n{traceback.format_exc()}")
+    if path := asked.out or (RESULTS if cuda else None):
+        frame = pd.DataFrame(bench.rows).reindex(columns=["work", "variant", *COLUMNS]).assign(**machine)
+        frame.to_csv(path, index=False, float_format="%.4g")
     print(f"\n{time.perf_counter() - began:.0f} s", *bench.failures, sep="\n", flush=True)
 
 

@@ -63,6 +63,7 @@ def works(small: bool) -> list[Work]:
 
     return [
         Work("omniglot 5w1s maml", characters(one, conv), maml, once, tasks),
+        Work("omniglot 5w1s maml, 1 query", characters(Shape(5, 1, 1), conv), maml, once, tasks),
         Work("omniglot 5w1s fomaml", characters(one, conv), fomaml, once, tasks),
         Work("omniglot 5w1s protonet", characters(one, conv), protonet, {}, tasks),
         Work("omniglot 5w1s mlp", characters(one, flat), maml, once, tasks),
