@@ -62,7 +62,7 @@ def main() -> None:
             error.show()
             sys.exit(2)
         command = error.ctx.command_path if error.ctx else "metabench"
-        message = " ".join(error.format_message().split()).rstrip(".")
+        message = str(UserError(error.format_message().strip().rstrip(".")))  # some versions quote all that was typed
         if "unexpected extra argument" in message:
             message += ": several names are given with commas, as in --algos one,other"
         refuse(f"{message}. See `{command} --help`.")

@@ -10,8 +10,10 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from metabench.records.locks import running
+from tests.cli_helpers import refused
 from tests.waiting import HANG, wait_for
 
 TINY = ("--updates", "2", "--validations", "1", "--validation-tasks", "4", "--test-tasks", "6", "--test-steps", "1")
@@ -319,3 +321,15 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     assert rest.splitlines()[0].startswith("Stopping: running trials make a checkpoint")
     assert rest.splitlines()[1] + "\n" == "Stopped. What was finished is in r; the same command goes on from there.\n"
+
+
+def test_what_a_parser_quotes_is_cut(tmp_path, monkeypatch):
+    """Some versions of typer say all that was typed: 5,000 digits that are no number."""
+
+    def refuses(**_):
+        raise typer.BadParameter("7" * 5000, param_hint="--updates")
+
+    monkeypatch.setattr("metabench.cli.main.app", refuses)
+    said = refused(tmp_path, "run")
+    assert said.startswith("metabench: Invalid value for --updates: 777")
+    assert said.endswith("777 .... See `metabench --help`.")

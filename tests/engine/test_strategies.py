@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -176,6 +177,23 @@ def test_without_a_compiler_it_runs_vectorised(programs, monkeypatch):
     assert torch.equal(after_updates(made, strategy, lines()), after_updates(made, Vectorised(), lines()))
     assert strategy.name == "vectorised"
     assert strategy.problem == "RuntimeError: no C++ compiler was found"
+
+
+@pytest.mark.slow
+def test_a_program_that_cannot_be_loaded_ends_no_trial(tmp_path, monkeypatch):
+    import torch._inductor
+
+    monkeypatch.setenv("METABENCH_CACHE", str(tmp_path))
+
+    def makes(exported, package_path):
+        Path(package_path).write_bytes(b"no archive")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", makes)
+    made, strategy = maml(lines(), steps=4), compiled.Compiled()
+    assert torch.equal(after_updates(made, strategy, lines()), after_updates(made, Vectorised(), lines()))
+    assert strategy.name == "vectorised"
+    assert strategy.problem.startswith("RuntimeError: a process that loaded the program ended with exit code ")
+    assert not list(tmp_path.rglob("*.pt2")), "what cannot be loaded is not kept"
 
 
 def test_an_error_in_the_algorithm_is_not_the_compilers(programs):

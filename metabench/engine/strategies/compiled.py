@@ -6,6 +6,8 @@ import hashlib
 import logging
 import os
 import platform
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -179,7 +181,7 @@ def load(path: Path) -> Program:
 
 
 def compile_to(path: Path, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> None:
-    """Compile a graph ahead of time (AOTInductor) into a file that appears when it is whole."""
+    """Compile a graph ahead of time (AOTInductor) into a file that appears when it is whole, and has been loaded."""
     import torch._inductor
     from torch._inductor import config
 
@@ -189,7 +191,23 @@ def compile_to(path: Path, graph: torch.fx.GraphModule, inputs: list[Tensor]) ->
         warnings.simplefilter("ignore")
         exported = torch.export.export(Graph(graph), tuple(inputs))
         torch._inductor.aoti_compile_and_package(exported, package_path=str(temporary))
-    os.replace(temporary, path)
+    try:
+        try_loading(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def try_loading(path: Path) -> None:
+    """Load a program in a process of its own; raises RuntimeError where that ends it.
+
+    torch's loader has ended processes with a signal: torch 2.11, CPU programs on a machine with a CUDA device.
+    """
+    code = "import sys, torch._inductor as inductor; inductor.aoti_load_package(sys.argv[1])"
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        said = ended.stderr.strip().rpartition("\n")[2]
+        raise RuntimeError(f"a process that loaded the program ended with exit code {ended.returncode}. {said}")
 
 
 STRATEGY = Compiled
