@@ -88,3 +88,14 @@ def test_the_ratios_of_the_readme_and_of_the_docs_are_those_that_were_measured()
         alone = processor.loc[f"{trial.work}-maml"]
         ratios = f"{alone.plain_ratio:.2f} | {alone.blocks_ratio:.2f} | {trial.ratio:.2f} |"
         assert f"| {trial.work}-maml | {alone.learn2learn_ms / alone.tasks:.0f} | {ratios}" in page
+
+
+def test_the_table_of_a_cuda_device_is_what_was_measured():
+    page = (ROOT / "docs/performance.md").read_text("utf-8")
+    rows = pd.read_csv(ROOT / "benchmarks/results/cuda.csv")
+    shown = rows.pivot(index="work", columns="variant", values="update_ms")
+    order = ["vectorised", "captured, plain layers", "captured", "captured, TF32", "whole, with sampling"]
+    for work, cells in shown[order].iterrows():
+        assert f"| {work} | {' | '.join('' if pd.isna(ms) else f'{ms:.3g}' for ms in cells)} |" in page
+    exact = rows[rows.variant.isin(["vectorised", "captured", "captured, plain layers"])]
+    assert exact.error.max() <= 4e-2
