@@ -6,7 +6,8 @@ python -m benchmarks.family --algos                 # the algorithms of the tabl
 Writes benchmarks/results/family_scores.csv, the tables between two comments of the page, and in its first table the
 cost of an update, from benchmarks/results/family.csv (`python -m benchmarks.cpu --family`). Only trials that
 benchmarks/family.toml and family-colour.toml ask for count; under each table stands what is not there, and of which
-code it is.
+code it is. A row stays as it was written where the folders hold no trial of it: so an algorithm can be run alone,
+with `scratch` and `maml`, which it is set beside.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def table(found: pd.DataFrame) -> str:
 
 def remarks(suite: str, asked: pd.DataFrame) -> Iterator[str]:
     """What a reader should know of the cells of a suite: those that are missing, and by which code the others are."""
-    absent = asked[(asked.seeds == 0) & (asked.lost == f"{asked.asked.max()} not run")]
+    absent = asked[nothing_run(asked)]
     if len(absent):
         yield f"`{suite}`, not run yet: {names(absent)}."
     for _, row in asked[(asked.seeds < asked.asked) & ~asked.index.isin(absent.index)].iterrows():
@@ -160,6 +161,11 @@ def remarks(suite: str, asked: pd.DataFrame) -> Iterator[str]:
         commits.update({commit: int(number) for number, commit in (part.split() for part in text.split(", "))})
     if commits:
         yield f"`{suite}`, commits (trials): {', '.join(f'{name} ({number})' for name, number in commits.items())}."
+
+
+def nothing_run(found: pd.DataFrame) -> pd.Series:
+    """Of which rows no trial is there."""
+    return found.lost == found.asked.astype(str) + " not run"
 
 
 def names(found: pd.DataFrame) -> str:
@@ -178,6 +184,14 @@ def with_costs(page: str) -> str:
             cells[5] = f" {times[name] / times['maml']:.1f} "
         lines.append("|".join(cells))
     return "\n".join(lines) + "\n"
+
+
+def with_kept(found: pd.DataFrame, written: pd.DataFrame) -> pd.DataFrame:
+    """The rows found; of which no trial was there, those that were written."""
+    keys = ["suite", "algorithm"]
+    old, rows = written.set_index(keys), found.set_index(keys)
+    kept = old[(old.seeds > 0) & old.index.isin(rows.index[nothing_run(rows)])]
+    return pd.concat([rows.drop(kept.index), kept]).reindex(rows.index).reset_index()
 
 
 def read_scores() -> pd.DataFrame:
@@ -199,6 +213,7 @@ def main(arguments: Sequence[str]) -> None:
     ids = {trial.id for trial in trials}
     records = {record.trial.id: record for record in merged.records if record.trial.id in ids}
     found: Any = pd.DataFrame(rows(collect(records.values(), merged.roots), trials, records, code), columns=COLUMNS)
+    found = with_kept(found, read_scores())
     found.to_csv(CSV, index=False, float_format="%.6g")
     shown = table(read_scores())
     page = with_costs(PAGE.read_text("utf-8"))

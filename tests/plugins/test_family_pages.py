@@ -71,3 +71,14 @@ def test_what_is_not_there_and_by_which_code_the_rest_is_stands_under_the_table(
     assert "| `scratch` (1 of 2 seeds) | 1.50 ± " in text
     for remark in ("not run yet: `new`", "`scratch`: 1 diverged", "before a later change: `maml`", "0123456 (3)"):
         assert remark in text
+
+
+def test_a_part_that_was_run_alone_leaves_the_other_rows():
+    columns = ["suite", "algorithm", "asked", "seeds", "lost", "score"]
+    rows = [("a", "maml", 3, 3, "", 0.5), ("a", "new", 3, 1, "2 not run", 0.6), ("a", "old", 3, 3, "", 0.7)]
+    written = pd.DataFrame(rows, columns=columns)
+    rows = [("a", "new", 3, 3, "", 0.8), ("a", "old", 3, 0, "3 diverged", None)]
+    rows += [("a", name, 3, 0, "3 not run", None) for name in ("maml", "none")]
+    kept = family.with_kept(pd.DataFrame(rows, columns=columns), written)
+    assert dict(zip(kept.algorithm, kept.seeds)) == {"maml": 3, "new": 3, "none": 0, "old": 0}
+    assert sorted(kept.score.dropna()) == [0.5, 0.8]
