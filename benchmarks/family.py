@@ -7,7 +7,8 @@ Writes benchmarks/results/family_scores.csv, the tables between two comments of 
 cost of an update, from benchmarks/results/family.csv (`python -m benchmarks.cpu --family`). Only trials that
 benchmarks/family.toml and family-colour.toml ask for count; under each table stands what is not there, and of which
 code it is. A row stays as it was written where the folders hold no trial of it: so an algorithm can be run alone,
-with `scratch` and `maml`, which it is set beside.
+with `scratch` and `maml`, which it is set beside. Where the seeds asked for leave it open whether it learns, one more
+that is there counts too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pandas as pd
 
 from benchmarks import ROOT
@@ -140,9 +142,9 @@ def table(found: pd.DataFrame) -> str:
         if len(scored):
             parts.append(f"\n| `{suite}` | {what} | over `scratch` | over `maml` |\n|---|---:|---:|---:|")
         for _, row in scored.sort_values("score", ascending=lower).iterrows():
-            fewer = f" ({row.seeds} of {row.asked} seeds)" if row.seeds < row.asked else ""
+            number = f" ({row.seeds}{f' of {row.asked}' * (row.seeds < row.asked)} seeds)" * (row.seeds != row.asked)
             cells = [cell(row, column) for column in ("score", "over_scratch", "over_maml")]
-            parts.append(f"| `{row.algorithm}`{fewer} | {' | '.join(cells)} |")
+            parts.append(f"| `{row.algorithm}`{number} | {' | '.join(cells)} |")
         parts += ["", *(f"{line}  " for line in remarks(suite, asked))]
     return "\n".join(parts).strip()
 
@@ -210,7 +212,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     trials, code = planned()
     merged = merge(arguments or [ROOT / "results" / "family"])
-    ids = {trial.id for trial in trials}
+    more = (msgspec.structs.replace(trial, seed=trial.seed + 1) for trial in trials)
+    ids = {trial.id for trial in (*trials, *more)}
     records = {record.trial.id: record for record in merged.records if record.trial.id in ids}
     found: Any = pd.DataFrame(rows(collect(records.values(), merged.roots), trials, records, code), columns=COLUMNS)
     found = with_kept(found, read_scores())

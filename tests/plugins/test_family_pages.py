@@ -57,8 +57,9 @@ def test_the_table_asks_for_every_algorithm_of_ours_but_those_for_policies():
 
 def test_what_is_not_there_and_by_which_code_the_rest_is_stands_under_the_table(tmp_path):
     trials = [trial(name, "sinusoid", seed) for name in ("maml", "scratch", "new", "odd") for seed in (0, 1)]
+    third = trial("maml", "sinusoid", 2)
     then = Provenance(git="0123456789ab", digests=Digests(algorithm="then"))
-    for of in trials[:3]:
+    for of in (*trials[:3], third):
         store.write(tmp_path, outcome(of, {"inductive": [[3.0, 4.0], [1.0, 2.0]]}, "mse", provenance=then))
     store.write(tmp_path, failure(trials[3], "diverged"))
     for of in trials[6:]:
@@ -66,10 +67,11 @@ def test_what_is_not_there_and_by_which_code_the_rest_is_stands_under_the_table(
     records = {one.trial.id: one for one in store.records(tmp_path)}
     rows = family.rows(collect(records.values(), tmp_path), trials, records, {"algorithm maml": "now"})
     found = pd.DataFrame(rows, columns=family.COLUMNS)
-    assert found.set_index("algorithm").seeds.to_dict() == {"maml": 2, "scratch": 1, "new": 0}
+    assert found.set_index("algorithm").seeds.to_dict() == {"maml": 3, "scratch": 1, "new": 0}
     text = family.table(found)
     assert "| `scratch` (1 of 2 seeds) | 1.50 ± " in text
-    for remark in ("not run yet: `new`", "`scratch`: 1 diverged", "before a later change: `maml`", "0123456 (3)"):
+    assert "| `maml` (3 seeds) | 1.50 ± " in text
+    for remark in ("not run yet: `new`", "`scratch`: 1 diverged", "before a later change: `maml`", "0123456 (4)"):
         assert remark in text
 
 
