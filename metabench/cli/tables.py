@@ -15,28 +15,19 @@ from rich.text import Text
 if TYPE_CHECKING:
     from metabench.report.analysis.summary import TextTable
 
-PRIORITY = ("algorithm", "score", "standing", "train_seconds", "suite", "ok", "metric", "adapt_ms")
+PRIORITY = ("algorithm", "score", "suite", "standing", "train_seconds", "ok", "metric", "adapt_ms")
 """Which columns of the table at the end stay where a terminal is narrow; the others follow in their order."""
 LEAST = 3
-"""Columns that are there however narrow it is."""
+"""How many of them are there however narrow it is."""
 
 
-def results_table(summary: TextTable, width: int) -> Table:
+def results_table(summary: TextTable) -> WordTable:
     """The table at the end of a run: as many columns as fit, by what matters; the best of each suite is bold."""
-    table = Table(title="mean score ± half of its 95% interval over seeds and test tasks", title_justify="left")
-    left = width - 1
-    kept: list[int] = []
     rank = {name: place for place, name in enumerate(PRIORITY)}
-    for place in sorted(range(len(summary.names)), key=lambda place: rank.get(summary.names[place], len(rank))):
-        needed = 3 + max(len(text) for text in (summary.headings[place], *(row[place] for row in summary.rows)))
-        if len(kept) < LEAST or needed <= left:
-            kept.append(place)
-            left -= needed
-    for place in sorted(kept):
-        table.add_column(summary.headings[place], overflow="fold")
-    for row, best in zip(summary.rows, summary.best):
-        table.add_row(*(Text(row[place]) for place in sorted(kept)), style="bold" if best else None)
-    return table
+    by_rank = sorted(zip(summary.names, summary.headings), key=lambda column: rank.get(column[0], len(rank)))
+    spare = [heading for _, heading in by_rank[LEAST:]]
+    title = "mean score ± half of its 95% interval over seeds and test tasks"
+    return WordTable(summary.headings, summary.rows, spare, title, bold=summary.best)
 
 
 def best_lines(summary: TextTable) -> list[str]:
@@ -63,20 +54,29 @@ class WordTable:
         spare: Sequence[str] = (),
         title: str = "",
         live: bool = False,
+        bold: Sequence[bool] = (),
     ):
         self.columns, self.rows, self.spare = list(columns), [list(row) for row in rows], spare
         self.title, self.box = title, None if live else HEAVY_HEAD
+        self.styles = ["bold" if row else "" for row in bold] or [""] * len(self.rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
             yield Text(self.title, style="italic")
+        kept, widths = self.fitting(options.max_width)
+        if widths:
+            yield self.grid(kept, widths)
+        else:
+            yield from self.paragraphs()
+
+    def fitting(self, width: int) -> tuple[list[int], list[int]]:
+        """The places of the columns of a grid that is no wider, and their widths; nothing if there can be none."""
         for spared in range(len(self.spare) + 1):
             gone = self.spare[len(self.spare) - spared :]
             kept = [place for place, column in enumerate(self.columns) if column not in gone]
-            if widths := self.widths(kept, options.max_width - 3 * len(kept) - 1):
-                yield self.grid(kept, widths)
-                return
-        yield from self.paragraphs()
+            if widths := self.widths(kept, width - 3 * len(kept) - 1):
+                return kept, widths
+        return [], []
 
     def widths(self, kept: Sequence[int], room: int) -> list[int]:
         """Of columns of a grid: their longest texts, the widest narrowed while no word breaks; empty if one would."""
@@ -95,8 +95,8 @@ class WordTable:
         table = Table(box=self.box)
         for place, width in zip(kept, widths):
             table.add_column(self.columns[place], width=width, overflow="fold")
-        for row in self.rows:
-            table.add_row(*(Text(row[place]) for place in kept))
+        for row, style in zip(self.rows, self.styles):
+            table.add_row(*(Text(row[place]) for place in kept), style=style)
         return table
 
     def paragraphs(self) -> Iterator[Text | Table]:

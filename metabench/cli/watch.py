@@ -32,7 +32,7 @@ class View(NamedTuple):
     """Whether every trial that was asked for has ended."""
 
 
-def look(root: Path, width: int) -> View:
+def look(root: Path) -> View:
     """How far the trials are, and the scores of those that have ended. Raises UserError for no results folder."""
     status = folder_status(root)
     with warnings.catch_warnings():
@@ -42,7 +42,7 @@ def look(root: Path, width: int) -> View:
     if status.running:
         parts.append(WordTable(("running or interrupted", "where", "updates", "computed for"), status.running))
     if summary.rows:
-        parts.append(results_table(summary, width))
+        parts.append(results_table(summary))
     return View(Group(*parts), not status.left and not running(root))
 
 
@@ -59,14 +59,14 @@ def watch(
 
     `page` is a folder for the report, written anew each time; a browser that shows it follows.
     """
-    view = look(root, console.width)
+    view = look(root)
     if not console.is_terminal and not page:
         console.print(view.content)
         return
     with Live(view.content, console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
         while True:
             began = time.monotonic()
-            view = look(root, console.width)
+            view = look(root)
             live.update(view.content, refresh=True)
             if page:
                 write_page(root, page, None if view.over else every)

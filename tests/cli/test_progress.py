@@ -94,9 +94,10 @@ def test_a_narrow_table_keeps_what_matters(tmp_path):
             cells = [[level + 0.01 * seed + 0.02 * task for task in range(8)]]
             store.write(tmp_path, builders.outcome(of, {"transductive": cells}, "mse", train_seconds=12.0))
     summary = summary_table(store.records(tmp_path), tmp_path)
-    table = results_table(summary, 80)
-    assert {"algorithm", "mse ↓", "verdict", "train s ± SD"} <= {str(column.header) for column in table.columns}
-    assert [row.style for row in table.rows] == ["bold", None]
+    table = results_table(summary)
+    kept, widths = table.fitting(80)
+    assert {"algorithm", "mse ↓", "verdict", "train s ± SD"} <= {table.columns[place] for place in kept}
+    assert [row.style for row in table.grid(kept, widths).rows] == ["bold", ""]
     (line,) = best_lines(summary)
     assert line.startswith("Best on s: a, mse ↓ ")
 

@@ -71,7 +71,7 @@ def test_what_is_in_a_folder(tmp_path):
     store.write(tmp_path, outcome(0))
     claims = TrialLocks(tmp_path)
     claims.claim(trial(1))
-    view = look(tmp_path, 140)
+    view = look(tmp_path)
     seen = text(Console(width=140), view.content)
     assert "1 ok, 1 running; 1 left of 3" in seen
     assert "running" in seen
@@ -79,9 +79,9 @@ def test_what_is_in_a_folder(tmp_path):
     assert not view.over
     store.write(tmp_path, outcome(1))
     store.write(tmp_path, outcome(2, "error"))
-    assert not look(tmp_path, 140).over, "somebody still has a trial"
+    assert not look(tmp_path).over, "somebody still has a trial"
     claims.release_all()
-    assert look(tmp_path, 140).over
+    assert look(tmp_path).over
 
 
 def test_watching_ends_with_the_run_and_writes_the_page_on_the_way(tmp_path):

@@ -50,7 +50,7 @@ def score(
         for why, whose in left_out.items():
             say(f"Left out: {whose[0] if len(whose) == 1 else f'{len(whose)} learners'} {why}")
         if records:
-            console.print(results_table(summary_table(records, folder), console.width))
+            console.print(results_table(summary_table(records, folder)))
     if out and records:
         say(f"Results: {out}\nReport:  metabench report {out}")
     if not records:

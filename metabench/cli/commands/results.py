@@ -99,7 +99,7 @@ def results(results: Results, as_json: Json = False) -> None:
     summary = summary_table(records(root), root)
     if not summary.rows:
         raise UserError(f"There is no finished trial in '{results}'. `metabench run --out {results}` makes some.")
-    console.print(results_table(summary, console.width))
+    console.print(results_table(summary))
     for line in best_lines(summary):
         say(line)
 

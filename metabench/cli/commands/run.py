@@ -93,7 +93,7 @@ def finish(planned: Any, watch: bool, quiet: bool = False) -> None:
     failures = [record for record in own if record.is_failure]
     if not quiet:
         summary = summary_table(own, planned.out)
-        console.print(results_table(summary, console.width))
+        console.print(results_table(summary))
         for notice in notices(own):
             say(notice)
         for line in best_lines(summary):
