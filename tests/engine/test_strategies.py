@@ -26,7 +26,7 @@ from metabench.engine.problem import build_problem, to_device_dtype
 from metabench.engine.run import run_trial
 from metabench.engine.seeds import random_generator
 from metabench.engine.strategies import STRATEGIES, captured, compiled
-from metabench.engine.strategies.base import LARGE_CONVOLUTION, Strategy, by_rule
+from metabench.engine.strategies.base import LARGE_CONVOLUTION, Strategy, Workers, by_rule
 from metabench.engine.strategies.threaded import Threaded, as_it_is, channels_last
 from metabench.engine.strategies.vectorised import Vectorised
 from metabench.records.trials import Budget, Execution, StrategyName, Trial
@@ -124,6 +124,14 @@ def test_the_bits_do_not_depend_on_the_threads(strategy):
         vector(BatchedLearner(maml(suite), strategy(threads=n)).direction(batch, 0.5)) for n in (1, 2, 3)
     )
     assert all(torch.equal(alone, other) for other in others)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_product_has_the_same_bits_in_a_worker_thread(dtype):
+    """MKL splits a row times a matrix among cores, unless the thread has been told of one."""
+    generator = torch.Generator().manual_seed(0)
+    row, matrix = (torch.randn(*size, generator=generator, dtype=dtype) for size in ((1, 576), (576, 128)))
+    assert all(torch.equal(product, row @ matrix) for product in Workers(2).each(lambda _: row @ matrix, [0, 1]))
 
 
 OPTIMIZERS = {

@@ -77,7 +77,7 @@ class Workers:
     """The threads that a trial has for whole pieces of work; with one it is the caller's own."""
 
     def __init__(self, threads: int = 1) -> None:
-        self.pool = ThreadPoolExecutor(threads, initializer=note_thread) if threads > 1 else None
+        self.pool = ThreadPoolExecutor(threads, initializer=begin_thread) if threads > 1 else None
 
     def each(self, function: Callable[[Tree], Tree], pieces: list[Tree]) -> Iterator[Tree]:
         """The results, one by one, in the pieces' order."""
@@ -94,9 +94,14 @@ THREADS: list[Path] = []
 """Those of all Workers, as Linux lists them while they live."""
 
 
-def note_thread() -> None:
-    """Register a worker thread, called in it."""
+def begin_thread() -> None:
+    """Register a worker thread and give MKL torch's number of threads, called in it.
+
+    torch does the latter when a thread first asks for the number. Before that a matrix product there takes all cores,
+    beside those of the other threads, and its bits depend on how many there are.
+    """
     THREADS.append(Path(f"/proc/self/task/{threading.get_native_id()}"))
+    torch.set_num_threads(torch.get_num_threads())
 
 
 @atexit.register  # that is after Python has joined its threads
