@@ -26,8 +26,10 @@ def batch_of(suite):
 
 
 def test_the_kit_holds(registry):
+    """Whether six short rollouts let the loss fall hangs on how a processor rounds."""
     results = check_suite(SuiteCase(small(), "cheetah", registry))
-    assert {result.check for result in results if result.verdict != "passed"} <= {"other-process"}
+    assert not [result for result in results if result.verdict == "failed"]
+    assert {result.check for result in results if result.verdict != "passed"} <= {"other-process", "metric-direction"}
 
 
 def test_the_body_is_gymnasiums(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def peer(tmp_path):
 def test_it_is_listed_with_the_command_that_installs_it(here, peer):
     listed = here("list", "--plugin", peer).stdout
     assert "Not usable: a_module_that_is_not_there is not installed: pip install 'somebody[peer]'" in listed
-    assert "a_module_that_is_not_there is" in here("plugins", "--plugin", peer).stdout  # and the rest below it
+    assert "a_module_that_is_not_there" in here("plugins", "--plugin", peer).stdout  # and the rest below it
 
 
 @pytest.mark.parametrize("command", [("run", "--suites", "sinusoid", "--algos", "peer"), ("check", "peer")])
