@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from metabench.engine.run import run_trial
+from metabench.engine.strategies import compiled
 from metabench.records.checkpoints import FolderCheckpointStore, opened
 from metabench.records.record import StoppedError
 from metabench.records.trials import Budget, Execution, Trial
 from metabench.registry.requirements import is_installed
+from tests.traced import as_traced
 
 BUDGET = Budget(updates=12, meta_batch_size=4, validations=4, validation_tasks=10, test_tasks=20, test_steps=2)
 
@@ -84,7 +86,8 @@ LEARNERS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "suite", "strategy"), LEARNERS)
-def test_resumed_equals_uninterrupted(registry, algorithm, suite, strategy):
+def test_resumed_equals_uninterrupted(registry, algorithm, suite, strategy, monkeypatch):
+    monkeypatch.setattr(compiled, "load_or_compile", as_traced)
     few = msgspec.structs.replace(BUDGET, validation_tasks=2, test_tasks=4)  # a cheetah takes its time
     trial = trial_of(registry, algorithm, suite, budget=few if suite == "cheetah" else BUDGET)
     keeper = InMemory()

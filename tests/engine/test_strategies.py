@@ -32,6 +32,7 @@ from metabench.engine.strategies.vectorised import Vectorised
 from metabench.records.trials import Budget, Execution, StrategyName, Trial
 from metabench.testing.toy_suites import lines
 from tests import builders
+from tests.traced import as_traced
 
 
 class Viewing(nn.Module):
@@ -148,18 +149,29 @@ def after_updates(made: Algorithm, strategy, suite: Suite) -> torch.Tensor:
     return torch.cat([torch.stack(losses), *(leaf.reshape(-1) for leaf in learner.outer.leaves)])
 
 
-@pytest.mark.slow
+def agrees(made: Algorithm, suite: Suite) -> compiled.Compiled:
+    """A compiled strategy, after updates that agreed with vectorised ones."""
+    expected, strategy = after_updates(made, Vectorised(), suite), compiled.Compiled()
+    adam = made.optimizer is OPTIMIZERS["adam"]
+    tolerance = 1e-6 if adam else 1e-11  # torch counts Adam's steps in float32, and so do its powers
+    assert torch.allclose(after_updates(made, strategy, suite), expected, rtol=1e-9, atol=tolerance)
+    assert strategy.name == "compiled", strategy.problem
+    return strategy
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_compiled_agrees_and_is_kept_on_disk(programs, monkeypatch, optimizer):
+def test_what_is_compiled_agrees(monkeypatch, optimizer):
+    monkeypatch.setattr(compiled, "load_or_compile", as_traced)
+    agrees(maml(lines(), steps=1)._replace(optimizer=OPTIMIZERS[optimizer]), lines())
+
+
+@pytest.mark.slow
+def test_compiled_agrees_and_is_kept_on_disk(programs, monkeypatch):
     suite = lines()
-    made = maml(suite, steps=2 if optimizer == "adam" else 1)._replace(optimizer=OPTIMIZERS[optimizer])
-    expected = after_updates(made, Vectorised(), suite)
-    tolerance = 1e-6 if optimizer == "adam" else 1e-11  # torch counts Adam's steps in float32, and so do its powers
-    for _ in range(2):
-        strategy = compiled.Compiled()
-        assert torch.allclose(after_updates(made, strategy, suite), expected, rtol=1e-9, atol=tolerance)
-        assert strategy.name == "compiled", strategy.problem
-        monkeypatch.setattr(compiled, "compile_to", None)  # from now on it comes from the disk
+    made = maml(suite, steps=2)._replace(optimizer=OPTIMIZERS["adam"])
+    agrees(made, suite)
+    monkeypatch.setattr(compiled, "compile_to", None)  # from now on it comes from the disk
+    agrees(made, suite)
 
 
 def test_what_branches_on_the_progress_runs_vectorised(programs):
@@ -443,7 +455,7 @@ def test_a_strategy_that_there_is_not_is_one_line(registry):
 @pytest.mark.parametrize("strategy", [Vectorised, Threaded, compiled.Compiled])
 def test_a_direction_that_is_too_long_is_cut_and_a_short_one_left(strategy, monkeypatch):
     """By plain gradient descent at rate 1 the way that weights go is the direction itself."""
-    monkeypatch.setattr(compiled, "load_or_compile", lambda graph, inputs: lambda given: [graph(*given)])
+    monkeypatch.setattr(compiled, "load_or_compile", as_traced)
     suite = lines()
     made = maml(suite)._replace(optimizer=lambda leaves: torch.optim.SGD(leaves, lr=1.0))
     batch, way = tasks_of(suite, 3), {}
