@@ -15,6 +15,7 @@ import msgspec
 from metabench.errors import UserError, missing, unknown
 from metabench.experiments.option_values import unprintable
 from metabench.experiments.options import Options, rows
+from metabench.records.domains import parts
 
 MAX_FILE_BYTES = 10**6
 """Bytes of a configuration file."""
@@ -34,9 +35,11 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
             values = tomllib.loads(read_text(config))
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"Cannot read the configuration '{config}': {error}.") from None
-    sets = values.get("set", {}), given.get("set", {})
+    sets, file_chose = (values.get("set", {}), given.get("set", {})), chosen(values)
     values |= given
     if all(map(is_nested, sets)):
+        for name in file_chose - chosen(values):  # a part of the file's run: what is set for the rest is not for it
+            sets[0].pop(name, None)
         values["set"] = {name: {**sets[0].get(name, {}), **sets[1].get(name, {})} for name in {**sets[0], **sets[1]}}
     for name in values:
         if name not in Options.__struct_fields__:
@@ -50,6 +53,13 @@ def read_options(config: Path | None, given: Mapping[str, Any]) -> Options:
         raise UserError(f"Cannot use {option}: {reason_of(error, field[1] if field else '', values)}.") from None
     check_texts(options)
     return options
+
+
+def chosen(values: Mapping[str, Any]) -> set[str]:
+    """The names of algorithms and suites, and of what suites are made of; of what is no list of names, none."""
+    lists = [values[key] for key in ("algos", "suites") if isinstance(values.get(key), list | tuple)]
+    names = {name for each in lists for name in each if isinstance(name, str)}
+    return names | {part for name in names for part in parts(name)}
 
 
 def reason_of(error: Exception, name: str, values: Mapping[str, Any]) -> str:

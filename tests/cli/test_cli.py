@@ -256,6 +256,16 @@ def test_divergence_is_a_row_and_the_run_goes_on(here, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_part_of_a_configuration_is_run_without_what_it_sets_for_the_rest(here, tmp_path):
+    lines = ['algos = ["maml", "reptile"]', 'suites = ["sinusoid", "glyphs"]', "[set.glyphs]", "shots = 2"]
+    (tmp_path / "both.toml").write_text("\n".join([*lines, "[set.maml]", "inner_lr = 0.5"]), "utf-8")
+    part = ("run", "--config", "both.toml", "--seeds", "1", "--dry-run")
+    assert here(*part, "--suites", "sinusoid", "--algos", "reptile").returncode == 0
+    assert here(*part, "--suites", "sinusoid:sinusoid+x_high=9").returncode == 0
+    result = here(*part, "--suites", "sinusoid", "--set", "glyphs.shots=3")
+    assert result.stderr.startswith("metabench: This run has no algorithm or suite to --set: 'glyphs'.")
+
+
 def test_a_configuration_file_and_options_before_it(here, tmp_path):
     (tmp_path / "bench.toml").write_text(CONFIG, encoding="utf-8")
     result = here("run", "--config", "bench.toml", "--set", "maml.inner_steps=2", "--out", "r")
