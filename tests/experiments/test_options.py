@@ -113,6 +113,6 @@ def test_settings_that_are_no_tables_are_refused(value):
 
 def test_a_setting_by_hand_goes_before_that_of_the_file(tmp_path):
     (tmp_path / "bench.toml").write_text('algos = ["a"]\n[set.a]\nx = 1\ny = 1\n', encoding="utf-8")
-    options = read_options(tmp_path / "bench.toml", {"set": {"a.x": 2}, "algos": "b"})
+    options = read_options(tmp_path / "bench.toml", {"set": {"a.x": 2}, "algos": "a,b"})
     assert options.set == {"a": {"x": 2, "y": 1}}
-    assert options.algos == ("b",)
+    assert options.algos == ("a", "b")

@@ -204,9 +204,9 @@ def try_loading(path: Path) -> None:
     torch's loader has ended processes with a signal: torch 2.11, CPU programs on a machine with a CUDA device.
     """
     code = "import sys, torch._inductor as inductor; inductor.aoti_load_package(sys.argv[1])"
-    ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=False)
     if ended.returncode:
-        said = ended.stderr.strip().rpartition("\n")[2]
+        said = ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise RuntimeError(f"a process that loaded the program ended with exit code {ended.returncode}. {said}")
 
 
