@@ -46,7 +46,7 @@ class RunView:
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for width in (BAR, WHERE, NOTE):
             table.add_column(width=width, no_wrap=True, overflow="ellipsis")
-        begun = bool(self.done or self.running)
+        begun = bool(self.done or self.running) or not self.trials
         first = f"{len(self.done)} of {counted(len(self.trials))}" if begun else f"starting {workers(self.jobs)}"
         table.add_row("all trials", ProgressBar(1.0, self.fraction(), BAR), first, self.times())
         for name, sign in list(self.running.items()):

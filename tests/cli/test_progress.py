@@ -36,6 +36,7 @@ def lines(view: RunView, width: int = 80) -> list[str]:
 def test_it_says_what_happens_from_the_first_second_with_units():
     view = RunView([trial(0), trial(1)], jobs=2)
     assert "starting 2 workers" in lines(view)[0]
+    assert "0 of 0 trials" in lines(RunView([]))[0], "nobody is started for none"
     for phase, done, total, says in (
         ("preparing data", 0, 1, "preparing data"),
         ("measuring strategies", 0, 1, "measuring strategies"),
