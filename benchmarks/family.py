@@ -60,7 +60,7 @@ def planned() -> tuple[tuple[Trial, ...], dict[str, str]]:
 def rows(
     groups: Iterable[Configuration], trials: Iterable[Trial], records: Mapping[str, Record], code: Mapping[str, str]
 ) -> Iterator[dict[str, object]]:
-    """A row an algorithm and suite that it fits: its score, what it gains over each of AGAINST, and what is missing.
+    """A row an algorithm and suite: its score, what it gains over each of AGAINST, and what is missing.
 
     More is better. Each interval is of 95% by itself: what is asked is of one algorithm, not which of all is best. A
     gain needs two seeds that both have. Of seeds computed by different code those of today's count.
@@ -73,9 +73,6 @@ def rows(
     for group in sorted(groups, key=lambda each: (not any(map(earlier, each.scored_records)), len(each.steps))):
         best[group.records[0].trial.suite, group.records[0].trial.algorithm] = group
     for (suite, name), asked in grouped(((trial.suite, trial.algorithm), trial) for trial in trials).items():
-        found = [records[trial.id] for trial in asked if trial.id in records]
-        if found and all(record.status == "unfit" for record in found):
-            continue
         group = best.get((suite, name))
         steps = group.steps if group else {}
         lost = Counter(why_not(records.get(trial.id)) for trial in asked if trial.seed not in steps)
@@ -151,7 +148,8 @@ def table(found: pd.DataFrame) -> str:
 
 def remarks(suite: str, asked: pd.DataFrame) -> Iterator[str]:
     """What a reader should know of the cells of a suite: those that are missing, and by which code the others are."""
-    absent = asked[nothing_run(asked)]
+    asked = asked[~lost_all(asked, "unfit")]
+    absent = asked[lost_all(asked, "not run")]
     if len(absent):
         yield f"`{suite}`, not run yet: {names(absent)}."
     for _, row in asked[(asked.seeds < asked.asked) & ~asked.index.isin(absent.index)].iterrows():
@@ -165,9 +163,9 @@ def remarks(suite: str, asked: pd.DataFrame) -> Iterator[str]:
         yield f"`{suite}`, commits (trials): {', '.join(f'{name} ({number})' for name, number in commits.items())}."
 
 
-def nothing_run(found: pd.DataFrame) -> pd.Series:
-    """Of which rows no trial is there."""
-    return found.lost == found.asked.astype(str) + " not run"
+def lost_all(found: pd.DataFrame, why: str) -> pd.Series:
+    """Which rows have no score, every trial for this reason."""
+    return found.lost == found.asked.astype(str) + f" {why}"
 
 
 def names(found: pd.DataFrame) -> str:
@@ -192,7 +190,7 @@ def with_kept(found: pd.DataFrame, written: pd.DataFrame) -> pd.DataFrame:
     """The rows found; of which no trial was there, those that were written."""
     keys = ["suite", "algorithm"]
     old, rows = written.set_index(keys), found.set_index(keys)
-    kept = old[(old.seeds > 0) & old.index.isin(rows.index[nothing_run(rows)])]
+    kept = old[~lost_all(old, "not run") & old.index.isin(rows.index[lost_all(rows, "not run")])]
     return pd.concat([rows.drop(kept.index), kept]).reindex(rows.index).reset_index()
 
 

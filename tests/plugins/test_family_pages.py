@@ -67,8 +67,9 @@ def test_what_is_not_there_and_by_which_code_the_rest_is_stands_under_the_table(
     records = {one.trial.id: one for one in store.records(tmp_path)}
     rows = family.rows(collect(records.values(), tmp_path), trials, records, {"algorithm maml": "now"})
     found = pd.DataFrame(rows, columns=family.COLUMNS)
-    assert found.set_index("algorithm").seeds.to_dict() == {"maml": 3, "scratch": 1, "new": 0}
+    assert found.set_index("algorithm").seeds.to_dict() == {"maml": 3, "scratch": 1, "new": 0, "odd": 0}
     text = family.table(found)
+    assert "odd" not in text, "what does not fit is nobody's loss"
     assert "| `scratch` (1 of 2 seeds) | 1.50 ± " in text
     assert "| `maml` (3 seeds) | 1.50 ± " in text
     for remark in ("not run yet: `new`", "`scratch`: 1 diverged", "before a later change: `maml`", "0123456 (4)"):
@@ -78,9 +79,11 @@ def test_what_is_not_there_and_by_which_code_the_rest_is_stands_under_the_table(
 def test_a_part_that_was_run_alone_leaves_the_other_rows():
     columns = ["suite", "algorithm", "asked", "seeds", "lost", "score"]
     rows = [("a", "maml", 3, 3, "", 0.5), ("a", "new", 3, 1, "2 not run", 0.6), ("a", "old", 3, 3, "", 0.7)]
+    rows.append(("a", "odd", 3, 0, "3 unfit", None))
     written = pd.DataFrame(rows, columns=columns)
     rows = [("a", "new", 3, 3, "", 0.8), ("a", "old", 3, 0, "3 diverged", None)]
-    rows += [("a", name, 3, 0, "3 not run", None) for name in ("maml", "none")]
+    rows += [("a", name, 3, 0, "3 not run", None) for name in ("maml", "none", "odd")]
     kept = family.with_kept(pd.DataFrame(rows, columns=columns), written)
-    assert dict(zip(kept.algorithm, kept.seeds)) == {"maml": 3, "new": 3, "none": 0, "old": 0}
+    assert dict(zip(kept.algorithm, kept.seeds)) == {"maml": 3, "new": 3, "none": 0, "odd": 0, "old": 0}
+    assert kept.set_index("algorithm").lost["odd"] == "3 unfit"
     assert sorted(kept.score.dropna()) == [0.5, 0.8]
